@@ -1,0 +1,1 @@
+"""What NetWorld is compared with: one readable file an agent."""

@@ -1,0 +1,194 @@
+"""Behaviour cloning: imitate the recorded actions from the own observation history.
+
+Same source data, shared parameters, history and few-shot support as NetWorld; no messages, no values, no planning. At K shots
+the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or not to start.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..benchmark.agent import Adaptation, Agent, State, Support
+from ..benchmark.checkpoint import Pretrained, count_parameters, digest
+from ..benchmark.data.store import get_release
+from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_episodes
+from ..benchmark.family import Family, Variant
+from ..errors import CheckpointError, InvalidValueError, UnknownNameError
+
+DEFAULT_CHECKPOINT = "bc-small"
+
+
+@dataclass(frozen=True)
+class BcConfig:
+    """What the network is: input sizes by family, width, slots of history, and whether it acts greedily or samples."""
+
+    families: dict[str, tuple[int, int, int]]  # observation, descriptor, actions
+    hidden: int = 256
+    history: int = 4
+    greedy: bool = False
+
+
+class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
+    """Family-specific stem on the last observations and the scenario's descriptor -> shared trunk -> action logits."""
+
+    PACKAGED = Path(__file__).parent / "checkpoints"
+
+    def __init__(self, config: BcConfig | dict[str, Any]) -> None:
+        super().__init__()
+        try:
+            c = BcConfig(**config) if isinstance(config, dict) else config
+        except TypeError as error:
+            raise CheckpointError(f"config.json is not behaviour cloning's: {error}.") from error
+        self.config = c
+        self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
+        for name, (observation, descriptor, actions) in c.families.items():
+            self.stems[name] = nn.Linear(c.history * observation + descriptor, c.hidden)
+            self.heads[name] = nn.Linear(c.hidden, actions)
+        self.trunk = nn.Sequential(
+            nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
+        )
+
+    def forward(self, history: Tensor, descriptor: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Histories [..., L, O], descriptors [..., D], masks [..., A] -> masked logits [..., A]."""
+        x = torch.cat([history.flatten(-2), descriptor], dim=-1)
+        logits = self.heads[family](self.trunk(self.stems[family](x))).float()
+        return logits.masked_fill(~mask, torch.finfo(torch.float32).min)
+
+
+def imitation_loss(model: BehaviourCloning, batch: Windows, family: str) -> Tensor:
+    """Cross entropy of the recorded action at the last slot of windows with `history - 1` slots before it."""
+    logits = model(batch.obs, batch.descriptor, batch.action_mask[:, -1], family)
+    return cross_entropy(logits, batch.action[:, -1])
+
+
+@dataclass(frozen=True)
+class BcTrainConfig:
+    """How to train: data, gradient steps, rows a step, peak learning rate (cosine decay), hidden width, greedy play, seed."""
+
+    release: str = "standard"
+    steps: int = 4000
+    rows: int = 2048
+    rate: float = 1e-3
+    hidden: int = 256
+    greedy: bool = True
+    seed: int = 0
+
+
+PRESETS = {"debug": BcTrainConfig(release="mini", steps=20, rows=256, hidden=32), "small": BcTrainConfig()}
+
+
+def train(
+    family: Family, config: BcTrainConfig, folder: Path, *, device: str = "cpu", on_step: Callable[[int], None] | None = None
+) -> BehaviourCloning:
+    """Clone all qualities of the train variants; the checkpoint goes to `folder`."""
+    torch.manual_seed(config.seed)
+    sizes = (family.obs_size, family.descriptor_size, family.actions[0].size)
+    model = BehaviourCloning(BcConfig({family.name: sizes}, hidden=config.hidden, greedy=config.greedy)).to(device)
+    sources = load_episodes(family, get_release(config.release), model.config.history - 1, 0)
+    sampler = WindowSampler(family, sources, torch.Generator().manual_seed(config.seed))
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2)
+    for step in range(config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        loss = imitation_loss(model, sampler.sample(config.rows).to(device), family.name)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if on_step and (step % 10 == 0 or step + 1 == config.steps):
+            on_step(step)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.eval().save_pretrained(folder)
+    return model
+
+
+def train_preset(
+    family: Family, name: str, folder: Path, *, resume: bool, seed: int, device: str, on_step: Callable[[int, int], None]
+) -> None:
+    """Entry point of `wbench train bc`; it takes a few minutes and does not resume."""
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS, "wbench train bc --preset small")
+    if resume:
+        raise InvalidValueError("--resume", resume, "left out: behaviour cloning trains in minutes and starts afresh")
+    config = replace(PRESETS[name], seed=seed)
+    train(family, config, folder, device=device, on_step=lambda step: on_step(step, config.steps))
+
+
+class BcAgent(Agent):
+    """Plays what the behaviours would have done.
+
+    Args:
+        model: the cloned network; adaptation works on a copy.
+        steps: gradient steps of adaptation at most.
+        rate: learning rate of adaptation.
+        device: where it computes.
+    """
+
+    name = "bc"
+
+    def __init__(self, model: BehaviourCloning, steps: int = 100, rate: float = 3e-5, device: str = "cpu") -> None:
+        self._pretrained = self._model = model.to(device).eval()
+        self._steps, self._rate = steps, rate
+        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Fine-tune on the support, with early stopping on its own validation split."""
+        if family.name not in self._pretrained.config.families:
+            known = ", ".join(self._pretrained.config.families)
+            raise CheckpointError(f"this behaviour cloning was not trained on family {family.name!r}, only on {known}.")
+        self._model = self._pretrained
+        if support is None:
+            return Adaptation()
+        train_part, held_part = support.split()
+        device = next(self._pretrained.parameters()).device
+        history = self._pretrained.config.history - 1
+        generator = torch.Generator().manual_seed(0)
+        parts = [Episodes.from_support(variant, part, history, 0) for part in (train_part, held_part)]
+        sampler, checker = (WindowSampler(family, [part], generator) for part in parts)
+        held = checker.sample(2048).to(device)
+        model = copy.deepcopy(self._pretrained)
+        optimiser = torch.optim.Adam(model.parameters(), self._rate)
+        with torch.no_grad():
+            before = best = float(imitation_loss(model, held, family.name))
+        for step in range(1, self._steps + 1):
+            optimiser.zero_grad()
+            imitation_loss(model, sampler.sample(512).to(device), family.name).backward()
+            optimiser.step()
+            if step % 20 == 0:
+                with torch.no_grad():
+                    now = float(imitation_loss(model, held, family.name))
+                if now < best:
+                    best, self._model = now, copy.deepcopy(model).eval()
+        kept = self._model is not self._pretrained
+        return Adaptation(self._steps, {"loss_before": before, "loss_after": best, "kept": kept})
+
+    def begin(self, state: State) -> None:
+        """Empty histories."""
+        shape = (state.batch, state.variant.agents, self._model.config.history, state.family.obs_size)
+        state.memory["history"] = torch.zeros(shape, device=state.action_mask.device)
+        descriptor = torch.tensor(state.variant.descriptor(), device=state.action_mask.device)
+        state.memory["descriptor"] = descriptor.expand(*shape[:2], -1)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        memory = state.memory
+        memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
+        with torch.no_grad():
+            logits = self._model(memory["history"], memory["descriptor"], state.action_mask, state.family.name)
+        if self._model.config.greedy:
+            return logits.argmax(-1)
+        gumbel = -torch.log(-torch.log(state.random.uniform(*logits.shape[1:])))
+        return (logits + gumbel).argmax(-1)
+
+
+def build(checkpoint: str | None, device: str) -> Agent:
+    """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
+    return BcAgent(BehaviourCloning.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)

@@ -1,0 +1,1 @@
+"""What is measured: families, scenarios, datasets, protocol, statistics. Knows no agent."""

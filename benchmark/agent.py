@@ -1,0 +1,130 @@
+"""The one interface through which every agent meets the benchmark, and what decentralised means in it.
+
+The harness calls `act` with an agent's own observation and its inbox, and `message` for what it broadcasts. The harness,
+not the agent, carries messages: it averages those of the others, delivers them one slot late and counts their bits. So
+agent i's action can depend on agent j only through the mean field; a test perturbs everybody else and checks it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from .family import Env, Family, Variant
+from .randomness import EpisodeRandom
+
+
+@dataclass
+class State:
+    """What the harness hands to an agent for a batch of B episodes, and where the agent keeps what it remembers.
+
+    Attributes:
+        family: the family being played.
+        variant: the variant being played (its public description).
+        random: keyed random numbers, the same whatever else is in the batch.
+        batch: number of episodes B.
+        slot: current slot, from 0.
+        action_mask: actions allowed now, [B, N, A] bool, a function of each agent's own observation.
+        env: the environment itself, for agents marked `privileged` only; None for all others.
+        memory: the agent's own.
+    """
+
+    family: Family
+    variant: Variant
+    random: EpisodeRandom
+    batch: int
+    slot: int
+    action_mask: Tensor
+    env: Env | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Support:
+    """The K logged episodes of the target variant that an agent may adapt on.
+
+    Attributes:
+        obs: [K, T, N, O] float32.
+        action: [K, T, N] int64.
+        reward: [K, T, N] float32.
+        action_mask: [K, T, N, A] bool.
+        quality: which behaviour recorded each episode.
+    """
+
+    obs: Tensor
+    action: Tensor
+    reward: Tensor
+    action_mask: Tensor
+    quality: tuple[str, ...]
+
+    @property
+    def shots(self) -> int:
+        """Number of episodes K."""
+        return self.obs.shape[0]
+
+    @property
+    def transitions(self) -> int:
+        """Number of agent transitions."""
+        return self.action.numel()
+
+    def split(self) -> tuple[Support, Support]:
+        """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""
+        if self.shots >= 2:
+            cut = self.shots - max(1, self.shots // 5)
+            return self._part(slice(0, cut), slice(None)), self._part(slice(cut, None), slice(None))
+        cut = self.action.shape[1] * 3 // 4
+        return self._part(slice(None), slice(0, cut)), self._part(slice(None), slice(cut, None))
+
+    def _part(self, episodes: slice, slots: slice) -> Support:
+        obs, action, reward, mask = (x[episodes, slots] for x in (self.obs, self.action, self.reward, self.action_mask))
+        return Support(obs, action, reward, mask, self.quality[episodes])
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What an agent did with its support; goes into the ledger and the result file.
+
+    Attributes:
+        gradient_steps: optimiser steps taken.
+        notes: figures worth publishing, e.g. validation losses and whether the adapted weights were kept.
+    """
+
+    gradient_steps: int = 0
+    notes: dict[str, float | int | str | bool] = field(default_factory=dict)
+
+
+class Agent:
+    """Base of all agents. Only `act` must be written.
+
+    Attributes:
+        name: what the board shows.
+        privileged: sees the environment's hidden state when acting (references only).
+        message_size: floats broadcast a slot, M.
+        parameters: number of trained parameters.
+        checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
+        planner_calls: network evaluations made by a planner since the agent was built.
+    """
+
+    name = "agent"
+    privileged = False
+    message_size = 0
+    parameters = 0
+    checkpoint_digest = ""
+    planner_calls = 0
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Prepare for a variant. Called once per cell, with None at zero shots; must forget any earlier adaptation."""
+        return Adaptation()
+
+    def begin(self, state: State) -> None:
+        """Start a batch of episodes; `state.memory` is empty."""
+
+    def message(self, obs: Tensor, state: State) -> Tensor:
+        """What each agent broadcasts in this slot: [B, N, M], from its own observation [B, N, O] and memory."""
+        return obs.new_zeros(*obs.shape[:2], self.message_size)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N] from own observations [B, N, O] and inboxes [B, N, M] (the others' mean, one slot old)."""
+        raise NotImplementedError

@@ -1,0 +1,110 @@
+"""Checkpoints as the Hugging Face Hub keeps them: `config.json` and `model.safetensors`, loaded strictly or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ..errors import CheckpointError
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_NO_HUB = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError)
+
+
+class Pretrained(PyTorchModelHubMixin):
+    """`PyTorchModelHubMixin` that names packaged checkpoints, checks every tensor and never unpickles.
+
+    A subclass is an `nn.Module` whose only constructor argument is `config`, a frozen dataclass or its dict.
+    """
+
+    PACKAGED: ClassVar[Path]  # folder with the checkpoints that ship inside the package
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+        """Load a checkpoint.
+
+        Args:
+            pretrained_model_name_or_path: a packaged name such as `networld-small`, a folder, or a Hub id.
+            **kwargs: as in `PyTorchModelHubMixin.from_pretrained`: `revision`, `cache_dir`, `local_files_only`, `token`, ...
+
+        Raises:
+            CheckpointError: it is missing, truncated, of another model, or holds NaN.
+        """
+        given = str(pretrained_model_name_or_path)
+        packaged = cls.PACKAGED / given
+        folder = packaged if "/" not in given and packaged.is_dir() else Path(given)
+        if folder.is_dir():
+            for name in (CONFIG, WEIGHTS):
+                if not (folder / name).is_file():
+                    raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
+        elif folder.exists():
+            raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
+        try:
+            return super().from_pretrained(str(folder) if folder.is_dir() else given, **kwargs)
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is not JSON ({error}).") from error
+        except _NO_HUB as error:
+            shipped = ", ".join(cls.shipped()) or "none"
+            reason = str(error).strip().splitlines()[0][:160]
+            raise CheckpointError(
+                f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id within reach ({reason})."
+            ) from error
+
+    @classmethod
+    def shipped(cls) -> list[str]:
+        """Names of the checkpoints in the package."""
+        return sorted(path.name for path in cls.PACKAGED.glob("*") if path.is_dir())
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any) -> Self:
+        download = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+        options = {name: kwargs.pop(name) for name in download if name in kwargs}
+        local = Path(model_id) / WEIGHTS
+        path = local if local.is_file() else Path(hf_hub_download(model_id, WEIGHTS, **options))
+        if "config" not in kwargs:
+            raise CheckpointError(f"checkpoint {model_id!r} has no {CONFIG}.")
+        model = cls(**kwargs)
+        assert isinstance(model, torch.nn.Module)
+        _load_strictly(model, path)
+        return model.to(map_location).eval()
+
+
+def _load_strictly(model: torch.nn.Module, path: Path) -> None:
+    """Fill a model with the tensors of a file; raise `CheckpointError` unless names, shapes and values are all right."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file ({error}).") from error
+    wanted = model.state_dict()
+    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+    if missing or extra:
+        counts = f"{len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
+        raise CheckpointError(f"{path} is of another model: {counts}.")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise CheckpointError(f"{path}: {name} has shape {tuple(tensor.shape)}, but must have {tuple(wanted[name].shape)}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinity.")
+    model.load_state_dict(tensors, strict=True)
+
+
+def digest(model: torch.nn.Module) -> str:
+    """SHA-256 of a model's tensors, names included: the same for the same weights, whatever file they came from."""
+    state = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Number of trained parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())

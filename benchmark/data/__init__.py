@@ -1,0 +1,1 @@
+"""Offline data: schema, collection, loading, windows."""

@@ -1,0 +1,110 @@
+"""Records episodes of behaviour policies: the raw material of datasets and of support episodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import UnknownNameError
+from ..agent import Agent, State, Support
+from ..family import Family, Variant
+from ..rollout import Slot, play
+from .schema import QOS, QUALITIES
+
+Columns = dict[str, np.ndarray]
+
+# Scenario seeds of the four uses. The ranges cannot meet: the largest offset within a use is below ten million.
+TRAIN_SEEDS, SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS = 0, 10_000_000, 20_000_000, 30_000_000
+SUPPORT_ORDER = ("mixed", "expert", "medium", "random")  # K shots are the first K of a draw: every K is stratified
+DRAW_SIZE = 1000
+
+
+class NoisyPolicy(Agent):
+    """A policy that, with probability `noise`, plays a uniformly random allowed action instead; agent by agent."""
+
+    def __init__(self, policy: Agent, noise: float) -> None:
+        self.name, self.privileged, self.message_size = policy.name, policy.privileged, policy.message_size
+        self._policy, self._noise = policy, noise
+
+    def begin(self, state: State) -> None:
+        """Start the wrapped policy."""
+        self._policy.begin(state)
+
+    def message(self, obs: Tensor, state: State) -> Tensor:
+        """The wrapped policy's message."""
+        return self._policy.message(obs, state)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        action = self._policy.act(obs, inbox, state)
+        draws = state.random.uniform(*state.action_mask.shape[1:])
+        explore = state.random.uniform(action.shape[1]) < self._noise
+        return torch.where(explore, torch.where(state.action_mask, draws, -1.0).argmax(-1), action)
+
+
+def behaviours(family: Family) -> list[tuple[str, float]]:
+    """Every (policy, noise) that records data, without repeats; the `behaviour` column is an index into it."""
+    return sorted({behaviour for several in family.behaviours.values() for behaviour in several})
+
+
+def record(family: Family, variant: Variant, behaviour: tuple[str, float], seeds: Sequence[int]) -> Columns:
+    """Play one episode a seed with one behaviour (policy, noise).
+
+    Returns:
+        Columns of the schema with leading axes [E, T]; `behaviour` is [E].
+    """
+    slots: dict[str, list[np.ndarray]] = defaultdict(list)
+
+    def keep(slot: Slot) -> None:
+        columns = {"obs": slot.obs, "action_mask": slot.action_mask, "action": slot.action, "reward": slot.reward}
+        for name, value in (columns | {name: slot.info[name] for name in QOS}).items():
+            slots[name].append(value.cpu().numpy())
+
+    policy, noise = behaviour
+    play(family, variant, NoisyPolicy(family.policies[policy](), noise), seeds, record=keep)
+    columns = {name: np.stack(values, axis=1) for name, values in slots.items()}
+    return columns | {"behaviour": np.full(len(seeds), behaviours(family).index(behaviour), np.int8)}
+
+
+def record_quality(family: Family, variant: Variant, quality: str, seeds: Sequence[int]) -> Columns:
+    """Play one episode a seed; the behaviours of the quality take turns. Columns as in `record`, in the order of the seeds."""
+    if quality not in QUALITIES:
+        raise UnknownNameError("quality", quality, QUALITIES, "wbench show " + family.name)
+    mixture = family.behaviours[quality]
+    turns = [range(turn, len(seeds), len(mixture)) for turn in range(min(len(mixture), len(seeds)))]
+    parts = [record(family, variant, mixture[i], [seeds[k] for k in turn]) for i, turn in enumerate(turns)]
+    order = np.argsort(np.concatenate([list(turn) for turn in turns]))
+    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+
+def train_seeds(quality: str, episodes: int) -> list[int]:
+    """Scenario seeds of a train file; each quality has scenarios of its own."""
+    start = TRAIN_SEEDS + QUALITIES.index(quality) * 1_000_000
+    return list(range(start, start + episodes))
+
+
+def support_seeds(draw: int, shots: int) -> list[int]:
+    """Scenario seeds of the first `shots` episodes of a support draw."""
+    return list(range(SUPPORT_SEEDS + draw * DRAW_SIZE, SUPPORT_SEEDS + draw * DRAW_SIZE + shots))
+
+
+def query_seeds(seed: int, episodes: int) -> list[int]:
+    """Scenario seeds of the query episodes that belong to a protocol seed."""
+    return list(range(QUERY_SEEDS + seed * DRAW_SIZE, QUERY_SEEDS + seed * DRAW_SIZE + episodes))
+
+
+def support(family: Family, variant: Variant, draw: int, shots: int) -> Support | None:
+    """The K support episodes of a draw, or None at zero shots. Episode k is the same for every K > k and every agent."""
+    if shots == 0:
+        return None
+    qualities = tuple(SUPPORT_ORDER[k % len(SUPPORT_ORDER)] for k in range(shots))
+    episodes: list[Columns] = []
+    for k, seed in enumerate(support_seeds(draw, shots)):
+        mixture = family.behaviours[qualities[k]]
+        episodes.append(record(family, variant, mixture[(draw + k) % len(mixture)], [seed]))
+    column = {name: torch.from_numpy(np.concatenate([e[name] for e in episodes])) for name in episodes[0]}
+    return Support(column["obs"], column["action"], column["reward"], column["action_mask"], qualities)

@@ -1,0 +1,48 @@
+"""The columns of an offline dataset, the same for every family.
+
+Rows are transitions in time order; the next observation is the next row's. `datasets` reads the files with no wbench code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..family import Family, Variant
+
+if TYPE_CHECKING:
+    from datasets import Features
+
+FORMAT_VERSION = "1.0.0"
+QUALITIES = ("random", "medium", "expert", "mixed")
+QOS = ("delivered", "delay", "dropped", "energy")
+AGENT_COLUMNS = ("action", "reward", *QOS)  # one number an agent and slot
+
+
+def column_shapes(family: Family, variant: Variant) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape of a row and dtype of every column, in file order."""
+    n, mask = variant.agents, family.actions[0].size
+    shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
+        "episode": ((), np.dtype(np.int32)),
+        "t": ((), np.dtype(np.int32)),
+        "behaviour": ((), np.dtype(np.int8)),
+        "obs": ((n, family.obs_size), np.dtype(np.float32)),
+        "action_mask": ((n, mask), np.dtype(np.int8)),
+        "action": ((n,), np.dtype(np.int64)),
+        "reward": ((n,), np.dtype(np.float32)),
+        "done": ((), np.dtype(np.int8)),
+    }
+    return shapes | {name: ((n,), np.dtype(np.float32)) for name in QOS}
+
+
+def features(family: Family, variant: Variant) -> Features:
+    """The same as `datasets.Features`, for the card and for checks."""
+    from datasets import Array2D, Features, List, Value
+
+    def feature(shape: tuple[int, ...], dtype: np.dtype) -> object:
+        if len(shape) == 2:
+            return Array2D(shape, str(dtype))
+        return List(Value(str(dtype)), length=shape[0]) if shape else Value(str(dtype))
+
+    return Features({name: feature(*spec) for name, spec in column_shapes(family, variant).items()})

@@ -1,0 +1,91 @@
+"""What `wbench show NAME` says of a family, variant, agent or protocol."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import UnknownNameError
+from .family import Family, Variant
+from .protocol import SIZES, protocol
+from .references import references
+from .registry import agent_names, family_names, get_family, make_agent
+
+
+@dataclass(frozen=True)
+class Description:
+    """Plain data for scripts; a text and perhaps a table for people."""
+
+    data: dict[str, Any]
+    text: str
+    header: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+
+
+def describe(name: str) -> Description:
+    """Describe whatever has this name; raises `UnknownNameError`."""
+    if name in family_names():
+        return _family(get_family(name))
+    if name.partition("/")[0] in family_names() and "/" in name:
+        family = get_family(name.partition("/")[0])
+        return _variant(family.variant(name))
+    if name in SIZES:
+        return _protocol(name)
+    if name in agent_names():
+        return _agent(name)
+    allowed = [*family_names(), *SIZES, *agent_names(), *(v for f in family_names() for v in get_family(f).variants)]
+    raise UnknownNameError("name", name, allowed, "wbench list")
+
+
+def _family(family: Family) -> Description:
+    rows = []
+    for name, variant in family.variants.items():
+        frame = references(name)
+        returns = (f"{x:.2f}" for x in (frame.random, frame.heuristic, frame.reference))
+        rows.append([name, variant.split, str(variant.agents), *returns])
+    data = {
+        "name": family.name,
+        "version": family.version,
+        "summary": family.summary,
+        "observation": family.obs_size,
+        "actions": [asdict(component) for component in family.actions],
+        "policies": list(family.policies),
+        "behaviours": {quality: [list(pair) for pair in mix] for quality, mix in family.behaviours.items()},
+        "variants": {name: variant.split for name, variant in family.variants.items()},
+    }
+    text = f"{family.name} (version {family.version}): {family.summary}\npolicies: {', '.join(family.policies)}"
+    return Description(data, text, ["variant", "split", "agents", "random", "heuristic", "genie"], rows)
+
+
+def _variant(variant: Variant) -> Description:
+    frame = references(variant.name)
+    data = {"name": variant.name, **asdict(variant), "references": asdict(frame)}  # type: ignore[call-overload]
+    rows = [[key, str(value)] for key, value in data.items() if key not in ("name", "references")]
+    rows += [[f"return of {key}", f"{getattr(frame, key):.3f}"] for key in ("random", "greedy", "heuristic", "reference")]
+    return Description(data, variant.name, ["field", "value"], rows)
+
+
+def _protocol(name: str) -> Description:
+    found = protocol(name)
+    data = {"name": name, "hash": found.hash(), **found.contract()}
+    rows = [
+        ["variants", ", ".join(found.variants)],
+        ["shots", ", ".join(map(str, found.shots))],
+        ["seeds", str(found.seeds)],
+        ["query episodes a cell", str(found.episodes)],
+        ["hash", found.hash()],
+    ]
+    return Description(data, f"{data['version']} {name}", ["field", "value"], rows)
+
+
+def _agent(name: str) -> Description:
+    agent = make_agent(name)
+    data = {
+        "name": name,
+        "parameters": agent.parameters,
+        "message_floats": agent.message_size,
+        "privileged": agent.privileged,
+        "checkpoint": agent.checkpoint_digest,
+    }
+    doc = (type(agent).__doc__ or "").strip().splitlines()[0]
+    return Description(data, f"{name}: {doc}", ["field", "value"], [[key, str(value)] for key, value in data.items()])

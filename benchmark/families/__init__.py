@@ -1,0 +1,1 @@
+"""Task families, one file each. `benchmark.registry` finds them."""

@@ -1,0 +1,1 @@
+"""Pure functions for channels, traffic and queues, each with its source."""

@@ -1,0 +1,89 @@
+"""All randomness of wbench, keyed so that an episode is the same whatever else is in its batch.
+
+Two kinds: a *scenario* (what is outside the agents' control) is drawn once, from a NumPy Philox generator keyed by
+(variant, seed); the *agents'* own coin flips come from a counter-based hash of (variant, seed, draw number, position),
+which runs on any device. Neither depends on batch size, order, shard or agent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def _digest(*parts: object) -> bytes:
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+
+
+def scenario_generator(variant: str, seed: int) -> np.random.Generator:
+    """The generator of one scenario: Philox, keyed by the variant's name and the seed alone."""
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(variant, seed)[:16], dtype=np.uint64)))
+
+
+class EpisodeRandom:
+    """Random numbers for the policies of a batch of episodes.
+
+    Args:
+        variant: name of the variant.
+        seeds: the scenario seed of each of the B episodes.
+        device: where draws are made; the bits are the same everywhere.
+    """
+
+    def __init__(self, variant: str, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        keys = [int.from_bytes(_digest(variant, seed, "policy")[:8], "little", signed=True) for seed in seeds]
+        self.keys = torch.tensor(keys, dtype=torch.int64, device=device)
+        self._draws = 0
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draws in (0, 1), float32, shape [B, *shape]. Each call gives fresh numbers."""
+        return self.draw()._uniform(self.keys, torch.zeros_like(self.keys), shape)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal draws, float32, shape [B, *shape]."""
+        return torch.special.ndtri(self.uniform(*shape))
+
+    def draw(self) -> Draw:
+        """Reserve one set of fresh numbers, to be read row by row."""
+        self._draws += 1
+        return Draw(self.keys, self._draws)
+
+
+class Draw:
+    """One set of random numbers for all agents of a batch, of which any rows can be read, in any order and any parts.
+
+    Args:
+        keys: a key an episode, [B].
+        number: which draw it is.
+    """
+
+    def __init__(self, keys: Tensor, number: int) -> None:
+        self._keys, self._number = keys, number
+
+    def uniform(self, rows: Tensor, agents: int, *shape: int) -> Tensor:
+        """Numbers in (0, 1) of rows [R] = episode * agents + agent: [R, *shape]."""
+        return self._uniform(self._keys[rows // agents], rows % agents, shape)
+
+    def normal(self, rows: Tensor, agents: int, *shape: int) -> Tensor:
+        """Standard normal numbers of rows [R]: [R, *shape], by inversion."""
+        return torch.special.ndtri(self.uniform(rows, agents, *shape))
+
+    def _uniform(self, keys: Tensor, offset: Tensor, shape: tuple[int, ...]) -> Tensor:
+        count = int(np.prod(shape, dtype=np.int64))
+        position = offset[:, None] * count + torch.arange(count, device=keys.device) + (self._number << 32)
+        bits = _mix(_mix(keys[:, None] + position * _GOLDEN) ^ keys[:, None])
+        top = (bits >> 41) & 0x7FFFFF  # 23 bits: plus one half, still exact in float32 and never 0 or 1
+        return ((top.float() + 0.5) * 2.0**-23).view(len(keys), *shape)
+
+
+_GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed 64-bit integer
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014) on wrapping int64 tensors."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)

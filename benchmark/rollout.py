@@ -1,0 +1,100 @@
+"""The harness: plays episodes, carries messages between agents, counts what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .agent import Agent, State
+from .family import Family, Variant, require
+from .randomness import EpisodeRandom
+
+BITS_PER_FLOAT = 32
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What a batch of B episodes yielded.
+
+    Attributes:
+        returns: sum of the team reward over the slots, [B].
+        qos: quality of service by name, each [B].
+        message_bits: bits broadcast by all agents in all episodes.
+        environment_steps: slots played, all episodes together.
+    """
+
+    returns: Tensor
+    qos: dict[str, Tensor]
+    message_bits: int
+    environment_steps: int
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a recorder is shown after every slot: `obs` and `action_mask` are those that the action was chosen on."""
+
+    obs: Tensor
+    action_mask: Tensor
+    action: Tensor
+    reward: Tensor
+    info: dict[str, Tensor]
+
+
+def mean_field(messages: Tensor) -> Tensor:
+    """Inbox of every agent: the mean of the others' messages [..., N, M]; zero for an agent that is alone."""
+    others = messages.shape[-2] - 1
+    return (messages.sum(-2, keepdim=True) - messages) / max(others, 1)
+
+
+@torch.no_grad()
+def play(
+    family: Family,
+    variant: Variant,
+    agent: Agent,
+    seeds: Sequence[int],
+    *,
+    device: torch.device | str = "cpu",
+    record: Callable[[Slot], None] | None = None,
+    on_slot: Callable[[], None] | None = None,
+) -> Episodes:
+    """Play one episode a seed, all in one batch.
+
+    Args:
+        family: the family.
+        variant: its variant.
+        agent: who plays; already adapted.
+        seeds: scenario seeds.
+        device: where the environment runs.
+        record: called after every slot with what happened, for data collection.
+        on_slot: called after every slot, for progress bars.
+
+    Returns:
+        Returns, quality of service and costs.
+    """
+    env = family.make(variant, device)
+    obs, info = env.reset(seeds)
+    random = EpisodeRandom(variant.name, seeds, device)
+    state = State(family, variant, random, len(seeds), 0, info["action_mask"], env if agent.privileged else None)
+    agent.begin(state)
+    inbox = obs.new_zeros(*obs.shape[:2], agent.message_size)
+    returns = torch.zeros(len(seeds), dtype=torch.float64, device=obs.device)
+    for slot in range(variant.horizon):
+        state.slot, state.action_mask = slot, info["action_mask"]
+        action = agent.act(obs, inbox, state)
+        if agent.message_size:
+            message = agent.message(obs, state)
+            expected = (*obs.shape[:2], agent.message_size)
+            require(tuple(message.shape) == expected, f"message of {agent.name}", tuple(message.shape), str(expected))
+            inbox = mean_field(message)
+        before, mask = obs, info["action_mask"]
+        obs, reward, _, _, info = env.step(action)
+        returns += reward.sum(1, dtype=torch.float64)
+        if record:
+            record(Slot(before, mask, action, reward, info))
+        if on_slot:
+            on_slot()
+    bits = BITS_PER_FLOAT * agent.message_size * variant.agents * variant.horizon * len(seeds)
+    return Episodes(returns, env.qos(), bits, variant.horizon * len(seeds))

@@ -1,0 +1,1 @@
+"""Cards, rendered from specs and reports, never typed by hand."""

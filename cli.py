@@ -1,0 +1,318 @@
+"""The command line: parse, call the library, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import __version__
+from .errors import InterruptedRunError, InvalidValueError, WbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .benchmark.agent import Agent
+    from .benchmark.protocol import Protocol
+    from .leaderboard.result import Run
+
+app = typer.Typer(
+    name="wbench",
+    help="Offline multi-agent reinforcement learning for wireless networks: datasets, NetWorld, one few-shot protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def main() -> None:
+    """Entry point: every expected error is one line on standard error and its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except WbenchError as error:
+        code = _fail(error, str(error), error.exit_code)
+    except _USAGE_ERROR as error:
+        code = _fail(error, f"{error.format_message()} Try: wbench --help", 2)
+    except (typer.Abort, KeyboardInterrupt) as error:
+        code = _fail(error, "interrupted", 130)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(error: BaseException, message: str, code: int) -> int:
+    if os.environ.get("WBENCH_DEBUG"):
+        raise error
+    print(f"wbench: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"wbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@app.command("eval")
+def evaluate(
+    agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`.")],
+    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
+    shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds instead.")] = None,
+    episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
+    protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
+    checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
+    against: Annotated[str, typer.Option(help="Agents played on the same episodes, or none.")] = "random,heuristic,bc",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Result file; an interrupted run goes on from it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score an agent under the few-shot protocol, beside others on the same episodes."""
+    from .benchmark.protocol import protocol as get_protocol
+    from .benchmark.registry import make_agent
+    from .leaderboard import result
+
+    _check_device(device)
+    chosen = get_protocol(
+        protocol, family=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
+    )
+    player = make_agent(agent, checkpoint, device)
+    names = [name.strip() for name in against.split(",") if name.strip() not in ("", "none", agent)]
+    rivals = [make_agent(name, None, device) for name in dict.fromkeys(names)]
+    run = result.Run.start(player)
+    earlier: list[Run] = []
+    if out:
+        run, earlier = result.load(out, chosen, run)
+        result.save(out, result.document(chosen, run, earlier))
+    runs = _play_all([player, *rivals], [run, *earlier], chosen, device, out)
+    document = result.document(chosen, runs[0], runs[1:])
+    if out:
+        result.save(out, document)
+    if as_json:
+        print(json.dumps(document, allow_nan=False))
+    else:
+        _print_table(document)
+
+
+def _play_all(agents: list[Agent], known: list[Run], protocol: Protocol, device: str, out: Path | None) -> list[Run]:
+    """Play what is missing, with a progress bar; the result file is brought up to date after every cell."""
+    from .benchmark.registry import get_variant
+    from .benchmark.runner import run as play
+    from .leaderboard import result
+
+    finished: list[Run] = []
+    slots = sum(get_variant(cell.variant)[1].horizon for cell in protocol.cells())
+    with _progress() as add:
+        for place, agent in enumerate(agents):
+            run = next((r for r in known if r.same_agent(result.Run.start(agent))), result.Run.start(agent))
+            left = sum(get_variant(c.variant)[1].horizon for c in protocol.cells() if c not in run.cells)
+            advance = add(agent.name, slots, slots - left)
+            try:
+                for cell in play(agent, protocol, done=run.cells, device=device, on_slot=lambda: advance(1)):  # noqa: B023
+                    run = run.add(cell)
+                    if out:
+                        everyone = [*finished, run]
+                        rest = [r for r in known if not any(r.same_agent(e) for e in everyone)] if place else known[1:]
+                        result.save(out, result.document(protocol, everyone[0], [*everyone[1:], *rest]))
+            except KeyboardInterrupt:
+                count = f"{len(run.cells)} of {len(protocol.cells())} cells of {agent.name}"
+                kept = f"{count} are in {out}; the same command goes on" if out else "to be able to resume, add --out FILE"
+                raise InterruptedRunError(f"interrupted; {kept}.") from None
+            finished.append(run)
+    return finished
+
+
+@app.command()
+def train(
+    agent: Annotated[str, typer.Argument(help="networld or bc.")],
+    preset: Annotated[str, typer.Option(help="debug (seconds) or small (the packaged checkpoint).")] = "small",
+    family: Annotated[str, typer.Option(help="Family to train on.")] = "access",
+    out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint; default runs/AGENT-PRESET.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run in the folder.")] = False,
+    seed: Annotated[int, typer.Option(help="Of initialisation and sampling.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Train an agent on the offline data of the train variants; data that is missing is recorded first."""
+    from .benchmark.registry import get_family, get_trainer
+    from .cards.model_card import write_model_card
+
+    _check_device(device)
+    trainer, task = get_trainer(agent), get_family(family)
+    folder = out or Path("runs") / f"{agent}-{preset}"
+    with _progress() as add:
+        advance: Callable[[int], None] | None = None
+        last = 0
+
+        def on_step(step: int, steps: int) -> None:
+            nonlocal advance, last
+            advance = advance or add(f"{agent} {preset}", steps, step)
+            advance(step - last if last else 0)
+            last = step
+
+        trainer(task, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+    write_model_card(folder, agent, task)
+    print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
+
+
+@app.command()
+def build(
+    release: Annotated[str, typer.Option(help="mini or standard.")] = "mini",
+    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the datasets; default: wbench's cache.")] = None,
+) -> None:
+    """Record the offline datasets of the train variants from their seeds; files already there are kept."""
+    from .benchmark.data.schema import QUALITIES
+    from .benchmark.data.store import build as record
+    from .benchmark.data.store import dataset_folder, get_release
+    from .benchmark.registry import family_names, get_family
+
+    size = get_release(release)
+    for task in [get_family(name) for name in ([family] if family else family_names())]:
+        with _progress() as add:
+            advance = add(f"{task.name} {release}", len(task.select("train")) * len(QUALITIES), 0)
+            for _ in record(task, size, to):
+                advance(1)
+        print(dataset_folder(task, size, to))
+
+
+@app.command()
+def admission(
+    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes a variant and policy.")] = 1000,
+    write: Annotated[bool, typer.Option("--write", help="Freeze the table in the package.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the references that frame the scores of every variant, and whether each is admitted."""
+    from dataclasses import asdict
+
+    from .benchmark import references
+    from .benchmark.registry import family_names, get_family
+
+    if episodes < 2:
+        raise InvalidValueError("--episodes", episodes, "2 or more")
+    table = {}
+    with _progress() as add:
+        for task in [get_family(name) for name in ([family] if family else family_names())]:
+            advance = add(task.name, len(task.variants), 0)
+            for name, variant in task.variants.items():
+                table[name] = references.measure(task, variant, episodes)
+                advance(1)
+    if write:
+        references.write(table)
+    if as_json:
+        print(json.dumps({name: {**asdict(row), "admitted": row.admitted()} for name, row in table.items()}))
+        return
+    rows = []
+    for name, row in table.items():
+        means = zip((row.random, row.greedy, row.heuristic, row.reference), row.errors, strict=True)
+        shown = [f"{mean:.2f} ±{error:.2f}" for mean, error in means]
+        rows.append([name, *shown, f"{row.score(row.heuristic):.1f}", "yes" if row.admitted() else "NO"])
+    _print_rows(["variant", "random", "greedy", "heuristic", "genie", "heuristic scores", "admitted"], rows)
+
+
+@app.command("list")
+def list_names(as_json: Json = False) -> None:
+    """Families, agents, protocols, releases and presets."""
+    from .benchmark.data.store import RELEASES
+    from .benchmark.protocol import SIZES
+    from .benchmark.registry import agent_names, family_names, trainer_names
+
+    names = {
+        "families": family_names(),
+        "agents": agent_names(),
+        "protocols": list(SIZES),
+        "releases": list(RELEASES),
+        "trainable": trainer_names(),
+    }
+    if as_json:
+        print(json.dumps(names))
+    else:
+        _print_rows(["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="A family, variant, agent or protocol.")], as_json: Json = False) -> None:
+    """What a family, variant, agent or protocol is."""
+    from .benchmark.describe import describe
+
+    found = describe(name)
+    if as_json:
+        print(json.dumps(found.data))
+        return
+    print(found.text)
+    if found.rows:
+        _print_rows(found.header, found.rows)
+
+
+def _numbers(option: str, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InvalidValueError(option, text, "whole numbers with commas, e.g. 0,5") from None
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InvalidValueError("--device", device, "cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
+    """A progress display on standard error: add(label, total, done) gives a function that advances that bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def add(label: str, total: int, done: int) -> Callable[[int], None]:
+            task = progress.add_task(label, total=total, completed=done)
+            return lambda steps: progress.advance(task, steps)
+
+        yield add
+
+
+def _print_table(document: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from .leaderboard.table import render
+
+    Console(width=None if sys.stdout.isatty() else 160).print(render(document))
+
+
+def _print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+if __name__ == "__main__":
+    main()

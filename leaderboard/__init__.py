@@ -1,0 +1,1 @@
+"""Results: the file that holds a run, and the table that shows it."""

@@ -1,0 +1,64 @@
+"""The terminal table of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+
+def score(cell: Mapping[str, Any] | None, signed: bool = False) -> str:
+    """An IQM with its interval, e.g. `71.2 [68.0, 74.1]`; a dash where cells are missing."""
+    if cell is None:
+        return "-"
+    form = "+.1f" if signed else ".1f"
+    text = format(cell["iqm"], form)
+    if cell["ci_low"] is None:
+        return text
+    return f"{text} [{cell['ci_low']:{form}}, {cell['ci_high']:{form}}]"
+
+
+def render(data: Mapping[str, Any]) -> Group:
+    """A result document as tables: scores by agent and shots, and by variant."""
+    shots = list(data["summary"])
+    rows = [data, *data["comparison"]]
+    main = Table(title=f"{data['protocol']}  {data['protocol_hash'][:12]}", title_style="bold")
+    main.add_column("agent")
+    for k in shots:
+        main.add_column(f"score, {k} shots", justify="right")
+    compared = shots if data["comparison"] else []
+    for k in compared:
+        main.add_column(f"lead at {k}", justify="right")
+    main.add_column("bits a slot", justify="right")
+    main.add_column("seconds", justify="right")
+    for row in rows:
+        ahead = [score(row["difference"][k], signed=True) if "difference" in row else "" for k in compared]
+        ledger = row["ledger"]
+        bits = ledger["message_bits"] / max(ledger["query_steps"], 1)
+        style = "bold" if row is data else ""
+        values = [score(row["summary"][k]) for k in shots]
+        main.add_row(row["agent"], *values, *ahead, f"{bits:.0f}", f"{ledger['seconds']:.1f}", style=style)
+    notes = "Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."
+    if any(cell and cell["ci_low"] is None for row in rows for cell in row["summary"].values()):
+        notes += "\nFewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite."
+    return Group(main, _by_variant(rows, shots), Text(notes, style="dim"))
+
+
+def _by_variant(rows: list[Mapping[str, Any]], shots: list[str]) -> Table:
+    table = Table(title="mean score by variant", title_style="bold")
+    table.add_column("variant")
+    for row in rows:
+        for k in shots:
+            table.add_column(f"{row['agent']}, {k}", justify="right")
+    variants = dict.fromkeys(cell["variant"] for cell in rows[0]["cells"])
+    for variant in variants:
+        values = []
+        for row in rows:
+            for k in shots:
+                found = [c["score"] for c in row["cells"] if c["variant"] == variant and str(c["shots"]) == k]
+                values.append(f"{sum(found) / len(found):.1f}" if found else "-")
+        table.add_row(variant, *values)
+    return table

@@ -1,0 +1,105 @@
+"""NetWorld as an agent of the benchmark: own observation and inbox in, message and action out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..benchmark.agent import Adaptation, Agent, State, Support
+from ..benchmark.checkpoint import count_parameters, digest
+from ..benchmark.family import Family, Variant
+from .adapt import AdaptConfig, adapt
+from .config import PlannerConfig
+from .model import NetWorld
+from .modules import MeanField
+from .planner import Planner, View, in_blocks
+
+DEFAULT_CHECKPOINT = "networld-small"
+
+
+class NetWorldAgent(Agent):
+    """Plans with a pretrained NetWorld.
+
+    Args:
+        model: the pretrained network; never changed, adaptation works on a copy.
+        planner: how to plan.
+        adaptation: how to adapt.
+        device: where it computes.
+    """
+
+    name = "networld"
+
+    def __init__(
+        self,
+        model: NetWorld,
+        planner: PlannerConfig | None = None,
+        adaptation: AdaptConfig | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._pretrained = model.to(device).eval()
+        self._model, self._shift = self._pretrained, torch.zeros(model.config.embedding, device=device)
+        self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
+        self.message_size = model.config.message
+        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept."""
+        self._pretrained.shape(family.name)
+        self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
+        if support is None:
+            return Adaptation()
+        adapted = adapt(self._pretrained, family, variant, support, self.adaptation)
+        self._model, self._shift = adapted.model, adapted.shift
+        return Adaptation(adapted.steps, adapted.notes)
+
+    def begin(self, state: State) -> None:
+        """Empty histories."""
+        c, device = self._model.config, state.action_mask.device
+        rows = state.batch * state.variant.agents
+        descriptor = torch.tensor(state.variant.descriptor(), device=device)
+        with torch.no_grad():
+            scenario = self._model.scenario(descriptor, state.family.name) + self._shift
+        state.memory["scenario"] = scenario.expand(rows, -1)
+        state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
+        state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)
+        state.memory["plan"] = torch.zeros(rows, c.horizon, c.latent, device=device)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        with torch.no_grad(), torch.autocast(obs.device.type, torch.bfloat16):
+            view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
+            draws = state.random.draw(), state.random.draw()
+            planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, *draws)
+            action, plan = view.action_mask.int().argmax(-1), state.memory["plan"]
+            rows = self._undecided(view)
+            decision = planner.decide(view.select(rows), state.slot)
+            action[rows], plan[rows] = decision.action, decision.plan
+            self.planner_calls += planner.calls(state.slot)
+        return action.view(obs.shape[:2])
+
+    def _see(self, obs: Tensor, inbox: Tensor, state: State) -> View:
+        """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
+        memory, family = state.memory, state.family.name
+        (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device)
+        read = MeanField.read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
+        for name, newest in (("latents", latent), ("inboxes", read)):
+            memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
+        rows = torch.arange(len(obs), device=obs.device)
+        mask = state.action_mask.flatten(0, 1)
+        return View(rows, memory["latents"], memory["inboxes"], memory["scenario"], mask, memory["plan"])
+
+    def _undecided(self, view: View) -> Tensor:
+        """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""
+        if self.planner.replan > 1 or self.planner.warm_start < 1:
+            return view.rows
+        return (view.action_mask.sum(-1) > 1).nonzero().squeeze(-1)
+
+    def message(self, obs: Tensor, state: State) -> Tensor:
+        """A small projection of the own latent, [B, N, M]."""
+        with torch.no_grad():
+            return self._model.mean_field.message(state.memory["latents"][:, -1]).view(*obs.shape[:2], -1)
+
+
+def build(checkpoint: str | None, device: str) -> Agent:
+    """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
+    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)

@@ -1,0 +1,139 @@
+"""Settings of NetWorld: what the network is, how it plans, how it trains. Frozen, JSON-able, unknown fields refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from ..benchmark.family import ActionComponent, Family
+from ..errors import CheckpointError, InvalidValueError
+
+Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
+Choice = Literal["mode", "sample", "best"]
+CHOICES: tuple[Choice, ...] = ("mode", "sample", "best")
+GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
+
+
+@dataclass(frozen=True)
+class FamilyShape:
+    """What the network must know of a family.
+
+    Attributes:
+        obs_size: length of an observation.
+        descriptor_size: length of a variant's descriptor.
+        actions: components of an action.
+        reward_low: least team reward of a slot.
+        reward_high: greatest team reward of a slot.
+    """
+
+    obs_size: int
+    descriptor_size: int
+    actions: tuple[ActionComponent, ...]
+    reward_low: float
+    reward_high: float
+
+    @classmethod
+    def of(cls, family: Family) -> FamilyShape:
+        """The shape of a family."""
+        return cls(family.obs_size, family.descriptor_size, family.actions, *family.reward_range)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> FamilyShape:
+        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
+        actions = tuple(ActionComponent(**component) for component in data["actions"])
+        return cls(**{**data, "actions": actions})
+
+
+@dataclass(frozen=True)
+class NetWorldConfig:
+    """What the network is.
+
+    Attributes:
+        families: shape of each family that it knows, by name.
+        latent: size D of an observation's latent.
+        stem: width of the family-specific stems and of the shared trunk.
+        embedding: size of the scenario embedding.
+        message: floats M that an agent broadcasts a slot (8 or fewer).
+        history: latents seen, the current one included.
+        horizon: slots H of an imagined plan.
+        context: size of the context vectors that condition everything.
+        width: width of the denoiser.
+        blocks: residual blocks of the denoiser.
+        head: width of the heads.
+        bins: bins of every two-hot distribution.
+        discount: discount of the value.
+        temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
+    """
+
+    families: dict[str, FamilyShape]
+    latent: int = 32
+    stem: int = 128
+    embedding: int = 32
+    message: int = 8
+    history: int = 4
+    horizon: int = 8
+    context: int = 256
+    width: int = 288
+    blocks: int = 3
+    head: int = 256
+    bins: int = 65
+    discount: float = 0.95
+    temperature: float = 0.1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> NetWorldConfig:
+        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
+        known = {field.name for field in fields(cls)}
+        if set(data) - known or "families" not in data:
+            unknown = ", ".join(sorted(set(data) - known)) or "none"
+            allowed = ", ".join(sorted(known))
+            raise CheckpointError(f"config.json is not NetWorld's: unknown fields {unknown}; allowed {allowed}.")
+        try:
+            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"config.json is not NetWorld's: bad family shape ({error}).") from error
+        return cls(**{**data, "families": families})
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How it plans.
+
+    Attributes:
+        guidance: `none`, `cg` (the classifier's gradient steers sampling), `mcss` (several plans, select by value), both.
+        scale: strength of the gradient, in latent standard deviations a unit of log-value.
+        candidates: plans sampled for every agent.
+        steps: DDIM steps of a fresh plan.
+        replan: slots between plans; in between the old plan is followed.
+        warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
+        temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
+        choice: among candidates: `mode` of the improved policy, a `sample` of it, or the `best` value.
+    """
+
+    guidance: Guidance = "mcss"
+    scale: float = 1.0
+    candidates: int = 8
+    steps: int = 3
+    replan: int = 1
+    warm_start: float = 1.0
+    temperature: float = 0.1
+    choice: Choice = "mode"
+
+    def __post_init__(self) -> None:
+        checks = {
+            "guidance": (self.guidance in GUIDANCE, "one of " + ", ".join(GUIDANCE)),
+            "scale": (self.scale >= 0, "0 or more"),
+            "candidates": (self.candidates >= 1, "1 or more"),
+            "steps": (self.steps >= 1, "1 or more"),
+            "replan": (self.replan >= 1, "1 or more"),
+            "warm_start": (0 < self.warm_start <= 1, "in (0, 1]"),
+            "temperature": (self.temperature > 0, "above 0"),
+            "choice": (self.choice in CHOICES, "one of " + ", ".join(CHOICES)),
+        }
+        for name, (holds, allowed) in checks.items():
+            if not holds:
+                raise InvalidValueError(name, getattr(self, name), allowed)

@@ -1,0 +1,213 @@
+"""Pretraining on the multi-task offline data: one loop, checkpoints that resume to the same numbers, a report."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..benchmark.data.store import get_release, write_atomically
+from ..benchmark.data.windows import WindowSampler, load_episodes
+from ..benchmark.family import Family
+from ..errors import CheckpointError, UnknownNameError
+from .config import FamilyShape, NetWorldConfig
+from .losses import LossWeights, total
+from .model import NetWorld
+
+STATE, REPORT = "training_state.pt", "training_report.json"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        release: the data.
+        steps: gradient steps.
+        rows: agent windows a step.
+        rate: peak learning rate; linear warm-up over `warmup` steps, cosine decay to a twentieth.
+        warmup: steps of warm-up.
+        decay: weight decay.
+        ema: rate of the moving average that gives targets, and that is saved.
+        follow_limit: clip of the others-follow weight (see `losses.others_follow`); 0 = off.
+        save_every: steps between resumable checkpoints.
+        seed: of initialisation and sampling.
+        network: fields of `NetWorldConfig` that differ from its defaults.
+    """
+
+    release: str = "standard"
+    steps: int = 2700
+    rows: int = 1024
+    rate: float = 1e-3
+    warmup: int = 200
+    decay: float = 1e-2
+    ema: float = 0.995
+    follow_limit: float = 3.0
+    save_every: int = 250
+    seed: int = 0
+    network: tuple[tuple[str, float], ...] = ()
+
+
+PRESETS = {
+    "debug": TrainConfig(
+        release="mini",
+        steps=20,
+        rows=256,
+        warmup=5,
+        save_every=10,
+        network=(("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32)),
+    ),
+    "small": TrainConfig(),
+}
+
+
+def preset(name: str) -> TrainConfig:
+    """The preset of this name; raises `UnknownNameError`."""
+    if name not in PRESETS:
+        raise UnknownNameError("preset", name, PRESETS, "wbench train networld --preset small")
+    return PRESETS[name]
+
+
+def train(
+    family: Family,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    on_step: Callable[[int, dict[str, float]], None] | None = None,
+) -> NetWorld:
+    """Pretrain NetWorld on the train variants of a family.
+
+    Args:
+        family: the family.
+        config: how to train.
+        folder: where checkpoint, resumable state and report go.
+        resume: go on from the state in `folder`; without it an existing state is refused.
+        device: where to train.
+        on_step: called with the step and the losses of every tenth step.
+
+    Returns:
+        The moving average of the network, in evaluation mode; also saved in `folder`.
+    """
+    torch.manual_seed(config.seed)
+    shape = NetWorldConfig(families={family.name: FamilyShape.of(family)}, **dict(config.network))  # type: ignore[arg-type]
+    model = NetWorld(shape).to(device)
+    sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
+    sampler = WindowSampler(family, sources, torch.Generator().manual_seed(config.seed))
+    noise = torch.Generator(device).manual_seed(config.seed)
+    model.observation.fit(sampler.sample(20_000).obs[:, -1].to(device), family.name)
+    target = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
+    run = _Run(config, folder, model, target, optimiser, sampler, noise)
+    start = run.load() if resume else run.fresh()
+    begun = time.monotonic()
+    for step in range(start, config.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate * _schedule(step, config)
+        batch = sampler.sample(config.rows).to(device)
+        with torch.autocast(device, torch.bfloat16):
+            loss, parts = total(model, target, batch, family.name, LossWeights(), noise, follow_limit=config.follow_limit)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        with torch.no_grad():
+            for average, current in zip(target.parameters(), model.parameters(), strict=True):
+                average.lerp_(current, 1 - config.ema)
+        if step % 10 == 0 or step + 1 == config.steps:
+            figures = {name: round(float(part), 5) for name, part in parts.items()} | {"gradient_norm": round(float(norm), 4)}
+            if not math.isfinite(float(loss)):
+                raise CheckpointError(f"training diverged at step {step}: the loss is {float(loss)}. Lower the rate.")
+            run.log.append({"step": step, "seconds": round(time.monotonic() - begun, 1), **figures})
+            if on_step:
+                on_step(step, figures)
+        if (step + 1) % config.save_every == 0:
+            run.save(step + 1)
+    run.finish()
+    return target.eval()
+
+
+def train_preset(
+    family: Family, name: str, folder: Path, *, resume: bool, seed: int, device: str, on_step: Callable[[int, int], None]
+) -> None:
+    """Entry point of `wbench train networld`."""
+    config = replace(preset(name), seed=seed)
+    train(family, config, folder, resume=resume, device=device, on_step=lambda step, _: on_step(step, config.steps))
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass
+class _Run:
+    """All that must come back for a resumed run to give the same numbers as an uninterrupted one."""
+
+    config: TrainConfig
+    folder: Path
+    model: NetWorld
+    target: NetWorld
+    optimiser: torch.optim.Optimizer
+    sampler: WindowSampler
+    noise: torch.Generator
+
+    def __post_init__(self) -> None:
+        self.log: list[dict[str, Any]] = []
+
+    def fresh(self) -> int:
+        """Start at step 0; refuses to write over another run."""
+        if (self.folder / STATE).exists():
+            raise CheckpointError(f"{self.folder} holds an unfinished run. Add --resume to go on, or give another --out.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return 0
+
+    def load(self) -> int:
+        """The step to go on from; 0 where there is nothing yet."""
+        path = self.folder / STATE
+        if not path.exists():
+            return self.fresh()
+        try:
+            state = torch.load(path, weights_only=True, map_location=self.noise.device)
+        except Exception as error:  # a damaged zip, a foreign file: torch raises many kinds
+            raise CheckpointError(f"{path} is damaged ({type(error).__name__}). Delete it to start again.") from error
+        if state["config"] != json.dumps(asdict(self.config)):
+            raise CheckpointError(f"{path} belongs to other settings: {state['config']}. Give another --out.")
+        self.model.load_state_dict(state["model"])
+        self.target.load_state_dict(state["target"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.sampler.generator.set_state(state["sampler"].cpu())
+        self.noise.set_state(state["noise"].cpu())
+        self.log = json.loads(state["log"])
+        return int(state["step"])
+
+    def save(self, step: int) -> None:
+        """Write the resumable state and the checkpoint so far."""
+        state = {
+            "config": json.dumps(asdict(self.config)),
+            "step": step,
+            "model": self.model.state_dict(),
+            "target": self.target.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "sampler": self.sampler.generator.get_state(),
+            "noise": self.noise.get_state(),
+            "log": json.dumps(self.log),
+        }
+        write_atomically(self.folder / STATE, lambda path: torch.save(state, path))
+
+    def finish(self) -> None:
+        """Save the moving average as the checkpoint, with the report; drop the resumable state."""
+        self.target.save_pretrained(self.folder)
+        report = json.dumps({"config": asdict(self.config), "log": self.log}, indent=1)
+        write_atomically(self.folder / REPORT, lambda path: path.write_text(report, encoding="utf-8"))
+        (self.folder / STATE).unlink(missing_ok=True)

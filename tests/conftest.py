@@ -1,0 +1,59 @@
+"""Shared fixtures: a data folder of its own, the debug network, and a way to run the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tests never touch the user's cache."""
+    home = tmp_path_factory.mktemp("wbench-home")
+    os.environ["WBENCH_HOME"] = str(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def debug_checkpoint(data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A NetWorld trained for seconds through the command line."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "debug"
+    done = wbench("train", "networld", "--preset", "debug", "--out", str(folder))
+    assert done.code == 0, done.err
+    return folder
+
+
+class Done(NamedTuple):
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def data(self) -> dict:
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+
+def wbench(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
+    """Run `wbench` in a process of its own."""
+    command = [sys.executable, "-m", "wbench.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})})
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session", name="wbench")
+def wbench_fixture():
+    """The runner above."""
+    return wbench

@@ -1,0 +1,157 @@
+"""NetWorld trained, planning and adapting: resumable, batch-independent, careful, and better than what it imitates."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from wbench import NetWorld
+from wbench.benchmark.checkpoint import digest
+from wbench.benchmark.data.collect import support
+from wbench.benchmark.registry import get_family, make_agent
+from wbench.benchmark.rollout import play
+from wbench.errors import CheckpointError, UnknownNameError
+from wbench.networld.adapt import AdaptConfig
+from wbench.networld.agent import NetWorldAgent
+from wbench.networld.config import GUIDANCE, PlannerConfig
+
+FAMILY = get_family("access")
+TRAIN = FAMILY.variant("access/n8-c1-load0.4")
+HELD_OUT = FAMILY.variant("access/n8-c1-load0.5")
+SEEDS = range(50_000_000, 50_000_012)  # neither train, support, query nor reference scenarios
+
+
+@pytest.fixture(scope="module")
+def small() -> NetWorld:
+    return NetWorld.from_pretrained("networld-small")
+
+
+def score(agent, variant, seeds=SEEDS) -> float:
+    from wbench.benchmark.references import references
+
+    agent.adapt(FAMILY, variant, None)
+    return references(variant.name).score(float(play(FAMILY, variant, agent, seeds).returns.mean()))
+
+
+def test_the_packaged_checkpoint_is_small_and_plays_a_train_variant_as_well_as_behaviour_cloning(small):
+    assert sum(p.numel() for p in small.parameters()) < 3_000_000
+    ours, theirs = score(NetWorldAgent(small), TRAIN), score(make_agent("bc"), TRAIN)
+    assert ours > 70 and ours > theirs - 5
+
+
+def test_selection_by_value_pays_and_more_candidates_do_not_hurt(small):
+    scores = {k: score(NetWorldAgent(small, PlannerConfig(candidates=k)), TRAIN) for k in (1, 8, 16)}
+    assert scores[8] > scores[1] + 15 and scores[16] > scores[8] - 5
+
+
+@pytest.mark.parametrize("guidance", GUIDANCE)
+def test_every_guidance_plays_legal_actions_and_counts_its_calls(small, guidance):
+    agent = NetWorldAgent(small, PlannerConfig(guidance=guidance, candidates=2, steps=2))
+    agent.adapt(FAMILY, HELD_OUT, None)
+    legal = []
+    play(FAMILY, HELD_OUT, agent, [0], record=lambda s: legal.append(s.action_mask.gather(-1, s.action.unsqueeze(-1)).all()))
+    assert all(legal) and agent.planner_calls == 128 * 2 * (2 if "cg" in guidance else 1)
+
+
+@pytest.mark.parametrize(("settings", "calls"), [({"replan": 4}, 2 * 4), ({"warm_start": 0.5}, 4 + 7 * 2)])
+def test_old_plans_are_followed_or_refined_with_fewer_calls(small, settings, calls):
+    from dataclasses import replace
+
+    agent = NetWorldAgent(small, PlannerConfig(candidates=2, steps=4, **settings))
+    agent.adapt(FAMILY, HELD_OUT, None)
+    play(FAMILY, replace(HELD_OUT, horizon=8), agent, [0, 1])
+    assert agent.planner_calls == calls
+
+
+def test_an_episode_hardly_depends_on_its_batch(small):
+    """Matrix products round differently in other batch sizes; decisions may flip where two actions tie, and nowhere else."""
+    agent = NetWorldAgent(small)
+    agent.adapt(FAMILY, HELD_OUT, None)
+    together = play(FAMILY, HELD_OUT, agent, SEEDS).returns
+    assert torch.equal(together, play(FAMILY, HELD_OUT, agent, SEEDS).returns)
+    halves = torch.cat([play(FAMILY, HELD_OUT, agent, list(SEEDS)[i : i + 6]).returns for i in (0, 6)])
+    assert float((together - halves).mean().abs()) < 3.0
+
+
+def test_one_agent_and_many_agents_need_no_change_of_weights(small):
+    from dataclasses import replace
+
+    for agents in (1, 200):
+        variant = replace(HELD_OUT, agents=agents, load=0.3, horizon=6)
+        agent = NetWorldAgent(small)
+        agent.adapt(FAMILY, variant, None)
+        assert torch.isfinite(play(FAMILY, variant, agent, [0, 1]).returns).all()
+
+
+def test_adaptation_never_touches_the_pretrained_weights_and_declines_what_does_not_help(small):
+    before = digest(small)
+    shots = support(FAMILY, HELD_OUT, 0, 5)
+    careful = NetWorldAgent(small, adaptation=AdaptConfig(steps=20, check=10)).adapt(FAMILY, HELD_OUT, shots)
+    assert careful.gradient_steps == 20 and careful.notes["loss_after"] <= careful.notes["loss_before"]
+    wild_agent = NetWorldAgent(small, adaptation=AdaptConfig(steps=20, check=10, rate=10.0))
+    wild = wild_agent.adapt(FAMILY, HELD_OUT, shots)
+    assert wild.notes["kept"] is False and wild.notes["loss_after"] == wild.notes["loss_before"]
+    zero_shots = NetWorldAgent(small)
+    zero_shots.adapt(FAMILY, HELD_OUT, None)
+    wild_returns, plain = (play(FAMILY, HELD_OUT, a, [0, 1]).returns for a in (wild_agent, zero_shots))
+    assert torch.equal(wild_returns, plain) and digest(small) == before
+
+
+def test_adaptation_is_forgotten_between_cells(small):
+    agent = NetWorldAgent(small, adaptation=AdaptConfig(steps=20, check=10))
+    agent.adapt(FAMILY, HELD_OUT, None)
+    fresh = play(FAMILY, HELD_OUT, agent, [0, 1]).returns
+    agent.adapt(FAMILY, HELD_OUT, support(FAMILY, HELD_OUT, 0, 2))
+    agent.adapt(FAMILY, HELD_OUT, None)
+    assert torch.equal(play(FAMILY, HELD_OUT, agent, [0, 1]).returns, fresh)
+
+
+def test_an_unknown_family_is_refused(small):
+    from dataclasses import replace
+
+    with pytest.raises(CheckpointError, match=r"not trained on family 'power', only on access"):
+        NetWorldAgent(small).adapt(replace(FAMILY, name="power"), HELD_OUT, None)
+
+
+def test_training_killed_and_resumed_gives_the_same_weights(debug_checkpoint, tmp_path):
+    """Kill -9 after the first save; the resumed run must end where the uninterrupted one did."""
+    command = [sys.executable, "-m", "wbench.cli", "train", "networld", "--preset", "debug", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "training_state.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "model.safetensors").exists()
+    refused = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in (debug_checkpoint, tmp_path))
+    assert whole.keys() == resumed.keys()
+    assert max(float((whole[name] - resumed[name]).abs().max()) for name in whole) == 0.0
+    assert (tmp_path / "training_report.json").read_text().count('"step"') == 3
+    assert not (tmp_path / "training_state.pt").exists()
+
+
+def test_training_lowers_its_losses(debug_checkpoint):
+    import json
+
+    log = json.loads((debug_checkpoint / "training_report.json").read_text())["log"]
+    for name in ("reconstruction", "reward", "critic", "denoiser", "classifier"):
+        assert log[-1][name] < log[0][name], name
+
+
+def test_a_damaged_training_state_and_an_unknown_preset_are_named(wbench, tmp_path):
+    (tmp_path / "training_state.pt").write_bytes(b"no")
+    done = wbench("train", "networld", "--preset", "debug", "--out", str(tmp_path), "--resume")
+    assert done.code == 2 and "damaged" in done.err and "Traceback" not in done.err
+    from wbench.networld.train import preset
+
+    with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
+        preset("smal")

@@ -1,0 +1,224 @@
+"""NetWorld's mechanisms one by one: two-hot codes, diffusion, mean field, scenario encoder, strict checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from wbench import NetWorld
+from wbench.benchmark.data.collect import record_quality
+from wbench.benchmark.data.windows import Episodes, WindowSampler
+from wbench.benchmark.family import ActionComponent
+from wbench.benchmark.registry import get_family
+from wbench.benchmark.rollout import play
+from wbench.errors import CheckpointError, InvalidValueError
+from wbench.networld import losses
+from wbench.networld.agent import NetWorldAgent
+from wbench.networld.config import FamilyShape, NetWorldConfig, PlannerConfig
+from wbench.networld.diffusion import LAST, add_noise, ddim, levels
+from wbench.networld.modules import MeanField
+from wbench.networld.two_hot import ActionCodec, cross_entropy, expectation, two_hot
+
+FAMILY = get_family("access")
+VARIANT = FAMILY.variant("access/n6-c2-load0.3")
+
+
+@pytest.fixture(scope="module")
+def model() -> NetWorld:
+    torch.manual_seed(0)
+    shape = {"access": FamilyShape.of(FAMILY)}
+    return NetWorld(NetWorldConfig(shape, stem=32, context=32, width=32, blocks=1, head=32)).eval()
+
+
+def test_two_hot_round_trip_and_hand_value():
+    values = torch.linspace(-2, 5, 1001)
+    code = two_hot(values, -2, 5, 65)
+    assert torch.allclose(code.sum(-1), torch.ones(1001)) and ((code > 0).sum(-1) <= 2).all()
+    assert torch.allclose(expectation(code.clamp(min=1e-30).log(), -2, 5), values, atol=1e-4)
+    assert two_hot(torch.tensor(0.3), 0, 1, 11)[2:5].tolist() == pytest.approx([0, 1, 0], abs=1e-5)
+    assert two_hot(torch.tensor(0.25), 0, 1, 11)[2:4].tolist() == pytest.approx([0.5, 0.5], abs=1e-5)
+    assert two_hot(torch.tensor([-9.0, 9.0]), 0, 1, 3).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_two_hot_training_recovers_a_mean_without_bias():
+    logits = torch.zeros(21, requires_grad=True)
+    samples = torch.distributions.Beta(2.0, 5.0).sample((4000,))
+    optimiser = torch.optim.Adam([logits], 0.1)
+    for _ in range(300):
+        optimiser.zero_grad()
+        cross_entropy(logits.expand(4000, -1), two_hot(samples, 0, 1, 21)).mean().backward()
+        optimiser.step()
+    assert float(expectation(logits.detach(), 0, 1)) == pytest.approx(float(samples.mean()), abs=1e-3)
+
+
+def test_action_codes_round_trip_for_choices_levels_and_both():
+    choice = ActionComponent("server", "categorical", 3)
+    level = ActionComponent("frequency", "ordinal", 5, 0.0, 2.0)
+    codec = ActionCodec([choice, level])
+    actions = torch.tensor([[0, 0.0], [2, 1.7], [1, 0.6]])
+    assert torch.allclose(codec.decode(codec.encode(actions)), actions, atol=1e-6)
+    assert ActionCodec([choice]).decode(ActionCodec([choice]).encode(torch.tensor([2, 0, 1]))).tolist() == [2, 0, 1]
+    assert codec.table().shape == (15, 8)
+    log_probs = codec.table_log_probs(torch.randn(4, 8))
+    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(4), atol=1e-5)
+    masked = codec.mask(torch.zeros(1, 8), torch.tensor([[True, False, True]]))
+    assert codec.table_log_probs(masked).exp().view(3, 5).sum(-1).tolist() == pytest.approx([0.5, 0.0, 0.5])
+
+
+def test_ddim_with_the_exact_denoiser_returns_the_data_distribution():
+    mean, std = 1.5, 0.4
+
+    def exact(noisy, time):  # posterior mean of a Gaussian
+        signal, sigma = (x.unsqueeze(-1) for x in levels(time))
+        gain = signal * std**2 / (signal**2 * std**2 + sigma**2)
+        return mean + gain * (noisy - signal * mean)
+
+    generator = torch.Generator().manual_seed(0)
+    data, noise = torch.randn(2, 20_000, 1, generator=generator)
+    start = add_noise(mean + std * data, noise, torch.full((20_000,), LAST))
+    sample = ddim(exact, start, 100)
+    assert float(sample.mean()) == pytest.approx(mean, abs=0.02) and float(sample.std()) == pytest.approx(std, abs=0.03)
+    assert torch.allclose(ddim(lambda noisy, time: torch.full_like(noisy, 7.0), start, 3), torch.tensor(7.0))
+
+
+def test_noise_keeps_variance_and_spares_time_zero():
+    clean, noise = torch.randn(5000, 4), torch.randn(5000, 4)
+    assert torch.equal(add_noise(clean, noise, torch.zeros(5000)), clean)
+    for time in (0.3, 0.8):
+        assert float(add_noise(clean, noise, torch.full((5000,), time)).std()) == pytest.approx(1.0, abs=0.03)
+
+
+def test_guidance_shifts_a_plan_uphill():
+    start = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    plain = ddim(lambda noisy, time: noisy * 0.5, start, 5)
+    steered = ddim(lambda noisy, time: noisy * 0.5, start, 5, steer=lambda noisy, time: torch.ones_like(noisy) * 0.1)
+    assert (steered > plain).all()
+
+
+def test_reading_an_inbox_tells_how_many():
+    inbox = torch.tensor([[0.5, 0.0]])
+    few, many = MeanField.read(inbox, torch.tensor(2.0)), MeanField.read(inbox, torch.tensor(20.0))
+    assert few.tolist() == [[0.5, 0.0, pytest.approx(1 / 2), 0.0]] and many[0, 2] == pytest.approx(10 / 11)
+
+
+def test_a_descriptor_that_never_varied_has_no_effect(model):
+    plain = FAMILY.variant("access/n8-c1-load0.3").descriptor()
+    bursty = FAMILY.variant("access/n8-c1-load0.3-bursty").descriptor()
+    assert plain != bursty
+    embeddings = model.scenario(torch.tensor([plain, bursty]), "access")
+    assert torch.equal(embeddings[0], embeddings[1])
+
+
+def test_training_sees_exactly_what_an_acting_agent_sees(model):
+    """Contexts from recorded windows equal those that the agent builds slot by slot, inbox and episode start included."""
+    seen = []
+
+    class Spy(NetWorldAgent):
+        def act(self, obs, inbox, state):
+            action = super().act(obs, inbox, state)
+            with torch.no_grad():
+                memory = state.memory
+                seen.append(model.contexts(memory["latents"], memory["inboxes"], memory["scenario"])[1])
+            return action
+
+    agent = Spy(model)
+    slots = []
+    play(FAMILY, VARIANT, agent, [0, 1], record=slots.append)
+    stack = {name: torch.stack([getattr(s, name) for s in slots], 1) for name in ("obs", "action", "action_mask", "reward")}
+    source = Episodes(VARIANT, **stack, history=4, horizon=8)
+    for slot in (0, 2, 60):
+        window = source.gather(torch.tensor([0, 1]), torch.tensor([slot, slot]))
+        batch = losses.Windows(
+            **window,
+            group=torch.arange(2).repeat_interleave(6),
+            others=torch.full((12,), 5.0),
+            descriptor=torch.tensor([VARIANT.descriptor()]).expand(12, -1),
+        )
+        with torch.no_grad():
+            context = losses.slot_contexts(model, losses.encode(model, batch, "access"))[1]
+        acting = torch.stack(seen[slot : slot + 9], dim=1)
+        assert torch.allclose(context, acting, atol=0.05), slot  # acting runs in bfloat16
+        assert (context - acting).abs().mean() < 0.01
+
+
+def test_others_follow_weights_by_hand():
+    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(12)
+    rows, action = len(batch.group), batch.action[:, 4:6] * 0
+    behaviour = torch.zeros(rows, 2, 4).log_softmax(-1)
+    policy = behaviour.clone()
+    assert torch.equal(losses.others_follow(policy, behaviour, action, batch, 5.0), torch.ones(rows, 2))
+    first = (batch.group == 0).nonzero()[0, 0]
+    policy[first, 0, 0] += 1.0  # one agent of the first joint window would rather do what was recorded
+    weight = losses.others_follow(policy, behaviour, action, batch, 5.0)
+    friends = (batch.group == 0) & (torch.arange(rows) != first)
+    ratio = weight[friends, 0] / weight[first, 0]
+    assert torch.allclose(ratio, torch.full_like(ratio, 2.71828), atol=1e-3)
+    assert float(weight.mean()) == pytest.approx(1.0)
+
+
+def _source() -> Episodes:
+    columns = record_quality(FAMILY, VARIANT, "mixed", range(4))
+    tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
+    return Episodes(VARIANT, **tensors, history=4, horizon=8)
+
+
+def test_saved_and_loaded_it_plans_the_same(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    again = NetWorld.from_pretrained(tmp_path)
+    returns = [play(FAMILY, VARIANT, NetWorldAgent(m), [0, 1, 2]).returns.tolist() for m in (model, again)]
+    assert returns[0] == returns[1] and again.config == model.config
+
+
+def _spoil(folder, kind):
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    tensors, data = load_file(weights), json.loads(config.read_text())
+    name = "mean_field.project.weight"
+    if kind == "missing file":
+        weights.unlink()
+    elif kind == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif kind == "missing tensor":
+        save_file({k: v for k, v in tensors.items() if k != name}, weights)
+    elif kind == "extra tensor":
+        save_file({**tensors, "surplus": torch.zeros(1)}, weights)
+    elif kind == "shape":
+        save_file({**tensors, name: tensors[name][:, :-1].contiguous()}, weights)
+    elif kind == "nan":
+        save_file({**tensors, name: tensors[name] * float("nan")}, weights)
+    elif kind == "config field":
+        config.write_text(json.dumps({**data, "depth": 3}))
+    elif kind == "config not json":
+        config.write_text("{")
+    elif kind == "other model":
+        config.write_text(json.dumps({"hidden": 3}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing file", "has no model.safetensors"),
+        ("truncated", "truncated or no safetensors"),
+        ("missing tensor", "1 tensors missing.*mean_field"),
+        ("extra tensor", "1 unknown.*surplus"),
+        ("shape", r"mean_field.project.weight.*\(8, 31\).*\(8, 32\)"),
+        ("nan", "mean_field.project.weight holds NaN"),
+        ("config field", "unknown fields depth; allowed"),
+        ("config not json", "config.json is not JSON"),
+        ("other model", "not NetWorld's"),
+    ],
+)
+def test_a_bad_checkpoint_is_refused_with_the_reason(model, tmp_path, kind, message):
+    model.save_pretrained(tmp_path / "good")
+    shutil.copytree(tmp_path / "good", tmp_path / "bad")
+    _spoil(tmp_path / "bad", kind)
+    with pytest.raises(CheckpointError, match=message):
+        NetWorld.from_pretrained(tmp_path / "bad")
+
+
+def test_planner_settings_are_checked():
+    for field, value in (("guidance", "magic"), ("candidates", 0), ("steps", 0), ("warm_start", 0.0), ("temperature", 0.0)):
+        with pytest.raises(InvalidValueError, match=f"^{field} is"):
+            PlannerConfig(**{field: value})

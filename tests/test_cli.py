@@ -1,0 +1,153 @@
+"""The command line's contract: JSON for scripts, one line for errors, interruption without loss."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+QUICK = ("eval", "--agent", "heuristic", "--against", "none", "--episodes", "2")
+
+
+def one_line(done, code=2):
+    """The error line, after checking that there is only that and no traceback."""
+    assert done.code == code, (done.code, done.err)
+    lines = [line for line in done.err.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("wbench: ") and done.out == "", done
+    return lines[0]
+
+
+def test_json_has_the_promised_fields(wbench, debug_checkpoint):
+    done = wbench("eval", "--agent", "networld", "--checkpoint", str(debug_checkpoint), "--episodes", "2", "--json")
+    assert done.code == 0, done.err
+    data = done.data
+    assert data["protocol"] == "custom" and len(data["protocol_hash"]) == 64 and data["agent"] == "networld"
+    assert [(c["variant"], c["shots"], c["seed"]) for c in data["cells"]] == [
+        ("access/n8-c1-load0.5", k, s) for k in (0, 5) for s in (0, 1)
+    ]
+    for cell in data["cells"]:
+        assert {"family", "variant", "shots", "seed", "return_mean", "score"} <= cell.keys()
+        assert cell["return_mean"] == pytest.approx(sum(cell["returns"]) / 2) and len(cell["qos"]["delay_p95"]) == 2
+    assert data["summary"].keys() == {"0", "5"}
+    for shots, found in data["summary"].items():
+        scores = [c["score"] for c in data["cells"] if str(c["shots"]) == shots]
+        assert found["iqm"] == pytest.approx(sum(scores) / 2, abs=1e-3) and found["ci_low"] is None
+    ledger = data["ledger"]
+    assert ledger["environment_steps"] == 0 and ledger["query_steps"] == 4 * 2 * 128
+    assert ledger["message_bits"] == 32 * 8 * 8 * ledger["query_steps"] and ledger["support_transitions"] == 2 * 5 * 128 * 8
+    assert ledger["gradient_steps"] > 0 and ledger["planner_calls"] == 4 * 128 * 3
+    assert [other["agent"] for other in data["comparison"]] == ["random", "heuristic", "bc"]
+    bc = data["comparison"][2]
+    pairs = zip(data["cells"], bc["cells"], strict=True)
+    assert bc["difference"]["0"]["iqm"] == pytest.approx(
+        sum(a["score"] - b["score"] for a, b in pairs if a["shots"] == 0) / 2, abs=1e-3
+    )
+
+
+def test_same_command_same_numbers(wbench):
+    first, second = (wbench(*QUICK, "--json").data for _ in range(2))
+    for data in (first, second):
+        for row in [data, *data["cells"]]:
+            del row["ledger"]
+    assert first == second
+
+
+def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
+    done = wbench("eval", "--agent", "heuristic", "--against", "random,genie", "--episodes", "4")
+    assert done.code == 0 and "access/n8-c1-load0.5" in done.out and "Fewer than 3 seeds" in done.out
+    assert all(name in done.out for name in ("heuristic", "random", "genie", "score, 5 shots"))
+    with_interval = wbench(*QUICK, "--seeds", "3")
+    assert (
+        re.search(r"heuristic │ +\d+\.\d \[\d+\.\d, \d+\.\d\]", with_interval.out) and "Fewer than 3" not in with_interval.out
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("eval", "--agent", "netwrld"), "Did you mean 'networld'"),
+        (("eval", "--agent", "random", "--family", "acces"), "Did you mean 'access'"),
+        (("eval", "--agent", "random", "--variant", "access/n8-c1-load0.55"), "Did you mean 'access/n8-c1-load0.5'"),
+        (("eval", "--agent", "random", "--protocol", "ful"), "Did you mean 'full'"),
+        (("eval", "--agent", "random", "--shots", "-1"), "--shots is -1"),
+        (("eval", "--agent", "random", "--shots", "many"), "whole numbers with commas"),
+        (("eval", "--agent", "random", "--seeds", "0"), "--seeds is 0"),
+        (("eval", "--agent", "random", "--seeds", "two"), "valid integer"),
+        (("eval", "--agent", "random", "--checkpoint", "x"), "fixed rule"),
+        (("eval", "--agent", "random", "--device", "tpu"), "cpu or cuda"),
+        (("eval", "--agent", "random", "--against", "nobody"), "unknown agent 'nobody'"),
+        (("eval", "--agent", "networld", "--checkpoint", "no/where"), "no checkpoint 'no/where'.*networld-small"),
+        (("eval", "--agent", "networld", "--checkpoint", "pyproject.toml"), "is a file; give the folder"),
+        (("eval",), "Missing option '--agent'"),
+        (("evall",), "No such command 'evall'"),
+        (("train", "mappi"), "unknown trainable agent 'mappi'"),
+        (("train", "networld", "--preset", "smal"), "Did you mean 'small'"),
+        (("build", "--release", "maxi"), "Did you mean 'mini'"),
+        (("show", "acess"), "Did you mean 'access'"),
+    ],
+)
+def test_bad_input_gets_one_line_and_exit_code_2(wbench, arguments, named):
+    line = one_line(wbench(*arguments, cwd=Path(__file__).parents[1]))
+    assert re.search(named, line), line
+
+
+def test_a_result_file_is_never_written_over_by_something_else(wbench, tmp_path):
+    out = tmp_path / "result.json"
+    for content in ("precious notes", "{}", json.dumps({"schema": "wbench-result/99"})):
+        out.write_text(content)
+        assert "left as it is" in one_line(wbench(*QUICK, "--out", str(out)))
+        assert out.read_text() == content
+    out.unlink()
+    assert wbench(*QUICK, "--out", str(out)).code == 0
+    kept = out.read_text()
+    for other in (("--episodes", "3"), ("--agent", "random")):
+        assert "another protocol or checkpoint" in one_line(wbench(*QUICK, *other, "--out", str(out)))
+        assert out.read_text() == kept
+    assert "is a folder" in one_line(wbench(*QUICK, "--out", str(tmp_path)))
+    assert "cannot write --out" in one_line(wbench(*QUICK, "--out", "/proc/nowhere/result.json"))
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_keeps_its_cells_and_the_same_command_resumes(wbench, tmp_path, how):
+    out = tmp_path / "result.json"
+    arguments = ("eval", "--agent", "bc", "--against", "heuristic", "--shots", "0", "--seeds", "12", "--episodes", "30")
+    command = [sys.executable, "-m", "wbench.cli", *arguments, "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (out.exists() and len(json.loads(out.read_text())["cells"]) >= 2):
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    partial = json.loads(out.read_text())
+    assert 2 <= len(partial["cells"]) < 12 and not partial["complete"] and partial["summary"]["0"] is None
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    if how == signal.SIGINT:
+        assert f"are in {out}; the same command goes on" in err and "Traceback" not in err
+    resumed = wbench(*arguments, "--out", str(out), "--json")
+    assert resumed.code == 0, resumed.err
+    data = resumed.data
+    assert data["complete"] and data["cells"][: len(partial["cells"])] == partial["cells"] and len(data["cells"]) == 12
+    whole = wbench(*arguments, "--json").data
+    assert [c["returns"] for c in data["cells"]] == [c["returns"] for c in whole["cells"]]
+    assert json.loads(out.read_text())["summary"] == whole["summary"]
+
+
+def test_list_show_and_version(wbench):
+    from wbench import __version__
+
+    assert wbench("--version").out.strip() == f"wbench {__version__}"
+    names = wbench("list", "--json").data
+    assert names["families"] == ["access"] and {"networld", "bc", "random", "heuristic", "genie"} <= set(names["agents"])
+    family = wbench("show", "access", "--json").data
+    assert family["variants"]["access/n8-c1-load0.5"] == "held-out" and len(family["variants"]) == 25
+    assert wbench("show", "access/n8-c1-load0.5", "--json").data["references"]["reference"] > 70
+    assert wbench("show", "quick", "--json").data["hash"] == wbench(*QUICK[:5], "--json").data["protocol_hash"]
+    assert wbench("show", "networld", "--json").data["message_floats"] == 8

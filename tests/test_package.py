@@ -1,0 +1,80 @@
+"""What a user gets: the README's commands run, and a wheel works far from the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced code of one language in the README."""
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every `wbench` command of the README, without comments."""
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return [part.strip() for line in lines for part in line.split("&&") if part.strip().startswith("wbench ")]
+
+
+def test_the_readme_promises_both_ways_to_start():
+    text = "\n".join(blocks("bash"))
+    for promise in (
+        "make eval",
+        "make test",
+        "pip install -e . && wbench eval --agent networld",
+        'pip install -e ".[test]" && pytest',
+    ):
+        assert promise in text
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_readme_commands_run(command, wbench, tmp_path):
+    if "--preset small" in command or "--protocol lite" in command:
+        command = command.replace("--preset small", "--preset debug").replace(
+            "--protocol lite", "--protocol lite --episodes 1 --seeds 1"
+        )
+    done = wbench(*shlex.split(command)[1:], cwd=tmp_path)
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_readme_python_runs(code, tmp_path):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_targets_do_their_own_set_up():
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # also when make runs the tests
+    for target, ends in (("eval", ".venv/bin/wbench eval --agent networld"), ("test", ".venv/bin/python -m pytest")):
+        plan = subprocess.run(["make", "-Bn", target], capture_output=True, text=True, cwd=ROOT, env=env, check=True).stdout
+        assert "-m venv .venv" in plan and "pip install" in plan and plan.strip().endswith(ends)
+
+
+def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
+    pip = [sys.executable, "-m", "pip", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("wbench-*.whl")
+    site = tmp_path / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)
+    env = {**os.environ, "PYTHONPATH": str(site)}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=tmp_path, env=env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert Path(run("-c", "import wbench; print(wbench.__file__)").strip()).is_relative_to(site)
+    assert run(str(site / "bin" / "wbench"), "--version").startswith("wbench ")
+    data = json.loads(run("-m", "wbench.cli", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--json"))
+    assert data["summary"]["0"]["iqm"] > 40
