@@ -144,18 +144,19 @@ def _play_all(agents: list[Agent], known: list[Run], protocol: Protocol, device:
 def train(
     agent: Annotated[str, typer.Argument(help="networld or bc.")],
     preset: Annotated[str, typer.Option(help="debug (seconds) or small (the packaged checkpoint).")] = "small",
-    family: Annotated[str, typer.Option(help="Family to train on.")] = "access",
+    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint; default runs/AGENT-PRESET.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run in the folder.")] = False,
     seed: Annotated[int, typer.Option(help="Of initialisation and sampling.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train an agent on the offline data of the train variants; data that is missing is recorded first."""
+    from .benchmark.protocol import FAMILIES
     from .benchmark.registry import get_family, get_trainer
     from .cards.model_card import write_model_card
 
     _check_device(device)
-    trainer, task = get_trainer(agent), get_family(family)
+    trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
     folder = out or Path("runs") / f"{agent}-{preset}"
     with _progress() as add:
         advance: Callable[[int], None] | None = None
@@ -167,8 +168,8 @@ def train(
             advance(step - last if last else 0)
             last = step
 
-        trainer(task, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
-    write_model_card(folder, agent, task)
+        trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+    write_model_card(folder, agent, tasks)
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
 
 

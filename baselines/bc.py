@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import Pretrained, count_parameters, digest
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_episodes
-from ..benchmark.family import Family, Variant
+from ..benchmark.family import Family, FamilyShape, Variant
+from ..benchmark.two_hot import ActionCodec
 from ..errors import CheckpointError, InvalidValueError, UnknownNameError
 
 DEFAULT_CHECKPOINT = "bc-small"
@@ -29,45 +29,56 @@ DEFAULT_CHECKPOINT = "bc-small"
 
 @dataclass(frozen=True)
 class BcConfig:
-    """What the network is: input sizes by family, width, slots of history, and whether it acts greedily or samples."""
+    """What the network is: shapes of the families, width, slots of history, and whether it acts greedily or samples."""
 
-    families: dict[str, tuple[int, int, int]]  # observation, descriptor, actions
+    families: dict[str, FamilyShape]
     hidden: int = 256
     history: int = 4
     greedy: bool = False
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> BcConfig:
+        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
+        try:
+            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
+            return cls(**{**data, "families": families})
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"config.json is not behaviour cloning's: {error}.") from error
+
 
 class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
-    """Family-specific stem on the last observations and the scenario's descriptor -> shared trunk -> action logits."""
+    """Family-specific stem on the last observations and the descriptor -> shared trunk -> logits of an action code."""
 
     PACKAGED = Path(__file__).parent / "checkpoints"
 
     def __init__(self, config: BcConfig | dict[str, Any]) -> None:
         super().__init__()
-        try:
-            c = BcConfig(**config) if isinstance(config, dict) else config
-        except TypeError as error:
-            raise CheckpointError(f"config.json is not behaviour cloning's: {error}.") from error
+        c = BcConfig.from_dict(config) if isinstance(config, dict) else config
         self.config = c
+        self.codecs = {name: ActionCodec(shape.actions) for name, shape in c.families.items()}
         self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
-        for name, (observation, descriptor, actions) in c.families.items():
-            self.stems[name] = nn.Linear(c.history * observation + descriptor, c.hidden)
-            self.heads[name] = nn.Linear(c.hidden, actions)
+        for name, shape in c.families.items():
+            self.stems[name] = nn.Linear(c.history * shape.obs_size + shape.descriptor_size, c.hidden)
+            self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(
             nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
         )
 
     def forward(self, history: Tensor, descriptor: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Histories [..., L, O], descriptors [..., D], masks [..., A] -> masked logits [..., A]."""
+        """Histories [..., L, O], descriptors [..., D], masks [..., A] -> masked logits [..., size] of an action code."""
         x = torch.cat([history.flatten(-2), descriptor], dim=-1)
-        logits = self.heads[family](self.trunk(self.stems[family](x))).float()
-        return logits.masked_fill(~mask, torch.finfo(torch.float32).min)
+        return self.codecs[family].mask(self.heads[family](self.trunk(self.stems[family](x))), mask)
 
 
 def imitation_loss(model: BehaviourCloning, batch: Windows, family: str) -> Tensor:
-    """Cross entropy of the recorded action at the last slot of windows with `history - 1` slots before it."""
+    """Negative log-likelihood of the recorded action at the last slot of windows with `history - 1` slots before it."""
     logits = model(batch.obs, batch.descriptor, batch.action_mask[:, -1], family)
-    return cross_entropy(logits, batch.action[:, -1])
+    codec = model.codecs[family]
+    return -codec.log_prob(logits, codec.encode(batch.action[:, -1])).mean()
 
 
 @dataclass(frozen=True)
@@ -87,21 +98,32 @@ PRESETS = {"debug": BcTrainConfig(release="mini", steps=20, rows=256, hidden=32)
 
 
 def train(
-    family: Family, config: BcTrainConfig, folder: Path, *, device: str = "cpu", on_step: Callable[[int], None] | None = None
+    families: Sequence[Family],
+    config: BcTrainConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    on_step: Callable[[int], None] | None = None,
 ) -> BehaviourCloning:
     """Clone all qualities of the train variants; the checkpoint goes to `folder`."""
     torch.manual_seed(config.seed)
-    sizes = (family.obs_size, family.descriptor_size, family.actions[0].size)
-    model = BehaviourCloning(BcConfig({family.name: sizes}, hidden=config.hidden, greedy=config.greedy)).to(device)
-    sources = load_episodes(family, get_release(config.release), model.config.history - 1, 0)
-    sampler = WindowSampler(family, sources, torch.Generator().manual_seed(config.seed))
+    shapes = {family.name: FamilyShape.of(family) for family in families}
+    model = BehaviourCloning(BcConfig(shapes, hidden=config.hidden, greedy=config.greedy)).to(device)
+    generator = torch.Generator().manual_seed(config.seed)
+    samplers = {
+        family.name: WindowSampler(
+            family, load_episodes(family, get_release(config.release), model.config.history - 1, 0), generator
+        )
+        for family in families
+    }
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2)
     for step in range(config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-        loss = imitation_loss(model, sampler.sample(config.rows).to(device), family.name)
         optimiser.zero_grad()
-        loss.backward()
+        for name, sampler in samplers.items():
+            batch = sampler.sample(config.rows // len(samplers)).to(device)
+            (imitation_loss(model, batch, name) / len(samplers)).backward()
         optimiser.step()
         if on_step and (step % 10 == 0 or step + 1 == config.steps):
             on_step(step)
@@ -111,7 +133,14 @@ def train(
 
 
 def train_preset(
-    family: Family, name: str, folder: Path, *, resume: bool, seed: int, device: str, on_step: Callable[[int, int], None]
+    families: Sequence[Family],
+    name: str,
+    folder: Path,
+    *,
+    resume: bool,
+    seed: int,
+    device: str,
+    on_step: Callable[[int, int], None],
 ) -> None:
     """Entry point of `wbench train bc`; it takes a few minutes and does not resume."""
     if name not in PRESETS:
@@ -119,7 +148,7 @@ def train_preset(
     if resume:
         raise InvalidValueError("--resume", resume, "left out: behaviour cloning trains in minutes and starts afresh")
     config = replace(PRESETS[name], seed=seed)
-    train(family, config, folder, device=device, on_step=lambda step: on_step(step, config.steps))
+    train(families, config, folder, device=device, on_step=lambda step: on_step(step, config.steps))
 
 
 class BcAgent(Agent):
@@ -178,15 +207,15 @@ class BcAgent(Agent):
         state.memory["descriptor"] = descriptor.expand(*shape[:2], -1)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
+        """Actions [B, N] or [B, N, D]."""
         memory = state.memory
         memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
         with torch.no_grad():
             logits = self._model(memory["history"], memory["descriptor"], state.action_mask, state.family.name)
-        if self._model.config.greedy:
-            return logits.argmax(-1)
-        gumbel = -torch.log(-torch.log(state.random.uniform(*logits.shape[1:])))
-        return (logits + gumbel).argmax(-1)
+        codec = self._model.codecs[state.family.name]
+        if not self._model.config.greedy:  # the greatest of logits with Gumbel noise is a sample
+            logits = logits - torch.log(-torch.log(state.random.uniform(*logits.shape[1:])))
+        return codec.mode(logits)
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

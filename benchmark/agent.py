@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .family import Env, Family, Variant
@@ -47,7 +48,7 @@ class Support:
 
     Attributes:
         obs: [K, T, N, O] float32.
-        action: [K, T, N] int64.
+        action: [K, T, N] int64 or float32, or [K, T, N, D] float32 (see `family.Env`).
         reward: [K, T, N] float32.
         action_mask: [K, T, N, A] bool.
         quality: which behaviour recorded each episode.
@@ -67,7 +68,7 @@ class Support:
     @property
     def transitions(self) -> int:
         """Number of agent transitions."""
-        return self.action.numel()
+        return self.reward.numel()
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""
@@ -126,5 +127,27 @@ class Agent:
         return obs.new_zeros(*obs.shape[:2], self.message_size)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N] from own observations [B, N, O] and inboxes [B, N, M] (the others' mean, one slot old)."""
+        """Actions [B, N] or [B, N, D] from own observations [B, N, O] and inboxes [B, N, M] (others' mean, one slot old)."""
         raise NotImplementedError
+
+
+def random_action(state: State) -> Tensor:
+    """Fresh uniform draws from the allowed actions of every agent: [B, N], or [B, N, D] where actions have D components."""
+    parts: list[Tensor] = []
+    for component in state.family.actions:
+        if component.kind == "categorical":
+            draws = state.random.uniform(*state.action_mask.shape[1:])
+            parts.append(torch.where(state.action_mask, draws, -1.0).argmax(-1))
+        else:
+            parts.append(component.low + (component.high - component.low) * state.random.uniform(state.variant.agents))
+    return parts[0] if len(parts) == 1 else torch.stack([part.float() for part in parts], dim=-1)
+
+
+class RandomPolicy(Agent):
+    """Uniform over the allowed actions."""
+
+    name = "random"
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N] or [B, N, D]."""
+        return random_action(state)

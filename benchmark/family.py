@@ -21,7 +21,7 @@ Info = dict[str, Any]
 
 @dataclass(frozen=True)
 class ActionComponent:
-    """One part of an action.
+    """One part of an action. An action has at most one categorical component, the first: the action mask is about that one.
 
     Attributes:
         name: what it decides.
@@ -68,8 +68,9 @@ class Variant(Protocol):
 class Env(Protocol):
     """A batch of B episodes of one variant, stepped together. Gymnasium's names and five-tuple, torch tensors.
 
-    `info` holds `action_mask` [B, N, A] bool and `agent_mask` [B, N] bool at every slot, and after a step the quality of
-    service of that slot: `delivered`, `delay`, `dropped`, `energy`, each [B, N].
+    Actions are [B, N] integers where the only component is categorical, [B, N] floats where it is ordinal, and floats
+    [B, N, D] where there are D components. `info` holds `action_mask` [B, N, A] bool and `agent_mask` [B, N] bool at every
+    slot, and after a step the quality of service of that slot: `delivered`, `delay`, `dropped`, `energy`, each [B, N].
     """
 
     @property
@@ -126,6 +127,17 @@ class Family:
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
     relabel: Callable[[dict[str, Tensor], torch.Generator], None] | None = None
 
+    def __post_init__(self) -> None:
+        kinds = [component.kind for component in self.actions]
+        require(
+            bool(kinds) and "categorical" not in kinds[1:], "actions", kinds, "at most one categorical component, the first"
+        )
+
+    @property
+    def mask_size(self) -> int:
+        """Length A of an action mask: the choices of the categorical component, or 1 (always allowed) where there is none."""
+        return self.actions[0].size if self.actions[0].kind == "categorical" else 1
+
     def variant(self, name: str) -> Variant:
         """The variant of this name; raises `UnknownNameError` with the nearest one."""
         if name not in self.variants:
@@ -135,6 +147,36 @@ class Family:
     def select(self, split: Split) -> tuple[Variant, ...]:
         """The variants of a split, in listing order."""
         return tuple(v for v in self.variants.values() if v.split == split)
+
+
+@dataclass(frozen=True)
+class FamilyShape:
+    """What a network must know of a family; part of its checkpoint.
+
+    Attributes:
+        obs_size: length of an observation.
+        descriptor_size: length of a variant's descriptor.
+        actions: components of an action.
+        reward_low: least team reward of a slot.
+        reward_high: greatest team reward of a slot.
+    """
+
+    obs_size: int
+    descriptor_size: int
+    actions: tuple[ActionComponent, ...]
+    reward_low: float
+    reward_high: float
+
+    @classmethod
+    def of(cls, family: Family) -> FamilyShape:
+        """The shape of a family."""
+        return cls(family.obs_size, family.descriptor_size, family.actions, *family.reward_range)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FamilyShape:
+        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
+        actions = tuple(ActionComponent(**component) for component in data["actions"])
+        return cls(**{**data, "actions": actions})
 
 
 def require(condition: bool, field: str, given: object, allowed: str) -> None:
@@ -148,22 +190,40 @@ def require_number(field: str, value: float, low: float, high: float) -> None:
     require(math.isfinite(value) and low <= value <= high, field, value, f"a finite number in [{low:g}, {high:g}]")
 
 
-def check_categorical_action(action: object, shape: tuple[int, int], size: int) -> Tensor:
-    """A valid [B, N] tensor of choices, or an `InvalidValueError` that names what is wrong.
+def check_action(action: object, components: Sequence[ActionComponent], episodes: int, agents: int) -> Tensor:
+    """A valid action tensor, or an `InvalidValueError` that names field, value and range.
 
     Args:
         action: what an agent returned.
-        shape: the expected (B, N).
-        size: number of choices; values must lie in [0, size).
+        components: parts of an action, with the sizes of this variant.
+        episodes: expected B.
+        agents: expected N.
 
     Returns:
-        The action as int64.
+        [B, N] int64 where the only component is categorical, else float32 [B, N], or [B, N, D] where there are D components.
     """
+    shape = (episodes, agents) if len(components) == 1 else (episodes, agents, len(components))
     require(isinstance(action, Tensor), "action", type(action).__name__, "a torch tensor")
     assert isinstance(action, Tensor)
-    require(tuple(action.shape) == shape, "action.shape", tuple(action.shape), f"{shape} (episodes, agents)")
-    kinds = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-    require(action.dtype in kinds, "action.dtype", str(action.dtype), "an integer type")
-    low, high = (int(x) for x in torch.aminmax(action))
-    require(low >= 0 and high < size, "action", f"values in [{low}, {high}]", f"in [0, {size - 1}]")
-    return action.long()
+    require(tuple(action.shape) == shape, "action.shape", tuple(action.shape), f"{shape} (episodes, agents, ...)")
+    if len(components) == 1 and components[0].kind == "categorical":
+        require(action.dtype in _INTEGERS, "action.dtype", str(action.dtype), "an integer type")
+        _require_within("action", action, 0, components[0].size - 1)
+        return action.long()
+    require(action.dtype.is_floating_point, "action.dtype", str(action.dtype), "a floating type")
+    for component, part in zip(components, action.unsqueeze(-1).flatten(2).unbind(-1), strict=True):
+        field = f"action ({component.name})"
+        if component.kind == "categorical":
+            _require_within(field, part, 0, component.size - 1)
+            require(bool((part == part.round()).all()), field, "a fraction", "whole numbers")
+        else:
+            _require_within(field, part, component.low, component.high)
+    return action.float()
+
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def _require_within(field: str, values: Tensor, low: float, high: float) -> None:
+    least, most = (float(x) for x in torch.aminmax(values))  # NaN anywhere makes both NaN, and the comparison false
+    require(least >= low and most <= high, field, f"values in [{least:g}, {most:g}]", f"in [{low:g}, {high:g}]")

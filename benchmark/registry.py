@@ -6,7 +6,7 @@ A third party registers a `Family` under the group `wbench.families`, or a funct
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -104,7 +104,7 @@ class Trainer(Protocol):
 
     def __call__(
         self,
-        family: Family,
+        families: Sequence[Family],
         preset: str,
         folder: Path,
         *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ from ..benchmark.data.store import write_atomically
 from ..benchmark.family import Family
 
 _TEXT = """
-# {agent} for {family}
+# {agent} for {names}
 
 {about}
 
-- Family: `{family}`, {summary} (dynamics version {version}).
-- Trained on the offline data of {variants} train variants; held-out variants were never seen.
+{families}
+
+Trained on the offline data of the train variants; held-out variants were never seen.
 
 ## Load and play
 
@@ -41,13 +43,13 @@ _ABOUT = {
 }
 
 
-def write_model_card(folder: Path, agent: str, family: Family) -> None:
+def write_model_card(folder: Path, agent: str, families: Sequence[Family]) -> None:
     """Write `README.md` beside a checkpoint.
 
     Args:
         folder: where `config.json`, and `training_report.json` if there is one, are.
         agent: name of the agent.
-        family: the family it was trained on.
+        families: the families it was trained on.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -57,11 +59,12 @@ def write_model_card(folder: Path, agent: str, family: Family) -> None:
     data = ModelCardData(license="apache-2.0", library_name="wbench", tags=tags, pipeline_tag="reinforcement-learning")
     text = _TEXT.format(
         agent=agent,
-        family=family.name,
+        names=", ".join(family.name for family in families),
         about=_ABOUT[agent],
-        summary=family.summary,
-        version=family.version,
-        variants=len(family.select("train")),
+        families="\n".join(
+            f"- `{f.name}` (dynamics version {f.version}, {len(f.select('train'))} train variants): {f.summary}."
+            for f in families
+        ),
         settings=settings,
         figures=_figures(folder / "training_report.json"),
     )

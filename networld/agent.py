@@ -70,12 +70,12 @@ class NetWorldAgent(Agent):
             view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
             draws = state.random.draw(), state.random.draw()
             planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, *draws)
-            action, plan = view.action_mask.int().argmax(-1), state.memory["plan"]
-            rows = self._undecided(view)
+            plan, rows = state.memory["plan"], self._undecided(view, state.family)
             decision = planner.decide(view.select(rows), state.slot)
+            action = _only_choice(view.action_mask, decision.action)
             action[rows], plan[rows] = decision.action, decision.plan
             self.planner_calls += planner.calls(state.slot)
-        return action.view(obs.shape[:2])
+        return action.unflatten(0, obs.shape[:2])
 
     def _see(self, obs: Tensor, inbox: Tensor, state: State) -> View:
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
@@ -88,9 +88,9 @@ class NetWorldAgent(Agent):
         mask = state.action_mask.flatten(0, 1)
         return View(rows, memory["latents"], memory["inboxes"], memory["scenario"], mask, memory["plan"])
 
-    def _undecided(self, view: View) -> Tensor:
+    def _undecided(self, view: View, family: Family) -> Tensor:
         """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""
-        if self.planner.replan > 1 or self.planner.warm_start < 1:
+        if self.planner.replan > 1 or self.planner.warm_start < 1 or family.actions[-1].kind == "ordinal":
             return view.rows
         return (view.action_mask.sum(-1) > 1).nonzero().squeeze(-1)
 
@@ -98,6 +98,12 @@ class NetWorldAgent(Agent):
         """A small projection of the own latent, [B, N, M]."""
         with torch.no_grad():
             return self._model.mean_field.message(state.memory["latents"][:, -1]).view(*obs.shape[:2], -1)
+
+
+def _only_choice(mask: Tensor, like: Tensor) -> Tensor:
+    """The first allowed choice of every row [R, ...], in the shape and type of other rows' actions."""
+    choice = mask.int().argmax(-1).to(like.dtype)
+    return choice.view(-1, *(1,) * (like.dim() - 1)).expand(-1, *like.shape[1:]).clone()
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

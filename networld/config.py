@@ -5,43 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from ..benchmark.family import ActionComponent, Family
+from ..benchmark.family import FamilyShape
 from ..errors import CheckpointError, InvalidValueError
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
 Choice = Literal["mode", "sample", "best"]
 CHOICES: tuple[Choice, ...] = ("mode", "sample", "best")
 GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
-
-
-@dataclass(frozen=True)
-class FamilyShape:
-    """What the network must know of a family.
-
-    Attributes:
-        obs_size: length of an observation.
-        descriptor_size: length of a variant's descriptor.
-        actions: components of an action.
-        reward_low: least team reward of a slot.
-        reward_high: greatest team reward of a slot.
-    """
-
-    obs_size: int
-    descriptor_size: int
-    actions: tuple[ActionComponent, ...]
-    reward_low: float
-    reward_high: float
-
-    @classmethod
-    def of(cls, family: Family) -> FamilyShape:
-        """The shape of a family."""
-        return cls(family.obs_size, family.descriptor_size, family.actions, *family.reward_range)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> FamilyShape:
-        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
-        actions = tuple(ActionComponent(**component) for component in data["actions"])
-        return cls(**{**data, "actions": actions})
 
 
 @dataclass(frozen=True)

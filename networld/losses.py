@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..benchmark.data.windows import Windows
+from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .diffusion import LAST, add_noise
 from .model import NetWorld, history_windows
 from .modules import MeanField
-from .two_hot import cross_entropy, expectation, two_hot
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def total(
         _, target_value = slot_contexts(target, past)
         log_policy, values = target.improved_log_policy(target_value, batch.action_mask[:, now:], family)
         bellman = reward + model.config.discount * (log_policy.exp() * values).sum(-1)[:, 1:]
-        taken = values[:, 0].gather(-1, action[:, :1])  # Q of the action at 'now', for the classifier
+        taken = expectation(target.critic(target_value[:, 0], code[:, 0], family), low, high)  # Q at 'now', for the classifier
         plan = past.latents[:, now + 1 :].flatten(1).float()
         follow = torch.ones_like(bellman)
         if follow_limit:
             behaviour = codec.table_log_probs(target.behaviour_logits(target_value, batch.action_mask[:, now:], family))
-            follow = others_follow(log_policy[:, :-1], behaviour[:, :-1], action, batch, follow_limit)
+            follow = others_follow(log_policy[:, :-1], behaviour[:, :-1], codec.index(action), batch, follow_limit)
 
     here, following = seen.latents[:, slots], seen.latents[:, now + 1 :]
     parts: dict[str, Tensor] = {}
@@ -149,11 +149,12 @@ def total(
     miss = (model.denoiser(noisy, time, world[:, 0]).float() - plan).square()
     parts["denoiser"] = (_slot_weights(horizon, plan) * miss).mean()
     guess = model.classifier(noisy, time, value[:, 0].detach())
-    parts["classifier"] = cross_entropy(guess, two_hot(taken.squeeze(-1), low, high, bins)).mean()
+    parts["classifier"] = cross_entropy(guess, two_hot(taken, low, high, bins)).mean()
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=plan.device))
     with torch.no_grad():
         parts["td_error"] = (expectation(critic, low, high) - bellman).abs().mean()
-        parts["inverse_top1"] = (inverse.argmax(-1) == action).float().mean()
+        recovered = codec.decode(codec.most_likely(inverse))
+        parts["inverse_top1"] = (codec.index(recovered) == codec.index(action)).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..benchmark.checkpoint import Pretrained
+from ..benchmark.family import FamilyShape
+from ..benchmark.two_hot import ActionCodec, expectation
 from ..errors import CheckpointError
-from .config import FamilyShape, NetWorldConfig
+from .config import NetWorldConfig
 from .modules import (
     Context,
     Critic,
@@ -22,7 +24,6 @@ from .modules import (
     action_sizes,
     mlp,
 )
-from .two_hot import ActionCodec, expectation
 
 
 class NetWorld(

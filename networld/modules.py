@@ -8,7 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .config import FamilyShape, NetWorldConfig
+from ..benchmark.family import FamilyShape
+from .config import NetWorldConfig
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

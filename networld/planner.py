@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..benchmark.randomness import Draw
+from ..benchmark.two_hot import expectation
 from .config import PlannerConfig
 from .diffusion import LAST, add_noise, ddim
 from .model import NetWorld
-from .two_hot import expectation
 
 BLOCK = 8  # rows a block
 

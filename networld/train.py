@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import torch
 
 from ..benchmark.data.store import get_release, write_atomically
 from ..benchmark.data.windows import WindowSampler, load_episodes
-from ..benchmark.family import Family
+from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError, UnknownNameError
-from .config import FamilyShape, NetWorldConfig
+from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
 
@@ -76,7 +76,7 @@ def preset(name: str) -> TrainConfig:
 
 
 def train(
-    family: Family,
+    families: Sequence[Family],
     config: TrainConfig,
     folder: Path,
     *,
@@ -84,10 +84,10 @@ def train(
     device: str = "cpu",
     on_step: Callable[[int, dict[str, float]], None] | None = None,
 ) -> NetWorld:
-    """Pretrain NetWorld on the train variants of a family.
+    """Pretrain one NetWorld on the train variants of several families; every step takes an equal share of rows from each.
 
     Args:
-        family: the family.
+        families: the families.
         config: how to train.
         folder: where checkpoint, resumable state and report go.
         resume: go on from the state in `folder`; without it an existing state is refused.
@@ -98,34 +98,41 @@ def train(
         The moving average of the network, in evaluation mode; also saved in `folder`.
     """
     torch.manual_seed(config.seed)
-    shape = NetWorldConfig(families={family.name: FamilyShape.of(family)}, **dict(config.network))  # type: ignore[arg-type]
+    shapes = {family.name: FamilyShape.of(family) for family in families}
+    shape = NetWorldConfig(families=shapes, **dict(config.network))  # type: ignore[arg-type]
     model = NetWorld(shape).to(device)
-    sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
-    sampler = WindowSampler(family, sources, torch.Generator().manual_seed(config.seed))
-    noise = torch.Generator(device).manual_seed(config.seed)
-    model.observation.fit(sampler.sample(20_000).obs[:, -1].to(device), family.name)
+    choice, noise = torch.Generator().manual_seed(config.seed), torch.Generator(device).manual_seed(config.seed)
+    samplers: dict[str, WindowSampler] = {}
+    for family in families:
+        sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
+        samplers[family.name] = WindowSampler(family, sources, choice)
+        model.observation.fit(samplers[family.name].sample(20_000).obs[:, -1].to(device), family.name)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
-    run = _Run(config, folder, model, target, optimiser, sampler, noise)
+    run = _Run(config, folder, model, target, optimiser, choice, noise)
     start = run.load() if resume else run.fresh()
     begun = time.monotonic()
     for step in range(start, config.steps):
         for group in optimiser.param_groups:
             group["lr"] = config.rate * _schedule(step, config)
-        batch = sampler.sample(config.rows).to(device)
-        with torch.autocast(device, torch.bfloat16):
-            loss, parts = total(model, target, batch, family.name, LossWeights(), noise, follow_limit=config.follow_limit)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        figures: dict[str, float] = {}
+        for name, sampler in samplers.items():
+            batch = sampler.sample(config.rows // len(samplers)).to(device)
+            with torch.autocast(device, torch.bfloat16):
+                loss, parts = total(model, target, batch, name, LossWeights(), noise, follow_limit=config.follow_limit)
+            (loss / len(samplers)).backward()
+            if step % 10 == 0 or step + 1 == config.steps:
+                figures |= {f"{name}/{part}": round(float(value), 5) for part, value in {"loss": loss, **parts}.items()}
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         with torch.no_grad():
             for average, current in zip(target.parameters(), model.parameters(), strict=True):
                 average.lerp_(current, 1 - config.ema)
-        if step % 10 == 0 or step + 1 == config.steps:
-            figures = {name: round(float(part), 5) for name, part in parts.items()} | {"gradient_norm": round(float(norm), 4)}
-            if not math.isfinite(float(loss)):
-                raise CheckpointError(f"training diverged at step {step}: the loss is {float(loss)}. Lower the rate.")
+        if figures:
+            figures["gradient_norm"] = round(float(norm), 4)
+            if not all(map(math.isfinite, figures.values())):
+                raise CheckpointError(f"training diverged at step {step}: {figures}. Lower the rate.")
             run.log.append({"step": step, "seconds": round(time.monotonic() - begun, 1), **figures})
             if on_step:
                 on_step(step, figures)
@@ -136,11 +143,18 @@ def train(
 
 
 def train_preset(
-    family: Family, name: str, folder: Path, *, resume: bool, seed: int, device: str, on_step: Callable[[int, int], None]
+    families: Sequence[Family],
+    name: str,
+    folder: Path,
+    *,
+    resume: bool,
+    seed: int,
+    device: str,
+    on_step: Callable[[int, int], None],
 ) -> None:
     """Entry point of `wbench train networld`."""
     config = replace(preset(name), seed=seed)
-    train(family, config, folder, resume=resume, device=device, on_step=lambda step, _: on_step(step, config.steps))
+    train(families, config, folder, resume=resume, device=device, on_step=lambda step, _: on_step(step, config.steps))
 
 
 def _schedule(step: int, config: TrainConfig) -> float:
@@ -159,7 +173,7 @@ class _Run:
     model: NetWorld
     target: NetWorld
     optimiser: torch.optim.Optimizer
-    sampler: WindowSampler
+    choice: torch.Generator
     noise: torch.Generator
 
     def __post_init__(self) -> None:
@@ -186,7 +200,7 @@ class _Run:
         self.model.load_state_dict(state["model"])
         self.target.load_state_dict(state["target"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.sampler.generator.set_state(state["sampler"].cpu())
+        self.choice.set_state(state["sampler"].cpu())
         self.noise.set_state(state["noise"].cpu())
         self.log = json.loads(state["log"])
         return int(state["step"])
@@ -199,7 +213,7 @@ class _Run:
             "model": self.model.state_dict(),
             "target": self.target.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "sampler": self.sampler.generator.get_state(),
+            "sampler": self.choice.get_state(),
             "noise": self.noise.get_state(),
             "log": json.dumps(self.log),
         }

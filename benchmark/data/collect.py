@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UnknownNameError
-from ..agent import Agent, State, Support
+from ..agent import Agent, State, Support, random_action
 from ..family import Family, Variant
 from ..rollout import Slot, play
 from .schema import QOS, QUALITIES
@@ -39,11 +39,11 @@ class NoisyPolicy(Agent):
         return self._policy.message(obs, state)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
+        """Actions [B, N] or [B, N, D]."""
         action = self._policy.act(obs, inbox, state)
-        draws = state.random.uniform(*state.action_mask.shape[1:])
+        instead = random_action(state)
         explore = state.random.uniform(action.shape[1]) < self._noise
-        return torch.where(explore, torch.where(state.action_mask, draws, -1.0).argmax(-1), action)
+        return torch.where(explore.view(*explore.shape, *(1,) * (action.dim() - 2)), instead, action)
 
 
 def behaviours(family: Family) -> list[tuple[str, float]]:

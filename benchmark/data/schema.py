@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1.0.0"
 QUALITIES = ("random", "medium", "expert", "mixed")
 QOS = ("delivered", "delay", "dropped", "energy")
-AGENT_COLUMNS = ("action", "reward", *QOS)  # one number an agent and slot
 
 
 def column_shapes(family: Family, variant: Variant) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Shape of a row and dtype of every column, in file order."""
-    n, mask = variant.agents, family.actions[0].size
+    n, parts = variant.agents, len(family.actions)
+    choice = parts == 1 and family.actions[0].kind == "categorical"
     shapes: dict[str, tuple[tuple[int, ...], np.dtype]] = {
         "episode": ((), np.dtype(np.int32)),
         "t": ((), np.dtype(np.int32)),
         "behaviour": ((), np.dtype(np.int8)),
         "obs": ((n, family.obs_size), np.dtype(np.float32)),
-        "action_mask": ((n, mask), np.dtype(np.int8)),
-        "action": ((n,), np.dtype(np.int64)),
+        "action_mask": ((n, family.mask_size), np.dtype(np.int8)),
+        "action": ((n,) if parts == 1 else (n, parts), np.dtype(np.int64 if choice else np.float32)),
         "reward": ((n,), np.dtype(np.float32)),
         "done": ((), np.dtype(np.int8)),
     }

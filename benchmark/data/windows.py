@@ -21,7 +21,7 @@ class Windows:
 
     Attributes:
         obs: [R, W, O] float32; zero before the episode's start.
-        action: [R, W] int64.
+        action: [R, W] int64 or float32, or [R, W, D] float32.
         action_mask: [R, W, A] bool.
         reward: [R, W] float32, the *team* reward (sum over the agents) of each slot.
         valid: [R, W] bool, false before the episode's start.
@@ -55,7 +55,7 @@ class Episodes:
     Args:
         variant: the variant.
         obs: [E, T, N, O].
-        action: [E, T, N].
+        action: [E, T, N] or [E, T, N, D].
         action_mask: [E, T, N, A].
         reward: [E, T, N].
         history: slots before the current one in a window.
@@ -68,7 +68,7 @@ class Episodes:
         self.variant, self.history, self.horizon = variant, history, horizon
         self.count, self.length = obs.shape[:2]
         self._obs = _pad_front(obs.half(), history)
-        self._action = _pad_front(action.to(torch.int16), history)
+        self._action = _pad_front(action.float() if action.is_floating_point() else action.to(torch.int16), history)
         self._mask = _pad_front(action_mask.bool(), history)
         self._reward = _pad_front(reward.float().sum(-1), history)
 
@@ -94,10 +94,11 @@ class Episodes:
             return picked.transpose(1, 2).flatten(0, 1)
 
         valid = (slot[:, None] + torch.arange(width)) >= self.history
+        action = rows(self._action)
         reward = self._reward.flatten().index_select(0, flat).view(len(episode), width)
         return {
             "obs": rows(self._obs).float(),
-            "action": rows(self._action).long(),
+            "action": action if action.is_floating_point() else action.long(),
             "action_mask": rows(self._mask),
             "reward": reward.repeat_interleave(n, 0),
             "valid": valid.repeat_interleave(n, 0),

@@ -29,7 +29,7 @@ from ..family import (
     Info,
     Split,
     Variant,
-    check_categorical_action,
+    check_action,
     require,
     require_number,
 )
@@ -135,6 +135,7 @@ class AccessEnv:
         self.variant = variant
         self.device = torch.device(device)
         n, c, frame = variant.agents, variant.channels, variant.frame
+        self._choices = (ActionComponent("channel", "categorical", c + 1),)
         index = torch.arange(n, device=self.device)
         self._turn = torch.div(index, c, rounding_mode="floor")  # slot of the frame in which it is this user's turn
         self._channel_ids = torch.arange(1, c + 1, device=self.device)
@@ -174,7 +175,7 @@ class AccessEnv:
         v, t = self.variant, self._slot
         require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
         batch = self._queue.length.shape[0]
-        sent = check_categorical_action(action, (batch, v.agents), v.channels + 1) * (self._queue.length > 0)
+        sent = check_action(action, self._choices, batch, v.agents) * (self._queue.length > 0)
         on_channel = sent.unsqueeze(-1) == self._channel_ids  # [B, N, C]
         senders = on_channel.sum(1) + self._legacy[:, t]  # [B, C]
         success = (on_channel & (senders == 1).unsqueeze(1)).any(-1)

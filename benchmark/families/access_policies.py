@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor
 
-from ..agent import Agent, State
+from ..agent import Agent, RandomPolicy, State
 from .access_layout import FEEDBACK_SLOTS, MAX_CHANNELS, View
 
 if TYPE_CHECKING:
@@ -24,17 +24,6 @@ def _random_channel(state: State) -> Tensor:
     """A channel in 1..C for every user, [B, N]."""
     v = _variant(state)
     return 1 + (state.random.uniform(v.agents) * v.channels).long()
-
-
-class RandomPolicy(Agent):
-    """Uniform over the allowed actions."""
-
-    name = "random"
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
-        draws = state.random.uniform(*state.action_mask.shape[1:])
-        return torch.where(state.action_mask, draws, -1.0).argmax(-1)
 
 
 class Aloha(Agent):

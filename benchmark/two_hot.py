@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ..benchmark.family import ActionComponent
+from .family import ActionComponent
 
 
 def two_hot(value: Tensor, low: float, high: float, bins: int) -> Tensor:
@@ -73,8 +73,10 @@ class ActionCodec:
         return parts[0] if len(parts) == 1 else torch.stack([part.float() for part in parts], dim=-1)
 
     def mask(self, logits: Tensor, allowed: Tensor) -> Tensor:
-        """Logits with the forbidden choices of the first component (mask [..., A] bool) at the lowest finite value."""
+        """Logits with the forbidden choices (mask [..., A] bool) of a categorical component at the lowest finite value."""
         first, *rest = self.split(logits.float())
+        if self.components[0].kind == "ordinal":
+            return logits.float()
         return torch.cat([first.masked_fill(~allowed, torch.finfo(torch.float32).min), *rest], dim=-1)
 
     def log_prob(self, logits: Tensor, code: Tensor) -> Tensor:
@@ -86,10 +88,24 @@ class ActionCodec:
         """Codes [..., size] of logits [..., size]: the likeliest of choices, the two-hot of a level's expectation."""
         return self.encode(self.decode(torch.cat([part.softmax(-1) for part in self.split(logits.float())], dim=-1)))
 
+    def mode(self, logits: Tensor) -> Tensor:
+        """Likeliest bins of masked logits [..., size], as actions: [...] or [..., parts]."""
+        best = [one_hot(part.argmax(-1), c.size).float() for c, part in zip(self.components, self.split(logits), strict=True)]
+        return self.decode(torch.cat(best, dim=-1))
+
     def table(self, device: torch.device | str = "cpu") -> Tensor:
         """Codes of every joint choice of bins, [number, size]; for action spaces small enough to enumerate."""
         eyes = [torch.eye(component.size, device=device) for component in self.components]
         return torch.stack([torch.cat(rows) for rows in itertools.product(*eyes)])
+
+    def index(self, action: Tensor) -> Tensor:
+        """Row of `table` that is nearest to actions [...] (one component) or [..., parts]: int64 [...]."""
+        parts = action.unsqueeze(-1) if len(self.components) == 1 else action
+        row = torch.zeros(parts.shape[:-1], dtype=torch.int64, device=action.device)
+        for c, part in zip(self.components, parts.unbind(-1), strict=True):
+            place = part if c.kind == "categorical" else (part - c.low) / (c.high - c.low) * (c.size - 1)
+            row = row * c.size + place.round().long()
+        return row
 
     def table_log_probs(self, logits: Tensor) -> Tensor:
         """Log-probability of every row of `table` under masked logits [..., size]: [..., number]."""
