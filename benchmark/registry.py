@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 AgentFactory = Callable[[str | None, str], "Agent"]
 ROOT = __package__.rpartition(".")[0]
 
-_FAMILIES = {"access": "benchmark.families.access:FAMILY"}
+_FAMILIES = {
+    "access": "benchmark.families.access:FAMILY",
+    "power": "benchmark.families.power:FAMILY",
+    "offload": "benchmark.families.offload:FAMILY",
+}
 _AGENTS = {
     "networld": "networld.agent:build",
     "bc": "baselines.bc:build",

@@ -1,4 +1,4 @@
-"""First-in-first-out packet queues with finite buffers, batched over any leading shape."""
+"""First-in-first-out queues, of packets and of fluid, batched over any leading shape."""
 
 from __future__ import annotations
 
@@ -41,3 +41,22 @@ class PacketQueue:
         self._stamps.scatter_(-1, tail, stamp.unsqueeze(-1))
         self.length += accepted.long()
         return arrived & ~accepted
+
+
+def fifo_delays(accepted: Tensor, departed: Tensor) -> tuple[Tensor, Tensor]:
+    """Delays of the bits of fluid queues, first in first out.
+
+    Args:
+        accepted: cumulative bits that are there from slot i on, [..., T], never falling.
+        departed: cumulative bits that left by the end of slot j, [..., T], never falling and never above `accepted`.
+
+    Returns:
+        Bits [..., 2 T] and their delays [..., 2 T] in slots: j - i + 1 for those that are there from slot i on and leave in
+        slot j. Those that have not left weigh nothing.
+    """
+    accepted, departed = accepted.contiguous(), departed.contiguous()
+    level = torch.cat([accepted, departed], dim=-1).sort(dim=-1).values  # between two levels all bits share both slots
+    bits = torch.diff(level, dim=-1, prepend=torch.zeros_like(level[..., :1]))
+    arrived, left = torch.searchsorted(accepted, level), torch.searchsorted(departed, level)
+    gone = left < departed.shape[-1]
+    return torch.where(gone, bits, 0.0), torch.where(gone, left - arrived + 1, 0).clamp(min=0)
