@@ -117,13 +117,12 @@ class PowerVariant:
 
 
 def _listed() -> dict[str, Variant]:
-    """Train: the grid. Held out: one axis away from it each, and one compound."""
+    """Train: an orthogonal array: any two values of two axes meet. Held out: one axis away from it each, and one compound."""
     train = [
         PowerVariant(n, spacing, speed, load)
-        for n in (10, 15, 20)
-        for spacing in (800.0, 1200.0)
-        for speed in (0.0, 1.0, 2.5)
-        for load in (0.5, 0.7)
+        for i, n in enumerate((10, 15, 20))
+        for j, speed in enumerate((0.0, 1.0, 2.5))
+        for spacing, load in zip((800.0, 1200.0), ((0.5, 0.7), (0.7, 0.5))[(i + j + 1) % 2], strict=True)
     ]
     held_out = [
         PowerVariant(10, spacing=500.0, split="held-out"),
@@ -294,6 +293,13 @@ def _level(ratio: Tensor) -> Tensor:
     return torch.log10(ratio.clamp(min=0.1)) * (10.0 / DB_SCALE)
 
 
+def layout(variant: PowerVariant, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sites [C, 2] and users [N, 2] in m, and the cell of each link [N]."""
+    sites = hexagon_sites(variant.cells, variant.spacing)
+    cell = np.arange(variant.agents) % variant.cells
+    return sites, cell, users_in_hexagons(sites[cell], variant.spacing, MIN_DISTANCE, rng)
+
+
 def _draw_scenario(variant: PowerVariant, seed: int) -> tuple[np.ndarray, ...]:
     """One episode's world, float32.
 
@@ -303,9 +309,7 @@ def _draw_scenario(variant: PowerVariant, seed: int) -> tuple[np.ndarray, ...]:
     """
     rng = scenario_generator(variant.name, seed)
     n, cells = variant.agents, variant.cells
-    sites = hexagon_sites(cells, variant.spacing)
-    cell = np.arange(n) % cells
-    users = users_in_hexagons(sites[cell], variant.spacing, MIN_DISTANCE, rng)
+    sites, cell, users = layout(variant, rng)
     distance = np.linalg.norm(users[:, None] - sites, axis=-1)
     sight, shadow = rng.random((n, cells)), rng.standard_normal((n, cells))
     if variant.propagation == "umi":
