@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from ..errors import DataError
 from .data.collect import REFERENCE_SEEDS
 from .family import Family, Variant
+from .registry import get_family
 from .rollout import play
 
 PATH = Path(__file__).with_name("references.json")
@@ -80,6 +82,35 @@ def references(variant: str) -> Admission:
     if variant not in _frozen():
         raise DataError(f"no frozen references for {variant}. Measure them with: wbench admission --write")
     return _frozen()[variant]
+
+
+def admission_page(families: Iterable[str]) -> str:
+    """The frozen table as Markdown: mean return and standard error of the framing policies on all variants of families."""
+    lines = ["# Admission table", "", "Mean return of an episode +- standard error. " + _RULE, ""]
+    for name in families:
+        family = get_family(name)
+        roles = (family.random, family.greedy, family.heuristic, family.reference)
+        lines += [
+            f"## `{name}`",
+            "",
+            "| variant | " + " | ".join(roles) + " | heuristic scores | admitted |",
+            "| --- " * 7 + "|",
+        ]
+        for variant in family.variants.values():
+            row = references(variant.name)
+            means = zip((row.random, row.greedy, row.heuristic, row.reference), row.errors, strict=True)
+            cells = " | ".join(f"{mean:.2f} +- {error:.2f}" for mean, error in means)
+            label = f"`{variant.name.partition('/')[2]}`" + (" (held out)" if variant.split == "held-out" else "")
+            lines.append(f"| {label} | {cells} | {row.score(row.heuristic):.1f} | {'yes' if row.admitted() else 'NO'} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+_RULE = (
+    "Columns: random (scores 0), private greedy, informed decentralised heuristic, genie (scores 100). A variant is "
+    "admitted if genie - random is at least 20 % of the genie's magnitude and the heuristic beats the greedy rule. Made by "
+    "`wbench admission --write` and `python docs/build.py`."
+)
 
 
 def write(table: dict[str, Admission]) -> None:

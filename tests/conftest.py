@@ -13,6 +13,7 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run beside each other: a thread each
 torch.set_num_threads(1)
 
 
