@@ -229,6 +229,36 @@ def admission(
     _print_rows(["variant", "random", "greedy", "heuristic", "genie", "heuristic scores", "admitted"], rows)
 
 
+@app.command("check")
+def check_family(
+    target: Annotated[str, typer.Argument(help="A family or variant, FILE.py[:ATTR] or MODULE:ATTR (run as your own code).")],
+    episodes: Annotated[int, typer.Option(help="Episodes behind the references of each variant.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Check that a family keeps the contract: shapes, seeds, actions, decentralised policies, references, data."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+
+    from .benchmark import conformance
+
+    family, variants = conformance.find(target)
+    with _progress() as add:
+        advance = add(f"check {family.name}", len(conformance.CHECKS), 0)
+        findings = conformance.check(family, episodes, variants, lambda _: advance(1))
+    broken = [finding.check for finding in findings if not finding.passed]
+    if as_json:
+        print(json.dumps({"family": family.name, "passed": not broken, "findings": [asdict(found) for found in findings]}))
+    else:
+        said = [escape(f.found + (f" -> {f.advice}" if f.advice else "")) for f in findings]
+        passed = ["ok" if finding.passed else "FAILED" for finding in findings]
+        _print_rows(["check", "", "found"], zip(conformance.CHECKS, passed, said, strict=True))
+    if broken:
+        raise conformance.ConformanceError(
+            f"{family.name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}"
+        )
+
+
 @app.command("list")
 def list_names(as_json: Json = False) -> None:
     """Families, agents, protocols, releases and presets."""

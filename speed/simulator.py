@@ -1,8 +1,8 @@
-"""Simulator speed: environment steps a CPU second of every family, with VMAS in the same run.
+"""Simulator speed: environment steps a CPU second of every family, beside VMAS and mobile-env in the same run.
 
-    pip install -e . vmas && python speed/simulator.py [--json]
+    pip install -e . vmas mobile-env==2.1.0 && python speed/simulator.py [--json]
 
-Figures are medians of repeats in process-CPU seconds on one thread: a busy machine slows both sides alike, so trust the ratios.
+Figures are medians of repeats in process-CPU seconds on one thread: a busy machine slows all sides alike, so trust the ratios.
 Actions are drawn beforehand; wbench's reset (drawing the scenarios) is included, as an episode needs one.
 """
 
@@ -12,12 +12,22 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from wbench import make
+from wbench.benchmark.families.access import AccessVariant
+from wbench.benchmark.families.offload import OffloadVariant
+from wbench.benchmark.families.power import PowerVariant
+from wbench.benchmark.family import Variant
+from wbench.benchmark.registry import get_family
 
-AGENTS, BATCHES, SLOTS, REPEATS = 8, (1, 32, 1024), 128, 5
+BATCHES, REPEATS = (1, 32, 1024), 5
+VARIANTS: dict[str, Callable[[int], Variant]] = {
+    "access": lambda n: AccessVariant(n, 1, 0.4),
+    "power": lambda n: PowerVariant(n),
+    "offload": lambda n: OffloadVariant(n, 3, 0.3),
+}
 
 
 def median_rate(play: Callable[[], int]) -> float:
@@ -31,29 +41,39 @@ def median_rate(play: Callable[[], int]) -> float:
     return statistics.median(rates)
 
 
-def access(batch: int) -> float:
-    """`access/n8-c1-load0.4`, eight agents."""
-    env = make("access/n8-c1-load0.4")
-    actions = (torch.rand(SLOTS, batch, AGENTS) < 1 / AGENTS).long()
+def ours(family: str, agents: int, batch: int) -> float:
+    """A family with so many agents, played by random actions."""
+    variant = VARIANTS[family](agents)
+    found = get_family(family)
+    env = found.make(variant, "cpu")
+    shape = (variant.horizon, batch, agents)
+    generator = torch.Generator().manual_seed(0)
+    if family == "access":
+        actions = (torch.rand(shape, generator=generator) < 1 / agents).long()
+    elif family == "power":
+        actions = torch.rand(shape, generator=generator)
+    else:
+        actions = torch.rand((*shape, 2), generator=generator)
+        actions[..., 0] = torch.randint(4, shape, generator=generator).float()
 
     def play() -> int:
         env.reset(range(batch))
         for action in actions:
             env.step(action)
-        return SLOTS * batch
+        return variant.horizon * batch
 
     return median_rate(play)
 
 
-def vmas(batch: int) -> float | None:
-    """VMAS simple_spread, eight agents; None where it is not installed."""
+def vmas(batch: int, agents: int = 8) -> float | None:
+    """VMAS simple_spread; None where it is not installed."""
     try:
         from vmas import make_env
     except ImportError:
         return None
-    env = make_env("simple_spread", num_envs=batch, device="cpu", continuous_actions=True, n_agents=AGENTS, seed=0)
+    env = make_env("simple_spread", num_envs=batch, device="cpu", continuous_actions=True, n_agents=agents, seed=0)
     slots = 32 if batch > 32 else 64
-    actions = torch.rand(slots, AGENTS, batch, 2) * 2 - 1
+    actions = torch.rand(slots, agents, batch, 2) * 2 - 1
 
     def play() -> int:
         env.reset()
@@ -64,22 +84,79 @@ def vmas(batch: int) -> float | None:
     return median_rate(play)
 
 
+def mobile_env(size: str) -> tuple[int, float] | None:
+    """mobile-env's central scenario: number of users, and environment steps a CPU second; None where it is not installed."""
+    try:
+        import gymnasium
+        import mobile_env  # noqa: F401
+    except ImportError:
+        return None
+    env = gymnasium.make(f"mobile-{size}-central-v0")
+    env.reset(seed=0)
+    users = len(env.unwrapped.users)
+    actions = [env.action_space.sample() for _ in range(50)]
+
+    def play() -> int:
+        env.reset(seed=0)
+        for action in actions:
+            env.step(action)
+        return len(actions)
+
+    return users, median_rate(play)
+
+
+def by_batch() -> list[dict[str, Any]]:
+    """Agent-steps a CPU second by episodes in a batch, eight agents everywhere."""
+    rows = []
+    for batch in BATCHES:
+        row: dict[str, Any] = {"episodes": batch} | {name: 8 * ours(name, 8, batch) for name in VARIANTS}
+        peer = vmas(batch)
+        rows.append(row | {"VMAS simple_spread": 8 * peer if peer else None})
+    return rows
+
+
+def by_users() -> list[dict[str, Any]]:
+    """Agent-steps a CPU second beside mobile-env at the same number of users, 1024 episodes on our side."""
+    rows = []
+    for size in ("small", "medium", "large"):
+        peer = mobile_env(size)
+        if peer:
+            users, rate = peer
+            theirs = users * rate
+            row = {name: users * ours(name, users, 1024) for name in VARIANTS}
+            rows.append({"users": users, **row, "mobile-env": theirs, "least ratio": min(row.values()) / theirs})
+    return rows
+
+
+def by_agents() -> list[dict[str, Any]]:
+    """Nanoseconds an agent-step as agents grow, 100 episodes."""
+    return [{"agents": n} | {name: 1e9 / (n * ours(name, n, 100)) for name in VARIANTS} for n in (10, 20, 50, 100)]
+
+
+def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table."""
+    print(f"\n{title}")
+    if not rows:
+        print("  peer not installed")
+        return
+    print("  ".join(f"{key:>18}" for key in rows[0]))
+    for row in rows:
+        print("  ".join(f"{'-':>18}" if value is None else f"{value:18,.0f}" for value in row.values()))
+
+
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     torch.set_num_threads(1)
-    rows = []
-    for batch in BATCHES:
-        ours, theirs = access(batch), vmas(batch)
-        rows.append({"episodes": batch, "access": ours, "vmas": theirs, "ratio": ours / theirs if theirs else None})
+    found = {"agent-steps a CPU second, 8 agents": by_batch(), "agent-steps a CPU second beside mobile-env": by_users(),
+             "nanoseconds an agent-step": by_agents()}  # fmt: skip
     if as_json:
-        print(json.dumps(rows))
+        print(json.dumps(found))
         return
-    print(f"{'episodes':>8}  {'access':>10}  {'agent-steps':>12}  {'VMAS':>10}  {'ratio':>6}   (a CPU second, {AGENTS} agents)")
-    for row in rows:
-        peer = f"{row['vmas']:10.0f}  {row['ratio']:6.1f}" if row["vmas"] else "not installed"
-        print(f"{row['episodes']:8d}  {row['access']:10.0f}  {row['access'] * AGENTS:12.0f}  {peer}")
+    for title, rows in found.items():
+        show(title, rows)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""The ring-buffer queue against Python's own deque."""
+"""The ring-buffer queue against Python's own deque and against queueing theory."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
+import pytest
 import torch
 from wbench.benchmark.physics.queues import PacketQueue
 
@@ -31,3 +33,25 @@ def test_queue_equals_a_deque_under_random_traffic():
             if packets:
                 assert int(queue.head_stamp()[place]) == packets[0]
     assert dropped > 50
+
+
+@pytest.mark.parametrize(("arrival", "service", "length", "wait"), [(0.3, 0.5, 1.05, 3.5), (0.4, 0.5, 2.4, 6.0)])
+def test_geo_geo_1_meets_its_closed_form(arrival, service, length, wait):
+    """Departures first: E[Q] = a (1 - a) / (s - a) and W = (1 - a) / (s - a)."""
+    assert arrival * (1 - arrival) / (service - arrival) == pytest.approx(length)
+    assert (1 - arrival) / (service - arrival) == pytest.approx(wait)
+    generator = torch.Generator().manual_seed(1)
+    queues, warm_up, slots = 2000, 300, 1500
+    queue = PacketQueue((queues,), 256)  # never full at these loads
+    lengths, delays, served = torch.zeros(3, queues).unbind()
+    for slot in range(warm_up + slots):
+        serve = (torch.rand(queues, generator=generator) < service) & (queue.length > 0)
+        sojourn = torch.where(serve, slot - queue.head_stamp(), 0)
+        queue.pop(serve)
+        assert not queue.push(torch.rand(queues, generator=generator) < arrival, slot).any()
+        if slot >= warm_up:
+            lengths, delays, served = lengths + queue.length, delays + sojourn, served + serve
+    for measured, expected in ((lengths / slots, length), (delays / served, wait)):
+        error = float(measured.std()) / math.sqrt(queues)
+        assert float(measured.mean()) == pytest.approx(expected, abs=4 * error + 0.005 * expected)  # a ratio's small bias
+        assert error < 0.015 * expected

@@ -1,0 +1,123 @@
+"""`wbench check`: does a family keep the contract that the harness, the data and the agents rely on?
+
+A check is a function of a `Case` that returns what it found, or raises `Broken` with what is wrong and what to do about it. A
+check that crashes has failed: nothing passes in silence. To add one, write the function and list it in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from . import conformance_env, conformance_policies
+from .conformance_env import Broken, Case
+from .family import Family, Variant
+from .registry import family_names, get_family
+
+EPISODES = 32  # behind the references of each variant
+CHECKS: dict[str, Callable[[Case], str]] = {**conformance_env.CHECKS, **conformance_policies.CHECKS}
+
+
+class ConformanceError(WbenchError):
+    """A family that does not keep the contract."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: its name.
+        passed: whether the family keeps this part of the contract.
+        found: what was seen.
+        advice: what to do, empty if it passed.
+    """
+
+    check: str
+    passed: bool
+    found: str
+    advice: str = ""
+
+
+def check(
+    family: Family,
+    episodes: int = EPISODES,
+    variants: Sequence[Variant] | None = None,
+    on_check: Callable[[str], None] | None = None,
+) -> list[Finding]:
+    """Run every check on a family.
+
+    Args:
+        family: the family; it need not be registered.
+        episodes: episodes behind the references of each variant.
+        variants: play these only; None = all of them.
+        on_check: told the name of every check that is done, for progress bars.
+
+    Returns:
+        One finding a check, in the order of `CHECKS`.
+    """
+    if episodes < 2:
+        raise InvalidValueError("--episodes", episodes, "2 or more")
+    case = Case(family, tuple(family.variants.values() if variants is None else variants), episodes)
+    findings = []
+    for name, run in CHECKS.items():
+        try:
+            findings.append(Finding(name, True, run(case)))
+        except Broken as broken:
+            findings.append(Finding(name, False, broken.found, broken.advice))
+        except Exception as error:  # the family's own code: whatever it raises is a finding
+            found = f"could not run: {type(error).__name__}: {' '.join(str(error).split())}"
+            findings.append(Finding(name, False, found, "mend this first; a check that cannot run has failed"))
+        if on_check:
+            on_check(name)
+    return findings
+
+
+def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
+    """The family that a user names, and the variants to play.
+
+    Args:
+        target: a family, a variant (that one only is played), `FILE.py`, `FILE.py:ATTR` or `MODULE:ATTR`; the attribute is
+            `FAMILY` by default. A file or module is run as the user's own code.
+
+    Raises:
+        UnknownNameError: there is no such family, variant or file.
+        DataError: the code cannot be run.
+        InvalidValueError: what it holds is no `Family`.
+    """
+    name = target.partition("/")[0]
+    if name in family_names():
+        family = get_family(name)
+        if family.name != name:
+            raise InvalidValueError("entry point", name, f"the family's own name, {family.name!r}")
+        return family, tuple(family.variants.values()) if target == name else (family.variant(target),)
+    place, _, attribute = target.rpartition(":") if re.search(r":\w+$", target) else (target, "", "FAMILY")
+    if not place.endswith(".py") and place == target:
+        raise UnknownNameError("family, variant or FILE.py", target, family_names(), "wbench list, or wbench check FILE.py")
+    if place.endswith(".py") and not Path(place).is_file():
+        raise InvalidValueError("PATH", place, "a file that exists")
+    try:
+        module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        raise DataError(f"cannot run {place}: {type(error).__name__}: {error}. Try: python {place}") from error
+    held = getattr(module, attribute, None)
+    if not isinstance(held, Family):
+        raise InvalidValueError(f"{attribute} in {place}", type(held).__name__, "a wbench.benchmark.family.Family")
+    return held, tuple(held.variants.values())
+
+
+def _run_file(path: Path) -> object:
+    """Run a file as a module of its own; files beside it can be imported."""
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(f"_checked_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
