@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .benchmark.adapters import parallel_env, vector_env
     from .benchmark.data.store import load_dataset
     from .benchmark.registry import make
     from .networld.model import NetWorld
@@ -22,9 +23,11 @@ _PUBLIC = {
     "NetWorld": ".networld.model",
     "load_dataset": ".benchmark.data.store",
     "make": ".benchmark.registry",
+    "parallel_env": ".benchmark.adapters",
+    "vector_env": ".benchmark.adapters",
 }
 
-__all__ = ["NetWorld", "__version__", "load_dataset", "make"]
+__all__ = ["NetWorld", "__version__", "load_dataset", "make", "parallel_env", "vector_env"]
 
 
 def __getattr__(name: str) -> Any:

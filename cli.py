@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__
-from .errors import InterruptedRunError, InvalidValueError, WbenchError
+from .errors import ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
+RIVALS = "random,heuristic,bc"
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
@@ -80,14 +81,16 @@ def evaluate(
     episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
-    against: Annotated[str, typer.Option(help="Agents played on the same episodes, or none.")] = "random,heuristic,bc",
+    against: Annotated[
+        str | None, typer.Option(help="Agents played on the same episodes, or none; default: random, heuristic, bc.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Result file; an interrupted run goes on from it.")] = None,
     as_json: Json = False,
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
     from .benchmark.protocol import protocol as get_protocol
-    from .benchmark.registry import make_agent
+    from .benchmark.registry import get_family, make_agent
     from .leaderboard import result
 
     _check_device(device)
@@ -95,8 +98,11 @@ def evaluate(
         protocol, family=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
     )
     player = make_agent(agent, checkpoint, device)
-    names = [name.strip() for name in against.split(",") if name.strip() not in ("", "none", agent)]
+    families = [get_family(name) for name in dict.fromkeys(cell.family for cell in chosen.cells())]
+    names = [name.strip() for name in (against or RIVALS).split(",") if name.strip() not in ("", "none", agent)]
     rivals = [make_agent(name, None, device) for name in dict.fromkeys(names)]
+    if against is None:  # by default only those that were trained for the task
+        rivals = [rival for rival in rivals if all(map(rival.knows, families))]
     run = result.Run.start(player)
     earlier: list[Run] = []
     if out:
@@ -254,9 +260,7 @@ def check_family(
         passed = ["ok" if finding.passed else "FAILED" for finding in findings]
         _print_rows(["check", "", "found"], zip(conformance.CHECKS, passed, said, strict=True))
     if broken:
-        raise conformance.ConformanceError(
-            f"{family.name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}"
-        )
+        raise ConformanceError(f"{family.name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}")
 
 
 @app.command("list")

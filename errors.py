@@ -46,6 +46,14 @@ class DataError(WbenchError):
     """A dataset that is missing, damaged or of another schema."""
 
 
+class MissingPackageError(WbenchError, ImportError):
+    """An optional package that is not installed."""
+
+
+class ConformanceError(WbenchError):
+    """A family that does not keep the contract."""
+
+
 class InterruptedRunError(WbenchError):
     """The user stopped a run; the message says what is kept and how to go on."""
 

@@ -168,9 +168,13 @@ class BcAgent(Agent):
         self._steps, self._rate = steps, rate
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
 
+    def knows(self, family: Family) -> bool:
+        """Whether it was trained on this family."""
+        return family.name in self._pretrained.config.families
+
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support, with early stopping on its own validation split."""
-        if family.name not in self._pretrained.config.families:
+        if not self.knows(family):
             known = ", ".join(self._pretrained.config.families)
             raise CheckpointError(f"this behaviour cloning was not trained on family {family.name!r}, only on {known}.")
         self._model = self._pretrained

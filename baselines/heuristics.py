@@ -28,10 +28,15 @@ class ReferenceAgent(Agent):
     def begin(self, state: State) -> None:
         """Look up the policy of the family."""
         self._policy = state.family.policies[getattr(state.family, self._role)]()
+        self.message_size = self._policy.message_size
         self._policy.begin(state)
 
+    def message(self, obs: Tensor, state: State) -> Tensor:
+        """What the policy broadcasts."""
+        return self._policy.message(obs, state)
+
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
+        """Actions [B, N] or [B, N, D]."""
         return self._policy.act(obs, inbox, state)
 
 

@@ -23,16 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InvalidValueError, WbenchError
+from ..errors import InvalidValueError, MissingPackageError
 from .data.collect import SUPPORT_SEEDS
 from .data.schema import QOS
 from .family import Family, Info, Variant, require
 from .registry import get_family, get_variant
-
-
-class MissingPackageError(WbenchError, ImportError):
-    """An optional package that is not installed."""
-
 
 try:
     from gymnasium import Space, spaces

@@ -115,6 +115,10 @@ class Agent:
     checkpoint_digest = ""
     planner_calls = 0
 
+    def knows(self, family: Family) -> bool:
+        """Whether it can play this family; a learner knows those that it was trained on."""
+        return True
+
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Prepare for a variant. Called once per cell, with None at zero shots; must forget any earlier adaptation."""
         return Adaptation()

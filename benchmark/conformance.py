@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from ..errors import DataError, InvalidValueError, UnknownNameError
 from . import conformance_env, conformance_policies
 from .conformance_env import Broken, Case
 from .family import Family, Variant
@@ -22,10 +22,6 @@ from .registry import family_names, get_family
 
 EPISODES = 32  # behind the references of each variant
 CHECKS: dict[str, Callable[[Case], str]] = {**conformance_env.CHECKS, **conformance_policies.CHECKS}
-
-
-class ConformanceError(WbenchError):
-    """A family that does not keep the contract."""
 
 
 @dataclass(frozen=True)

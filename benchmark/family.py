@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
@@ -107,6 +108,7 @@ class Family:
         heuristic: name of the best informed decentralised policy.
         reference: name of the genie that scores 100.
         behaviours: the policies that record each data quality, with their noise: quality -> ((policy, noise), ...).
+        references: file with the frozen returns that frame its scores; None = the package's own.
         relabel: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
     """
 
@@ -125,6 +127,7 @@ class Family:
     heuristic: str
     reference: str
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
+    references: Path | None = None
     relabel: Callable[[dict[str, Tensor], torch.Generator], None] | None = None
 
     def __post_init__(self) -> None:

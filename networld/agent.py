@@ -42,6 +42,10 @@ class NetWorldAgent(Agent):
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
 
+    def knows(self, family: Family) -> bool:
+        """Whether it was trained on this family."""
+        return family.name in self._pretrained.config.families
+
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept."""
         self._pretrained.shape(family.name)

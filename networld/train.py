@@ -123,7 +123,9 @@ def train(
                 loss, parts = total(model, target, batch, name, LossWeights(), noise, follow_limit=config.follow_limit)
             (loss / len(samplers)).backward()
             if step % 10 == 0 or step + 1 == config.steps:
-                figures |= {f"{name}/{part}": round(float(value), 5) for part, value in {"loss": loss.detach(), **parts}.items()}
+                figures |= {
+                    f"{name}/{part}": round(float(value), 5) for part, value in {"loss": loss.detach(), **parts}.items()
+                }
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         with torch.no_grad():

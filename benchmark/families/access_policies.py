@@ -45,19 +45,19 @@ class Aloha(Agent):
 
 
 def _backlog_estimate(obs: Tensor, state: State) -> Tensor:
-    """Estimate of the number of users with packets, [B, 1], from the common channel feedback.
+    """Each user's estimate of the number of users with packets, [B, N], from the common channel feedback that it saw.
 
     Rivest's pseudo-Bayesian rule ('Network control by Bayesian broadcast', IEEE Trans. Inf. Theory 1987), a channel at a time.
     """
     v = _variant(state)
-    estimate = cast(Tensor, state.memory.get("estimate", obs.new_ones(obs.shape[0])))
+    estimate = cast(Tensor, state.memory.get("estimate", obs.new_ones(obs.shape[:2])))
     if state.slot > 0:
-        newest = View(obs).feedback[:, 0].view(-1, FEEDBACK_SLOTS, MAX_CHANNELS, 2)[:, 0, : v.channels]
+        newest = View(obs).feedback.unflatten(-1, (FEEDBACK_SLOTS, MAX_CHANNELS, 2))[..., 0, : v.channels, :]
         collisions = newest[..., 1].sum(-1)
         estimate = estimate + v.load * v.channels + collisions / (math.e - 2.0) - (v.channels - collisions)
         estimate = estimate.clamp(min=v.load * v.channels, max=v.agents)
     state.memory["estimate"] = estimate
-    return estimate.unsqueeze(-1)
+    return estimate
 
 
 class BacklogAloha(Agent):

@@ -17,6 +17,7 @@ import torch
 from wbench.benchmark.conformance import CHECKS, check, find
 from wbench.benchmark.family import InvalidValueError
 from wbench.benchmark.randomness import scenario_generator
+from wbench.benchmark.registry import get_family
 from wbench.errors import DataError, UnknownNameError
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,13 @@ def run(*arguments, **env):
     """`wbench` in a process of its own."""
     command = [sys.executable, "-m", "wbench.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("name", ["access", "offload", "power"])
+def test_our_own_families_keep_the_contract(name):
+    family = get_family(name)
+    findings = check(family, 16, [family.select("held-out")[0]])
+    assert not [f"{finding.check}: {finding.found}" for finding in findings if not finding.passed]
 
 
 # The example

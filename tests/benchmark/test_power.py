@@ -152,7 +152,10 @@ def test_listed_variants_change_one_axis_and_the_heuristics_use_what_a_link_may_
     axes = [(v.agents, v.spacing, v.speed, v.load) for v in train]
     for i, j in itertools.combinations(range(4), 2):  # any two values of two axes meet, as often as can be
         pairs = Counter((row[i], row[j]) for row in axes)
-        assert len(pairs) == len({r[i] for r in axes}) * len({r[j] for r in axes}) and max(pairs.values()) - min(pairs.values()) <= 1
+        assert (
+            len(pairs) == len({r[i] for r in axes}) * len({r[j] for r in axes})
+            and max(pairs.values()) - min(pairs.values()) <= 1
+        )
     assert not any(FAMILY.policies[name]().privileged for name in ("random", "full", "round-robin", "pricing"))
 
 
