@@ -24,13 +24,13 @@ FOLDER = Path(__file__).with_name("figures")
 SHOWN = {
     "access": ("access/n8-c1-load0.4", ("backlog-aloha", "tdma", "genie"), "packets waiting"),
     "power": ("power/n10-d800-v1-load0.5", ("full", "round-robin", "pricing", "wmmse"), "backlog, slots of mean arrivals"),
-    "offload": ("offload/n10-e3-p0.3", ("greedy", "softmax", "genie"), "tasks not yet done"),
+    "offload": ("offload/n10-e3-p0.3", ("greedy", "softmax", "genie"), "cost of a slot"),
 }
 EPISODES = 100
 
 
 def waiting(family: Family, variant: Variant, policy: str) -> torch.Tensor:
-    """Mean over agents and episodes of what waits in every slot, read from observations, [T]."""
+    """What waits, or what waiting costs, in every slot: mean over agents and episodes, [T]."""
     seen: list[torch.Tensor] = []
 
     def keep(slot: Slot) -> None:
@@ -53,7 +53,7 @@ def power_layout(axes: Axes, variant: power.PowerVariant) -> None:
     axes.plot(*users.T, "o", color="tab:blue", label="receiver")
     axes.plot(*sites.T, "^", color="black", markersize=9, label="base station")
     axes.set(aspect="equal", xlabel="m", ylabel="m", title="a scenario (seed 0)")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def slots_of_access(axes: Axes, family: Family, variant: Variant) -> None:
@@ -63,7 +63,12 @@ def slots_of_access(axes: Axes, family: Family, variant: Variant) -> None:
         sent: list[torch.Tensor] = []
         play(family, variant, family.policies[policy](), [0], record=lambda slot: sent.append((slot.action[0] > 0).sum()))  # noqa: B023
         rows.append(torch.stack(sent).clamp(max=2))
-    axes.imshow(torch.stack(rows), aspect="auto", cmap=matplotlib.colors.ListedColormap(["0.92", "tab:green", "tab:red"]))
+    axes.imshow(
+        torch.stack(rows),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=matplotlib.colors.ListedColormap(["0.92", "tab:green", "tab:red"]),
+    )
     axes.set(yticks=range(3), yticklabels=["backlog-aloha", "backoff", "tdma"], xlabel="slot")
     axes.set_title("idle (grey), success (green), collision (red)")
 
@@ -86,7 +91,7 @@ def choices_of_offload(axes: Axes, family: Family, variant: Variant) -> None:
             axes.barh(policies, share, left=left, label="local" if server == 0 else f"edge {server}")
             left = left + share
     axes.set(title="where tasks go", xlabel="share of tasks", xlim=(0, 1))
-    axes.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, -0.32))
+    axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def returns(axes: Axes, family: Family) -> None:
@@ -103,7 +108,7 @@ def returns(axes: Axes, family: Family) -> None:
     axes.set_yticklabels(labels, fontsize=6)
     axes.set_xlim(left=max(-150, axes.get_xlim()[0]))
     axes.invert_yaxis()
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def draw(name: str) -> None:
