@@ -6,7 +6,7 @@ import pytest
 import torch
 from wbench.benchmark.agent import Agent, State
 from wbench.benchmark.randomness import EpisodeRandom
-from wbench.benchmark.registry import agent_names, get_family, make_agent
+from wbench.benchmark.registry import agent_names, get_family, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play
 from wbench.errors import InvalidValueError, UnknownNameError
 
@@ -107,3 +107,16 @@ def test_a_plug_in_agent_is_found_by_entry_point(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "lazy" in agent_names()
     assert play(FAMILY, VARIANT, make_agent("lazy"), [0]).returns.item() == 0.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["access/n8-c1-load0.5", "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.3"])
+def test_an_episode_is_the_same_on_cpu_and_gpu_within_float_tolerance(name):
+    family, variant = get_variant(name)
+    seen = {}
+    for device in ("cpu", "cuda"):
+        rows = []
+        played = play(family, variant, family.policies["random"](), range(16), device=device, record=rows.append)
+        seen[device] = played.returns.cpu(), torch.stack([row.obs.cpu() for row in rows])
+    for here, there in zip(seen["cpu"], seen["cuda"], strict=True):
+        assert torch.allclose(here, there, rtol=1e-3, atol=1e-3)
