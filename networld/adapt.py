@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,8 +11,10 @@ from torch import Tensor
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
-from .losses import LossWeights, total
+from .losses import LossWeights, encode, slot_contexts, total
 from .model import NetWorld
+
+RANKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     """
     c = pretrained.config
     train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in support.split())
+    for part in (train, held):
+        part.rank = estimate_rank(pretrained, family, part)
     generator = torch.Generator().manual_seed(config.seed)
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
@@ -88,6 +92,29 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
         for tensor, value in zip(tuned, kept, strict=True):
             tensor.copy_(value)
     return Adapted(model.eval(), shift.detach(), config.steps, notes)
+
+
+@torch.no_grad()
+def estimate_rank(model: NetWorld, family: Family, episodes: Episodes) -> Tensor:
+    """The rank, on a grid, under which each episode's actions are likeliest: [E]. K episodes cannot rank themselves."""
+    sampler = WindowSampler(family, [episodes], torch.Generator())
+    slots = torch.arange(0, episodes.starts(), max(1, episodes.starts() // 16))
+    device = next(model.parameters()).device
+    found = []
+    for episode in range(episodes.count):
+        batch = sampler.windows(episodes, torch.full_like(slots, episode), slots).to(device)
+        fit = [
+            float(_behaviour_loss(model, replace(batch, rank=torch.full_like(batch.rank, rank)), family.name)) for rank in RANKS
+        ]
+        found.append(RANKS[fit.index(min(fit))])
+    return torch.tensor(found)
+
+
+def _behaviour_loss(model: NetWorld, batch: Windows, family: str) -> Tensor:
+    now, codec = model.config.history, model.codecs[family]
+    _, value = slot_contexts(model, encode(model, batch, family))
+    logits = model.behaviour_logits(value[:, 0], batch.action_mask[:, now], family)
+    return -codec.log_prob(logits, codec.encode(batch.action[:, now])).mean()
 
 
 def _fixed(seed: int) -> torch.Generator:

@@ -62,7 +62,8 @@ class NetWorldAgent(Agent):
         rows = state.batch * state.variant.agents
         descriptor = torch.tensor(state.variant.descriptor(), device=device)
         with torch.no_grad():
-            scenario = self._model.scenario(descriptor, state.family.name) + self._shift
+            ambition = torch.tensor(self.planner.ambition, device=device)
+            scenario = self._model.scenario(descriptor, ambition, state.family.name) + self._shift
         state.memory["scenario"] = scenario.expand(rows, -1)
         state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)

@@ -20,6 +20,7 @@ class NetWorldConfig:
 
     Attributes:
         families: shape of each family that it knows, by name.
+        values: least and greatest discounted team reward, by family; the range of the two-hot values.
         latent: size D of an observation's latent.
         stem: width of the family-specific stems and of the shared trunk.
         embedding: size of the scenario embedding.
@@ -36,6 +37,7 @@ class NetWorldConfig:
     """
 
     families: dict[str, FamilyShape]
+    values: dict[str, tuple[float, float]]
     latent: int = 32
     stem: int = 128
     embedding: int = 32
@@ -58,7 +60,7 @@ class NetWorldConfig:
     def from_dict(cls, data: dict[str, Any]) -> NetWorldConfig:
         """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
         known = {field.name for field in fields(cls)}
-        if set(data) - known or "families" not in data:
+        if set(data) - known or not {"families", "values"} <= set(data):
             unknown = ", ".join(sorted(set(data) - known)) or "none"
             allowed = ", ".join(sorted(known))
             raise CheckpointError(f"config.json is not NetWorld's: unknown fields {unknown}; allowed {allowed}.")
@@ -66,7 +68,7 @@ class NetWorldConfig:
             families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"config.json is not NetWorld's: bad family shape ({error}).") from error
-        return cls(**{**data, "families": families})
+        return cls(**{**data, "families": families, "values": {name: tuple(span) for name, span in data["values"].items()}})
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class PlannerConfig:
         replan: slots between plans; in between the old plan is followed.
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
         temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
-        choice: among candidates: `mode` of the improved policy, a `sample` of it, or the `best` value.
+        choice: `mode` of the improved policy, a `sample` of it, or the `best` value.
+        recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
+        ambition: rank among recorded episodes that is aimed at, in [0, 1].
     """
 
     guidance: Guidance = "mcss"
@@ -92,6 +96,8 @@ class PlannerConfig:
     warm_start: float = 1.0
     temperature: float = 0.1
     choice: Choice = "mode"
+    recovery: float = 0.5
+    ambition: float = 0.7
 
     def __post_init__(self) -> None:
         checks = {
@@ -101,6 +107,8 @@ class PlannerConfig:
             "steps": (self.steps >= 1, "1 or more"),
             "replan": (self.replan >= 1, "1 or more"),
             "warm_start": (0 < self.warm_start <= 1, "in (0, 1]"),
+            "recovery": (0 <= self.recovery <= 1, "in [0, 1]"),
+            "ambition": (0 <= self.ambition <= 1, "in [0, 1]"),
             "temperature": (self.temperature > 0, "above 0"),
             "choice": (self.choice in CHOICES, "one of " + ", ".join(CHOICES)),
         }

@@ -48,7 +48,7 @@ def encode(model: NetWorld, batch: Windows, family: str, scenario_shift: Tensor 
     inbox = (total[batch.group] - message) / batch.others.clamp(min=1)[:, None, None]
     late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
     features = MeanField.read(late, batch.others[:, None, None])
-    scenario = model.scenario(batch.descriptor, family)
+    scenario = model.scenario(batch.descriptor, batch.rank, family)
     if scenario_shift is not None:
         scenario = scenario + scenario_shift
     return Encoded(latents, features, scenario)

@@ -68,9 +68,9 @@ class NetWorld(
         return self.config.families[family]
 
     def value_range(self, family: str) -> tuple[float, float]:
-        """Bounds of a discounted sum of team rewards."""
-        shape, effective = self.shape(family), 1.0 / (1.0 - self.config.discount)
-        return shape.reward_low * effective, shape.reward_high * effective
+        """Range of the two-hot values: bounds of a discounted sum of team rewards."""
+        self.shape(family)
+        return self.config.values[family]
 
     def contexts(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
         """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E]."""

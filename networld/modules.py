@@ -26,7 +26,10 @@ class UnitRms(nn.RMSNorm):
 
 
 class ScenarioEncoder(nn.Module):
-    """A variant's public descriptor -> embedding [.., E]; what lets an unseen variant work at zero shots.
+    """A variant's public descriptor and an ambition -> embedding [.., E]; lets an unseen variant work at zero shots.
+
+    The ambition is the rank that an episode should have among those recorded. Recorded behaviours differ widely; told which
+    rank an episode had, the network need not mistake the traces of a better behaviour for the effects of an action.
 
     The first layer starts at zero, so that a descriptor that never varied in training has no effect, rather than a random one.
     """
@@ -35,14 +38,14 @@ class ScenarioEncoder(nn.Module):
         super().__init__()
         self.stems = nn.ModuleDict()
         for name, shape in config.families.items():
-            stem = nn.Linear(shape.descriptor_size, 64)
+            stem = nn.Linear(shape.descriptor_size + 1, 64)
             nn.init.zeros_(stem.weight)
             self.stems[name] = stem
         self.trunk = nn.Sequential(nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, config.embedding))
 
-    def forward(self, descriptor: Tensor, family: str) -> Tensor:
-        """Descriptor [..., D] -> embedding [..., E]."""
-        return self.trunk(self.stems[family](descriptor))
+    def forward(self, descriptor: Tensor, ambition: Tensor, family: str) -> Tensor:
+        """Descriptors [..., D] and ambitions [...] in [0, 1] -> embeddings [..., E]."""
+        return self.trunk(self.stems[family](torch.cat([descriptor, 2.0 * ambition.unsqueeze(-1) - 1.0], dim=-1)))
 
 
 class ObservationEncoder(nn.Module):

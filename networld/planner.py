@@ -7,6 +7,7 @@ plan would otherwise depend, in its last bits, on how many episodes happen to be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -19,7 +20,8 @@ from .config import PlannerConfig
 from .diffusion import LAST, add_noise, ddim
 from .model import NetWorld
 
-BLOCK = 8  # rows a block
+BLOCK = 16  # rows a block
+RARE = 1e-3  # actions proposed less often are not chosen for their value alone
 
 
 @dataclass(frozen=True)
@@ -140,28 +142,36 @@ class Planner:
         return steer
 
     def _choose(self, view: View, world: Tensor, value: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
-        """Action and plan of the chosen candidate of every row."""
+        """Action and plan of every row.
+
+        Inverse dynamics turns each plan into a distribution over actions; all candidates together propose their mixture. A plan
+        is blurred where the next observation shows the action faintly, so the behaviour head has a say of `1 - recovery`.
+        """
         model, family, codec = self.model, self.family, self.model.codecs[self.family]
         here = view.latents[:, -1:].expand(-1, plans.shape[1], -1)
         logits = codec.mask(model.inverse(world.unsqueeze(1), here, plans[:, :, 0], family), view.action_mask.unsqueeze(1))
-        codes = codec.most_likely(logits)
-        values = expectation(model.critic(value.unsqueeze(1), codes, family), *model.value_range(family))
-        prior = codec.log_prob(model.behaviour_logits(value, view.action_mask, family).unsqueeze(1), codes)
-        pick = self._select(view, values, prior)
-        row = torch.arange(len(pick), device=pick.device)
-        return codec.decode(codes[row, pick]), plans[row, pick]
+        recovered = codec.table_log_probs(logits)  # [R, K, number]
+        proposed = recovered.logsumexp(1) - math.log(plans.shape[1])
+        prior = codec.table_log_probs(model.behaviour_logits(value, view.action_mask, family))
+        share = self.config.recovery
+        choice = self._select(view, model.action_values(value, family), share * proposed + (1.0 - share) * prior)
+        row = torch.arange(len(choice), device=choice.device)
+        closest = recovered[row, :, choice].argmax(-1)
+        return codec.decode(codec.table(choice.device)[choice]), plans[row, closest]
 
     def _select(self, view: View, values: Tensor, prior: Tensor) -> Tensor:
-        """One candidate a row [R], from the candidates' values and their actions' log-probability under the behaviour [R, K].
+        """An action of the table for every row [R], from the actions' values and log-probabilities [R, number].
 
-        Candidates are draws from the behaviour, so drawing one by exp(value / temperature) samples the improved policy
-        pi_b(a) exp(Q / temperature); its mode among them is the greatest sum of both terms.
+        Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
+        that are proposed at all.
         """
         weight = values / self.config.temperature
+        if self.config.choice == "best":
+            return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         if self.config.choice == "sample":
             uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
-            return (weight - torch.log(-torch.log(uniform))).argmax(-1)
-        return (weight + prior if self.config.choice == "mode" else weight).argmax(-1)
+            weight = weight - torch.log(-torch.log(uniform))
+        return (weight + prior).argmax(-1)
 
 
 def _shift(plan: Tensor) -> Tensor:

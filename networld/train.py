@@ -21,6 +21,7 @@ from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
 
+MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
 STATE, REPORT = "training_state.pt", "training_report.json"
 
 
@@ -99,14 +100,19 @@ def train(
     """
     torch.manual_seed(config.seed)
     shapes = {family.name: FamilyShape.of(family) for family in families}
-    shape = NetWorldConfig(families=shapes, **dict(config.network))  # type: ignore[arg-type]
-    model = NetWorld(shape).to(device)
+    shape = NetWorldConfig(families=shapes, values={}, **dict(config.network))  # type: ignore[arg-type]
     choice, noise = torch.Generator().manual_seed(config.seed), torch.Generator(device).manual_seed(config.seed)
-    samplers: dict[str, WindowSampler] = {}
+    samplers, values = {}, {}
     for family in families:
         sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
         samplers[family.name] = WindowSampler(family, sources, choice)
-        model.observation.fit(samplers[family.name].sample(20_000).obs[:, -1].to(device), family.name)
+        low, high = zip(*(source.value_range(shape.discount) for source in sources), strict=True)
+        margin = MARGIN * (max(high) - min(low))
+        values[family.name] = (round(min(low) - margin, 3), round(max(high) + margin, 3))
+    shape = replace(shape, values=values)
+    model = NetWorld(shape).to(device)
+    for name, sampler in samplers.items():
+        model.observation.fit(sampler.sample(20_000).obs[:, -1].to(device), name)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
     run = _Run(config, folder, model, target, optimiser, choice, noise)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..agent import Support
 from ..family import Family, Variant
-from .schema import QUALITIES
-from .store import Release, load_columns
+from .mapped import map_columns
+from .store import Release
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class Windows:
         group: [R] int64, rows of the same joint window share a number in [0, groups).
         others: [R] float32, number of other agents.
         descriptor: [R, D] float32, the variant's public description.
+        rank: [R] float32, place of the window's episode by return among its source's episodes, 0 = worst, 1 = best.
     """
 
     obs: Tensor
@@ -38,6 +38,7 @@ class Windows:
     group: Tensor
     others: Tensor
     descriptor: Tensor
+    rank: Tensor
 
     @property
     def groups(self) -> int:
@@ -50,16 +51,19 @@ class Windows:
 
 
 class Episodes:
-    """Episodes of one variant in contiguous memory, padded in front by `history` empty slots.
+    """Episodes of one variant in contiguous memory or memory maps; nothing is copied before it is asked for.
 
     Args:
         variant: the variant.
-        obs: [E, T, N, O].
+        obs: [E, T, N, O], float16 or float32.
         action: [E, T, N] or [E, T, N, D].
-        action_mask: [E, T, N, A].
+        action_mask: [E, T, N, A] bool.
         reward: [E, T, N].
         history: slots before the current one in a window.
         horizon: slots after it.
+
+    Attributes:
+        rank: place of each episode by return, 0 = worst, 1 = best, [E].
     """
 
     def __init__(
@@ -67,10 +71,8 @@ class Episodes:
     ) -> None:
         self.variant, self.history, self.horizon = variant, history, horizon
         self.count, self.length = obs.shape[:2]
-        self._obs = _pad_front(obs.half(), history)
-        self._action = _pad_front(action.float() if action.is_floating_point() else action.to(torch.int16), history)
-        self._mask = _pad_front(action_mask.bool(), history)
-        self._reward = _pad_front(reward.float().sum(-1), history)
+        self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
+        self.rank = self._columns["reward"].sum(1).argsort().argsort().float() / max(self.count - 1, 1)
 
     @classmethod
     def from_support(cls, variant: Variant, support: Support, history: int, horizon: int) -> Episodes:
@@ -81,32 +83,46 @@ class Episodes:
         """Number of different current slots in an episode."""
         return self.length - self.horizon
 
+    def value_range(self, discount: float) -> tuple[float, float]:
+        """Least and greatest discounted team reward from any slot to the end of its episode."""
+        value = torch.zeros(self.count)
+        low = high = 0.0
+        for reward in self._columns["reward"].flip(1).unbind(1):
+            value = reward + discount * value
+            low, high = min(low, float(value.min())), max(high, float(value.max()))
+        return low, high
+
+    def joint(self, column: str, episode: Tensor, slot: Tensor) -> Tensor:
+        """A column's windows around slot `slot` of episode `episode` (both [b]): [b, W, ...].
+
+        What lies before an episode's start is its first slot again; see `gather` for how it is marked.
+        """
+        index = (episode * self.length)[:, None] + self._slots(slot).clamp(min=0)
+        found = self._columns[column].flatten(0, 1).index_select(0, index.flatten())
+        return found.unflatten(0, index.shape)
+
     def gather(self, episode: Tensor, slot: Tensor) -> dict[str, Tensor]:
         """Joint windows around slot `slot` of episode `episode` (both [b]), as rows [b * N, W, ...]."""
-        width = self.history + 1 + self.horizon
-        padded = self.length + self.history
-        index = (episode * padded + slot)[:, None] + torch.arange(width)
-        flat = index.reshape(-1)
-        n = self.variant.agents
+        valid = self._slots(slot) >= 0
 
-        def rows(source: Tensor) -> Tensor:
-            picked = source.flatten(0, 1).index_select(0, flat).view(len(episode), width, n, *source.shape[3:])
-            return picked.transpose(1, 2).flatten(0, 1)
+        def rows(column: str) -> Tensor:
+            found = self.joint(column, episode, slot)
+            found = found * valid.view(*valid.shape, *(1,) * (found.dim() - 2))  # empty before the episode's start
+            return found.transpose(1, 2).flatten(0, 1)
 
-        valid = (slot[:, None] + torch.arange(width)) >= self.history
-        action = rows(self._action)
-        reward = self._reward.flatten().index_select(0, flat).view(len(episode), width)
+        n, action = self.variant.agents, rows("action")
+        reward = self.joint("reward", episode, slot) * valid
         return {
-            "obs": rows(self._obs).float(),
+            "obs": rows("obs").float(),
             "action": action if action.is_floating_point() else action.long(),
-            "action_mask": rows(self._mask),
+            "action_mask": rows("action_mask").bool(),
             "reward": reward.repeat_interleave(n, 0),
             "valid": valid.repeat_interleave(n, 0),
+            "rank": self.rank[episode].repeat_interleave(n, 0),
         }
 
-
-def _pad_front(x: Tensor, slots: int) -> Tensor:
-    return torch.cat([x.new_zeros(x.shape[0], slots, *x.shape[2:]), x], dim=1)
+    def _slots(self, slot: Tensor) -> Tensor:
+        return slot[:, None] + torch.arange(-self.history, self.horizon + 1)
 
 
 class WindowSampler:
@@ -130,33 +146,35 @@ class WindowSampler:
     def sample(self, rows: int, episodes: slice | None = None) -> Windows:
         """About `rows` rows. `episodes` restricts every source to a slice of its episodes."""
         chosen = torch.randperm(len(self.sources), generator=self.generator)[: self._mix]
-        parts: list[dict[str, Tensor]] = []
-        groups = 0
+        parts: list[Windows] = []
         for source in (self.sources[i] for i in chosen.tolist()):
             pool = torch.arange(source.count)[episodes or slice(None)]
-            n = source.variant.agents
-            count = max(1, rows // (self._mix * n))
+            count = max(1, rows // (self._mix * source.variant.agents))
             episode = pool[torch.randint(len(pool), (count,), generator=self.generator)]
             slot = torch.randint(source.starts(), (count,), generator=self.generator)
-            part = source.gather(episode, slot)
-            if self._relabel:
-                self._relabel(part, self.generator)
-            part["group"] = groups + torch.arange(count).repeat_interleave(n)
-            part["others"] = torch.full((count * n,), float(n - 1))
-            part["descriptor"] = torch.tensor([source.variant.descriptor()]).expand(count * n, -1)
-            parts.append(part)
-            groups += count
-        return Windows(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+            parts.append(self.windows(source, episode, slot))
+        groups = torch.tensor([0, *(part.groups for part in parts)]).cumsum(0).tolist()
+        for part, first in zip(parts, groups, strict=False):
+            part.group.add_(first)
+        return Windows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
+    def windows(self, source: Episodes, episode: Tensor, slot: Tensor) -> Windows:
+        """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings."""
+        part = source.gather(episode, slot)
+        if self._relabel:
+            self._relabel(part, self.generator)
+        count, n = len(episode), source.variant.agents
+        return Windows(
+            **part,
+            group=torch.arange(count).repeat_interleave(n),
+            others=torch.full((count * n,), float(n - 1)),
+            descriptor=torch.tensor([source.variant.descriptor()]).expand(count * n, -1),
+        )
 
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
-    """All train variants of a release, all qualities together."""
-    sources = []
-    for variant in family.select("train"):
-        columns = [load_columns(family, variant, quality, release) for quality in QUALITIES]
-        joined = {
-            name: torch.from_numpy(np.concatenate([c[name] for c in columns]))
-            for name in ("obs", "action", "action_mask", "reward")
-        }
-        sources.append(Episodes(variant, **joined, history=history, horizon=horizon))
-    return sources
+    """All train variants of a release, all qualities together, from memory maps."""
+    return [
+        Episodes(variant, **map_columns(family, variant, release), history=history, horizon=horizon)
+        for variant in family.select("train")
+    ]

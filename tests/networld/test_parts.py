@@ -30,7 +30,7 @@ VARIANT = FAMILY.variant("access/n6-c2-load0.3")
 def model() -> NetWorld:
     torch.manual_seed(0)
     shape = {"access": FamilyShape.of(FAMILY)}
-    return NetWorld(NetWorldConfig(shape, stem=32, context=32, width=32, blocks=1, head=32)).eval()
+    return NetWorld(NetWorldConfig(shape, {"access": (0.0, 20.0)}, stem=32, context=32, width=32, blocks=1, head=32)).eval()
 
 
 def test_two_hot_round_trip_and_hand_value():
@@ -108,7 +108,7 @@ def test_a_descriptor_that_never_varied_has_no_effect(model):
     plain = FAMILY.variant("access/n8-c1-load0.3").descriptor()
     bursty = FAMILY.variant("access/n8-c1-load0.3-bursty").descriptor()
     assert plain != bursty
-    embeddings = model.scenario(torch.tensor([plain, bursty]), "access")
+    embeddings = model.scenario(torch.tensor([plain, bursty]), torch.ones(2), "access")
     assert torch.equal(embeddings[0], embeddings[1])
 
 
@@ -131,6 +131,7 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
     source = Episodes(VARIANT, **stack, history=4, horizon=8)
     for slot in (0, 2, 60):
         window = source.gather(torch.tensor([0, 1]), torch.tensor([slot, slot]))
+        window["rank"].fill_(agent.planner.ambition)
         batch = losses.Windows(
             **window,
             group=torch.arange(2).repeat_interleave(6),

@@ -1,0 +1,53 @@
+"""Memory maps of what training reads: made once from the verified files, so that a release may be larger than memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..family import Family, Variant
+from .schema import QUALITIES
+from .store import Release, dataset_folder, load_columns
+
+COLUMNS = {"obs": np.float16, "action": None, "action_mask": np.int8, "reward": np.float32}  # None: as recorded
+KEY = "key.json"
+
+
+def map_columns(family: Family, variant: Variant, release: Release, root: Path | None = None) -> dict[str, Tensor]:
+    """All qualities of a train variant after each other, [E, T, ...] a column, as memory maps; observations in float16.
+
+    The maps are kept beside the release, under `.windows`, and made again when its files have changed.
+    """
+    base, label = dataset_folder(family, release, root), variant.name.partition("/")[2]
+    folder = base / ".windows" / label
+    files = [base / "data" / label / f"{quality}.parquet" for quality in QUALITIES]
+    if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != _key(files):
+        _write(folder, files, [load_columns(family, variant, quality, release, root) for quality in QUALITIES])
+    return {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in COLUMNS}
+
+
+def _key(files: list[Path]) -> str:
+    """What tells one state of the files from another; empty where one is missing."""
+    if not all(path.is_file() for path in files):
+        return ""
+    return json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files])
+
+
+def _write(folder: Path, files: list[Path], parts: list[dict[str, np.ndarray]]) -> None:
+    """Write the maps beside their place and move them there in one step; of two writers at once the last one stays."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        made = Path(name) / folder.name
+        made.mkdir()
+        for column, dtype in COLUMNS.items():
+            joined = np.concatenate([part[column] for part in parts])
+            np.save(made / f"{column}.npy", joined.astype(dtype or joined.dtype))
+        (made / KEY).write_text(_key(files), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
