@@ -12,7 +12,7 @@ from torch import Tensor
 from ..agent import Support
 from ..family import Family, Variant
 from .schema import QUALITIES
-from .store import Release, load_columns
+from .store import Release, ensure, load_columns
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ class WindowSampler:
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
     """All train variants of a release, all qualities together."""
+    ensure(family, release)
     sources = []
     for variant in family.select("train"):
         columns = [load_columns(family, variant, quality, release) for quality in QUALITIES]
