@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
+from .cli_data import data, print_datasets
+from .console import Json, print_rows, progress
 from .errors import ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .benchmark.agent import Agent
     from .benchmark.protocol import Protocol
     from .leaderboard.result import Run
@@ -30,9 +29,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data)
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
 RIVALS = "random,heuristic,bc"
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def main() -> None:
@@ -126,7 +125,7 @@ def _play_all(agents: list[Agent], known: list[Run], protocol: Protocol, device:
 
     finished: list[Run] = []
     slots = sum(get_variant(cell.variant)[1].horizon for cell in protocol.cells())
-    with _progress() as add:
+    with progress() as add:
         for place, agent in enumerate(agents):
             run = next((r for r in known if r.same_agent(result.Run.start(agent))), result.Run.start(agent))
             left = sum(get_variant(c.variant)[1].horizon for c in protocol.cells() if c not in run.cells)
@@ -164,7 +163,7 @@ def train(
     _check_device(device)
     trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
     folder = out or Path("runs") / f"{agent}-{preset}"
-    with _progress() as add:
+    with progress() as add:
         advance: Callable[[int], None] | None = None
         last = 0
 
@@ -177,27 +176,6 @@ def train(
         trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
     write_model_card(folder, agent, tasks)
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
-
-
-@app.command()
-def build(
-    release: Annotated[str, typer.Option(help="mini or standard.")] = "mini",
-    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the datasets; default: wbench's cache.")] = None,
-) -> None:
-    """Record the offline datasets of the train variants from their seeds; files already there are kept."""
-    from .benchmark.data.schema import QUALITIES
-    from .benchmark.data.store import build as record
-    from .benchmark.data.store import dataset_folder, get_release
-    from .benchmark.registry import family_names, get_family
-
-    size = get_release(release)
-    for task in [get_family(name) for name in ([family] if family else family_names())]:
-        with _progress() as add:
-            advance = add(f"{task.name} {release}", len(task.select("train")) * len(QUALITIES), 0)
-            for _ in record(task, size, to):
-                advance(1)
-        print(dataset_folder(task, size, to))
 
 
 @app.command()
@@ -216,7 +194,7 @@ def admission(
     if episodes < 2:
         raise InvalidValueError("--episodes", episodes, "2 or more")
     table = {}
-    with _progress() as add:
+    with progress() as add:
         for task in [get_family(name) for name in ([family] if family else family_names())]:
             advance = add(task.name, len(task.variants), 0)
             for name, variant in task.variants.items():
@@ -232,7 +210,7 @@ def admission(
         means = zip((row.random, row.greedy, row.heuristic, row.reference), row.errors, strict=True)
         shown = [f"{mean:.2f} ±{error:.2f}" for mean, error in means]
         rows.append([name, *shown, f"{row.score(row.heuristic):.1f}", "yes" if row.admitted() else "NO"])
-    _print_rows(["variant", "random", "greedy", "heuristic", "genie", "heuristic scores", "admitted"], rows)
+    print_rows(["variant", "random", "greedy", "heuristic", "genie", "heuristic scores", "admitted"], rows)
 
 
 @app.command("check")
@@ -249,7 +227,7 @@ def check_family(
     from .benchmark import conformance
 
     family, variants = conformance.find(target)
-    with _progress() as add:
+    with progress() as add:
         advance = add(f"check {family.name}", len(conformance.CHECKS), 0)
         findings = conformance.check(family, episodes, variants, lambda _: advance(1))
     broken = [finding.check for finding in findings if not finding.passed]
@@ -258,18 +236,26 @@ def check_family(
     else:
         said = [escape(f.found + (f" -> {f.advice}" if f.advice else "")) for f in findings]
         passed = ["ok" if finding.passed else "FAILED" for finding in findings]
-        _print_rows(["check", "", "found"], zip(conformance.CHECKS, passed, said, strict=True))
+        print_rows(["check", "", "found"], zip(conformance.CHECKS, passed, said, strict=True))
     if broken:
         raise ConformanceError(f"{family.name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}")
 
 
 @app.command("list")
-def list_names(as_json: Json = False) -> None:
-    """Families, agents, protocols, releases and presets."""
+def list_names(
+    what: Annotated[str, typer.Argument(help="`datasets` for the releases and what of them is here.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Families, agents, protocols, releases and presets; or the datasets."""
     from .benchmark.data.store import RELEASES
     from .benchmark.protocol import SIZES
     from .benchmark.registry import agent_names, family_names, trainer_names
 
+    if what:
+        if what != "datasets":
+            raise InvalidValueError("what to list", what, "datasets, or left out")
+        print_datasets(as_json)
+        return
     names = {
         "families": family_names(),
         "agents": agent_names(),
@@ -280,7 +266,7 @@ def list_names(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(names))
     else:
-        _print_rows(["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
+        print_rows(["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
 
 
 @app.command()
@@ -294,7 +280,7 @@ def show(name: Annotated[str, typer.Argument(help="A family, variant, agent or p
         return
     print(found.text)
     if found.rows:
-        _print_rows(found.header, found.rows)
+        print_rows(found.header, found.rows)
 
 
 def _numbers(option: str, text: str | None) -> list[int] | None:
@@ -315,38 +301,12 @@ def _check_device(device: str) -> None:
         raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
-    """A progress display on standard error: add(label, total, done) gives a function that advances that bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-
-        def add(label: str, total: int, done: int) -> Callable[[int], None]:
-            task = progress.add_task(label, total=total, completed=done)
-            return lambda steps: progress.advance(task, steps)
-
-        yield add
-
-
 def _print_table(document: dict[str, Any]) -> None:
     from rich.console import Console
 
     from .leaderboard.table import render
 
     Console(width=None if sys.stdout.isatty() else 160).print(render(document))
-
-
-def _print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,12 @@ class DataError(WbenchError):
     """A dataset that is missing, damaged or of another schema."""
 
 
+class NetworkError(WbenchError):
+    """A mirror that cannot be reached, or that gave up half-way; the data itself may be fine."""
+
+    exit_code = 3
+
+
 class MissingPackageError(WbenchError, ImportError):
     """An optional package that is not installed."""
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import UnknownNameError
+from .data.doctor import list_datasets
 from .family import Family, Variant
 from .protocol import SIZES, protocol
 from .references import references
@@ -43,7 +44,7 @@ def _family(family: Family) -> Description:
         frame = references(name)
         returns = (f"{x:.2f}" for x in (frame.random, frame.heuristic, frame.reference))
         rows.append([name, variant.split, str(variant.agents), *returns])
-    data = {
+    data: dict[str, Any] = {
         "name": family.name,
         "version": family.version,
         "summary": family.summary,
@@ -52,8 +53,14 @@ def _family(family: Family) -> Description:
         "policies": list(family.policies),
         "behaviours": {quality: [list(pair) for pair in mix] for quality, mix in family.behaviours.items()},
         "variants": {name: variant.split for name, variant in family.variants.items()},
+        "datasets": [row for row in list_datasets() if row["family"] == family.name],
     }
     text = f"{family.name} (version {family.version}): {family.summary}\npolicies: {', '.join(family.policies)}"
+    for row in data["datasets"]:
+        text += (
+            f"\ndataset {row['release']} v{row['version']}: {row['agent_transitions']:,} agent transitions in {row['files']}"
+        )
+        text += f" files, {row['here']} of them here ({row['folder']})"
     return Description(data, text, ["variant", "split", "agents", "random", "heuristic", "genie"], rows)
 
 

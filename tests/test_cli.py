@@ -145,7 +145,8 @@ def test_list_show_and_version(wbench):
 
     assert wbench("--version").out.strip() == f"wbench {__version__}"
     names = wbench("list", "--json").data
-    assert names["families"] == ["access"] and {"networld", "bc", "random", "heuristic", "genie"} <= set(names["agents"])
+    assert names["families"] == ["access", "offload", "power"]
+    assert {"networld", "bc", "random", "heuristic", "genie"} <= set(names["agents"])
     family = wbench("show", "access", "--json").data
     assert family["variants"]["access/n8-c1-load0.5"] == "held-out" and len(family["variants"]) == 25
     assert wbench("show", "access/n8-c1-load0.5", "--json").data["references"]["reference"] > 70

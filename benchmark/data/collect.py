@@ -97,6 +97,23 @@ def query_seeds(seed: int, episodes: int) -> list[int]:
     return list(range(QUERY_SEEDS + seed * DRAW_SIZE, QUERY_SEEDS + seed * DRAW_SIZE + episodes))
 
 
+def support_behaviour(family: Family, draw: int, k: int) -> tuple[str, float]:
+    """Who records episode k of a support draw: the qualities take turns, and so do the behaviours of each."""
+    mixture = family.behaviours[SUPPORT_ORDER[k % len(SUPPORT_ORDER)]]
+    return mixture[(draw + k) % len(mixture)]
+
+
+def record_support(family: Family, variant: Variant, draw: int, episodes: int) -> Columns:
+    """The episodes of a support draw, in order, recorded in one batch a behaviour: the same bits as `support`, sooner."""
+    parts: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for k in range(episodes):
+        parts[support_behaviour(family, draw, k)].append(k)
+    seeds = support_seeds(draw, episodes)
+    recorded = [record(family, variant, behaviour, [seeds[k] for k in turns]) for behaviour, turns in parts.items()]
+    order = np.argsort(np.concatenate(list(parts.values())))
+    return {name: np.concatenate([part[name] for part in recorded])[order] for name in recorded[0]}
+
+
 def support(family: Family, variant: Variant, draw: int, shots: int) -> Support | None:
     """The K support episodes of a draw, or None at zero shots. Episode k is the same for every K > k and every agent."""
     if shots == 0:
@@ -104,7 +121,6 @@ def support(family: Family, variant: Variant, draw: int, shots: int) -> Support 
     qualities = tuple(SUPPORT_ORDER[k % len(SUPPORT_ORDER)] for k in range(shots))
     episodes: list[Columns] = []
     for k, seed in enumerate(support_seeds(draw, shots)):
-        mixture = family.behaviours[qualities[k]]
-        episodes.append(record(family, variant, mixture[(draw + k) % len(mixture)], [seed]))
+        episodes.append(record(family, variant, support_behaviour(family, draw, k), [seed]))
     column = {name: torch.from_numpy(np.concatenate([e[name] for e in episodes])) for name in episodes[0]}
     return Support(column["obs"], column["action"], column["reward"], column["action_mask"], qualities)

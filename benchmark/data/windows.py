@@ -11,7 +11,7 @@ from torch import Tensor
 from ..agent import Support
 from ..family import Family, Variant
 from .mapped import map_columns
-from .store import Release
+from .store import Release, ensure
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,7 @@ class WindowSampler:
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
     """All train variants of a release, all qualities together, from memory maps."""
+    ensure(family, release)
     return [
         Episodes(variant, **map_columns(family, variant, release), history=history, horizon=horizon)
         for variant in family.select("train")

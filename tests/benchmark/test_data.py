@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import datasets
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from wbench import load_dataset
@@ -13,35 +13,42 @@ from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.protocol import MAX_EPISODES, MAX_SEEDS, MAX_SHOTS
 from wbench.benchmark.registry import get_family
-from wbench.errors import DataError, UnknownNameError
+from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n6-c2-load0.3")
 MINI = store.get_release("mini")
 
 
-@pytest.fixture(scope="module")
-def folder(data_home):
-    load_dataset(VARIANT.name)
-    return store.dataset_folder(FAMILY, MINI)
-
-
-def test_plain_datasets_and_pandas_read_it_without_wbench(folder, tmp_path):
-    plain = datasets.load_dataset(str(folder), "n6-c2-load0.3", split="mixed", cache_dir=str(tmp_path))
-    stream = datasets.load_dataset(str(folder), "n6-c2-load0.3", split="mixed", streaming=True)
+def test_first_use_records_only_the_files_that_are_needed_and_says_so(tmp_path, capsys):
+    data = load_dataset(VARIANT.name, root=tmp_path)
+    folder = store.dataset_folder(FAMILY, MINI, tmp_path)
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*.parquet")] == ["data/n6-c2-load0.3/mixed.parquet"]
+    assert "getting 1 files into" in capsys.readouterr().err
+    assert len(data) == MINI.episodes * 128 and data.features["obs"].shape == (6, FAMILY.obs_size) and data.split == "mixed"
     played = collect.record_quality(FAMILY, VARIANT, "mixed", collect.train_seeds("mixed", MINI.episodes))
-    assert len(plain) == MINI.episodes * VARIANT.horizon
-    rows = plain.with_format("numpy")[:]
-    assert rows["obs"].shape == (len(plain), 6, FAMILY.obs_size)
+    rows = load_dataset(VARIANT.name, "mixed", root=tmp_path).with_format("numpy")[:]
     for name in ("obs", "action", "reward", "delay"):
         assert np.array_equal(rows[name].reshape(played[name].shape), played[name]), name
     assert rows["t"][:130].tolist() == [*range(128), 0, 1] and rows["done"].sum() == MINI.episodes
-    assert np.array_equal(np.asarray(next(iter(stream))["obs"], np.float32), played["obs"][0, 0])
-    frame = pd.read_parquet(folder / "data" / "n6-c2-load0.3" / "mixed.parquet")
-    assert frame["reward"].map(sum).sum() == pytest.approx(played["reward"].sum(), rel=1e-5)
+    assert load_dataset(VARIANT.name, shots=2, root=tmp_path)[:]["episode"] == [0] * 128 + [1] * 128
+    assert capsys.readouterr().err == ""
 
 
-def test_contiguous_columns_equal_the_dataset(folder):
+def test_support_shots_are_the_ones_that_the_protocol_adapts_on(tmp_path):
+    held_out = FAMILY.variant("access/n8-c1-load0.5")
+    rows = load_dataset(held_out.name, shots=3, draw=1, root=tmp_path).with_format("numpy")[:]
+    shots = collect.support(FAMILY, held_out, 1, 3)
+    assert np.array_equal(rows["obs"].reshape(shots.obs.shape), shots.obs.numpy())
+    assert np.array_equal(rows["action"].reshape(shots.action.shape), shots.action.numpy())
+    for options, message in (({"shots": 6}, "release mini"), ({"shots": 0}, "shots"), ({"draw": 2}, "draw is 2")):
+        with pytest.raises(InvalidValueError, match=message):
+            load_dataset(held_out.name, root=tmp_path, **options)
+    with pytest.raises(InvalidValueError, match="train variant"):
+        load_dataset(VARIANT.name, draw=1, root=tmp_path)
+
+
+def test_contiguous_columns_equal_the_dataset():
     columns = store.load_columns(FAMILY, VARIANT, "medium", MINI)
     row = load_dataset(VARIANT.name, "medium")[128 * 3 + 17]
     assert columns["obs"].shape == (MINI.episodes, 128, 6, FAMILY.obs_size)
@@ -58,25 +65,16 @@ def test_qualities_are_ordered_as_their_names_say():
     assert mean["random"] < mean["mixed"] < mean["expert"]
 
 
-def test_a_missing_file_is_recorded_again_to_the_same_bytes_and_the_rest_is_kept(folder):
-    files = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("data/*/*.parquet"))}
-    assert len(files) == 18 * 4
-    victim = next(iter(files))
-    victim.unlink()
-    list(store.build(FAMILY, MINI))
-    assert victim.read_bytes() == files[victim][0]
-    assert all(path.stat().st_mtime_ns == files[path][1] for path in files if path != victim)
-    assert not list(folder.rglob(".*.parquet.*"))
-
-
-def test_a_damaged_file_is_named(folder, tmp_path):
-    broken = tmp_path / folder.name
-    target = broken / "data" / "n6-c2-load0.3" / "mixed.parquet"
-    target.parent.mkdir(parents=True)
-    (broken / "README.md").write_bytes((folder / "README.md").read_bytes())
-    for quality in QUALITIES:
-        (target.parent / f"{quality}.parquet").write_bytes(b"PAR1 not a parquet file")
-    with pytest.raises(DataError, match=r"mixed.parquet.*wbench build"):
+def test_a_damaged_file_is_named_with_the_command_that_repairs_it(tmp_path):
+    load_dataset(VARIANT.name, "mixed", root=tmp_path)
+    path = store.dataset_folder(FAMILY, MINI, tmp_path) / "data" / "n6-c2-load0.3" / "mixed.parquet"
+    raw = bytearray(path.read_bytes())
+    raw[1000] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"mixed.parquet is damaged.*wbench download access --release mini"):
+        load_dataset(VARIANT.name, "mixed", root=tmp_path)
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(DataError, match="has other columns"):
         load_dataset(VARIANT.name, "mixed", root=tmp_path)
 
 

@@ -144,7 +144,7 @@ def test_training_lowers_its_losses(debug_checkpoint):
 
     log = json.loads((debug_checkpoint / "training_report.json").read_text())["log"]
     for name in ("reconstruction", "reward", "critic", "denoiser", "classifier"):
-        assert log[-1][name] < log[0][name], name
+        assert log[-1][f"access/{name}"] < log[0][f"access/{name}"], name
 
 
 def test_a_damaged_training_state_and_an_unknown_preset_are_named(wbench, tmp_path):

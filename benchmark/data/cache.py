@@ -1,0 +1,168 @@
+"""The files of a release that are on this disk, and whether they can be trusted.
+
+Beside the data lies `.receipts.json`: for every file what was verified when it came, and where it came from. It lets a killed
+build go on, lets a part of a release be used without the rest, and remembers which revision a download was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ...errors import DataError
+from ..family import Family
+from . import shards
+from .manifest import NAME, FileEntry, Manifest, shipped
+from .paths import inside, sha256, write_text
+from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
+
+RECEIPTS = ".receipts.json"
+Check = Literal["sha256", "numbers", "recorded"]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is known of a file that is in place.
+
+    Attributes:
+        entry: size, SHA-256 and numbers of the file as it is here.
+        source: the mirror it came from.
+        revision: commit of the Hub, where it came from there.
+        verified: `sha256` (the bytes of the release), `numbers` (its numbers, rounded on another platform), or
+            `recorded` (made here from its seeds; no published manifest is known to compare with).
+    """
+
+    entry: FileEntry
+    source: str
+    revision: str | None
+    verified: Check
+
+
+class Cache:
+    """The folder of one release of one family.
+
+    Args:
+        family: the family.
+        release: the release.
+        root: folder of the datasets; default: wbench's.
+        pinned: whether files must agree with the manifest in the package; off only to make a new one.
+
+    Raises:
+        DataError: the manifest on disk is damaged or of something else, or this wbench has other dynamics.
+    """
+
+    def __init__(self, family: Family, release: Release, root: Path | None = None, *, pinned: bool = True) -> None:
+        self.family, self.release = family, release
+        self.folder = dataset_folder(family, release, root)
+        self.pinned = shipped(family.name, release.id) if pinned else None
+        if self.pinned and self.pinned.identity != identity(family, release):
+            raise DataError(
+                f"{release.id} of {family.name} was recorded with dynamics {self.pinned.dynamics} and format "
+                f"{self.pinned.format}; this wbench has dynamics {family.version}. A change needs a new version of the release."
+            )
+        self.local = Manifest.read(self.folder / NAME) if pinned and (self.folder / NAME).exists() else None
+        if self.local and self.local.identity != identity(family, release):
+            raise DataError(f"{self.folder / NAME} is the manifest of {self.local.identity}. Move the folder away.")
+        self.stale = bool(self.local and self.pinned and self.local.compare(self.pinned) == "different")
+        if self.stale:  # of another build; replaced when the release is complete
+            self.local = None
+        self._truth = (self.pinned or self.local) and (self.pinned or self.local).entries()  # type: ignore[union-attr]
+        self._receipts = self._read_receipts()
+
+    def truth(self, path: str) -> FileEntry | None:
+        """What the release says of a file, where a manifest of it is known."""
+        return (self._truth or {}).get(path)
+
+    def trust(self, manifest: Manifest) -> None:
+        """Take the manifest of a mirror as the truth, if it is of this release and agrees with what is known.
+
+        Raises:
+            DataError: it is of something else, lacks files, or differs from the manifest known here.
+        """
+        if manifest.identity != identity(self.family, self.release):
+            raise DataError(f"the mirror's manifest is of {manifest.identity}, not of {identity(self.family, self.release)}.")
+        wanted = {shard.path for shard in contents(self.family, self.release)}
+        if wanted != set(manifest.entries()):
+            odd = sorted(wanted ^ set(manifest.entries()))
+            raise DataError(f"the mirror's manifest lacks or adds {len(odd)} files, such as {odd[0]}.")
+        known = self.pinned or self.local
+        if known and known.compare(manifest) == "different":
+            raise DataError(
+                f"the mirror's manifest differs from the one known here for {self.release.id} of {self.family.name}. A release "
+                "never changes: that mirror is wrong."
+            )
+        if not known:
+            self.local = manifest
+        self._truth = manifest.entries()
+
+    def check(self, shard: Shard) -> Receipt | None:
+        """What is known of a file; None where it is missing.
+
+        Raises:
+            DataError: it is there, but damaged, of another build, or somebody else's.
+        """
+        path = inside(self.folder, shard.path)
+        if not path.is_file():
+            return None
+        found, receipt, truth = sha256(path), self._receipts.get(shard.path), self.truth(shard.path)
+        if truth and truth.sha256 == found:
+            known = receipt if receipt and receipt.entry.sha256 == found else None
+            return replace(known, verified="sha256") if known else Receipt(truth, "found here", None, "sha256")
+        if receipt and receipt.entry.sha256 == found:
+            return self._agreeing(receipt)
+        shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+        if receipt is None and shards.about(path) == shard.about(self.family):  # in place, but killed before the receipt
+            entry = shards.describe(path, shard.path, shards.read(path))
+            return self._agreeing(Receipt(entry, "found here", None, "recorded"))
+        raise DataError(f"{path} is damaged: its SHA-256 is not the release's.")
+
+    def agreement(self, entry: FileEntry) -> Check:
+        """How a file agrees with the release; raises `DataError` where it differs."""
+        truth = self.truth(entry.path)
+        if truth is None:
+            return "recorded"
+        agreement = truth.compare(entry)
+        if agreement == "different":
+            raise DataError(f"{self.folder / entry.path} differs from {self.release.id} of {self.family.name} as published.")
+        return "sha256" if agreement == "same bytes" else "numbers"
+
+    def learn(self, found: Mapping[str, Receipt]) -> None:
+        """Remember what `check` said, without writing it down."""
+        self._receipts |= found
+
+    def keep(self, receipts: Mapping[str, Receipt]) -> None:
+        """Write down new receipts, and the manifest of a mirror where there is none yet."""
+        self._receipts |= receipts
+        text = json.dumps({path: asdict(receipt) for path, receipt in sorted(self._receipts.items())})
+        write_text(self.folder / RECEIPTS, text)
+        if self.local and not (self.folder / NAME).exists():
+            write_text(self.folder / NAME, self.local.to_json())
+
+    def complete(self) -> Manifest | None:
+        """The manifest, once every file is in place. Where there is none yet it is written: of the files as they are here."""
+        wanted = [shard.path for shard in contents(self.family, self.release)]
+        if not all(path in self._receipts and (self.folder / path).is_file() for path in wanted):
+            return None
+        if self.local is None:
+            made = manifest_of(self.family, self.release, {path: self._receipts[path].entry for path in wanted})
+            same = self.pinned is not None and self.pinned.compare(made) == "same bytes"
+            self.local = self.pinned if same else made
+            assert self.local is not None
+            write_text(self.folder / NAME, self.local.to_json())
+        return self.local
+
+    def _agreeing(self, receipt: Receipt) -> Receipt:
+        return replace(receipt, verified=self.agreement(receipt.entry))
+
+    def _read_receipts(self) -> dict[str, Receipt]:
+        path = self.folder / RECEIPTS
+        if not path.exists():
+            return {}
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            return {name: Receipt(**{**one, "entry": FileEntry.from_dict(one["entry"])}) for name, one in data.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{path} is damaged ({error}). Delete it: files are then verified anew.") from error

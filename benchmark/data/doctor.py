@@ -1,0 +1,135 @@
+"""`wbench doctor`: what this machine has, and what would go wrong here."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ...errors import WbenchError
+from ..registry import family_names, get_family, make_agent
+from .manifest import shipped
+from .paths import datasets_root, home
+from .publish import packaged_checkpoints
+from .release import RELEASES, contents, dataset_folder
+
+PACKAGES = ("wbench", "torch", "numpy", "scipy", "pyarrow", "datasets", "huggingface_hub", "safetensors", "pandas")
+LITTLE = 5_000_000_000  # bytes: what `standard` of all families takes, with some room
+_HF = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "WBENCH_HOME", "WBENCH_NAMESPACE")
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """One thing that was looked at.
+
+    Attributes:
+        what: its name.
+        found: what was found.
+        healthy: False where something will not work; the command then fails.
+    """
+
+    what: str
+    found: str
+    healthy: bool = True
+
+
+def examine(network: bool = True) -> list[Symptom]:
+    """Look at everything; `network` False leaves mirrors alone."""
+    found = [Symptom("python", f"{platform.python_version()} at {sys.executable}", sys.version_info >= (3, 11))]
+    found += [_package(name) for name in PACKAGES]
+    found += [_threads(), *_disk(), *_releases()]
+    found += [Symptom(name, os.environ[name]) for name in _HF if name in os.environ]
+    found.append(Symptom("HF_TOKEN", "set" if os.environ.get("HF_TOKEN") else "not set"))
+    found += [_checkpoint(name, path) for name, path in packaged_checkpoints().items()]
+    if network:
+        found.append(_hub())
+    return found
+
+
+def _package(name: str) -> Symptom:
+    try:
+        return Symptom(name, version(name))
+    except PackageNotFoundError:
+        return Symptom(name, "not installed", name == "pandas")
+
+
+def _threads() -> Symptom:
+    import torch
+
+    devices = f", CUDA {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no CUDA"
+    return Symptom("threads", f"{torch.get_num_threads()} of torch, {os.cpu_count()} processors{devices}")
+
+
+def _disk() -> list[Symptom]:
+    folder = home()
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    free = shutil.disk_usage(there).free
+    writable = os.access(there, os.W_OK)
+    return [
+        Symptom("cache", f"{folder}: {size / 1e6:.1f} MB{'' if writable else ', not writable'}", writable),
+        Symptom("free disk", f"{free / 1e9:.1f} GB{'' if free > LITTLE else ', too little for standard'}", free > 50_000_000),
+    ]
+
+
+def _releases() -> list[Symptom]:
+    rows = [row for row in list_datasets() if row["here"]]
+    return [
+        Symptom(f"{row['family']} {row['release']}", f"{row['here']} of {row['files']} files, {int(row['bytes']) / 1e6:.1f} MB")
+        for row in rows
+    ] or [Symptom("datasets", "none yet; what is needed is downloaded or recorded when it is needed")]
+
+
+def _checkpoint(name: str, path: Path) -> Symptom:
+    agent = name.partition("-")[0]
+    try:
+        return Symptom(f"checkpoint {name}", f"loads, {make_agent(agent, str(path)).parameters:,} parameters")
+    except WbenchError as error:
+        return Symptom(f"checkpoint {name}", str(error), False)
+
+
+def _hub() -> Symptom:
+    """A configured namespace must be reachable; without one the Hub is not needed."""
+    from .hub_mirror import offline, tags_of
+
+    namespace = os.environ.get("WBENCH_NAMESPACE")
+    if offline():
+        return Symptom("hub", "switched off by HF_HUB_OFFLINE=1")
+    if not namespace:
+        return Symptom("hub", "not configured (WBENCH_NAMESPACE); data are recorded here")
+    try:
+        tags = {name: tags_of(f"{namespace}/wbench-{name}", "dataset") for name in family_names()}
+    except WbenchError as error:
+        return Symptom("hub", str(error), False)
+    shown = (f"{namespace}/wbench-{name}: {', '.join(found) or 'nothing'}" for name, found in tags.items())
+    return Symptom("hub", "; ".join(shown))
+
+
+def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
+    """Every release of every family: files, size, and what of it is here (by name, not verified)."""
+    rows: list[dict[str, int | str | bool]] = []
+    for family in map(get_family, family_names()):
+        for release in RELEASES.values():
+            folder = dataset_folder(family, release, datasets_root(root))
+            files = contents(family, release)
+            here = [folder / shard.path for shard in files if (folder / shard.path).is_file()]
+            slots = sum(family.variant(s.variant).horizon * family.variant(s.variant).agents * s.episodes for s in files)
+            rows.append(
+                {
+                    "family": family.name,
+                    "release": release.name,
+                    "version": release.version,
+                    "tag": release.tag,
+                    "files": len(files),
+                    "agent_transitions": slots,
+                    "here": len(here),
+                    "bytes": sum(path.stat().st_size for path in here),
+                    "manifest": shipped(family.name, release.id) is not None,
+                    "folder": str(folder),
+                }
+            )
+    return rows

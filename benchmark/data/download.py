@@ -1,0 +1,324 @@
+"""Brings files of a release onto this disk: what is here and verified is kept, the rest is asked of the mirrors in order.
+
+The order: cache, the Hub (where a namespace is set), a folder or URL, and last the local builder, which records the same files
+from their seeds. A mirror that the user named and that fails ends the command; one that is merely configured is passed over
+with a note.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import DataError, InvalidValueError, NetworkError, WbenchError
+from ..family import Family
+from . import shards
+from .cache import Cache, Receipt
+from .manifest import NAME, Agreement, FileEntry, Manifest, worst
+from .mirrors import Mirror, mirror_of
+from .paths import Note, inside, locked, remove_leftovers, require_space, writing
+from .release import Release, Shard, contents, dataset_folder, record_all
+
+BUILDER = "built here"
+OnFile = Callable[[Shard], None]
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """What was done for one file.
+
+    Attributes:
+        path: relative to the folder.
+        source: `cache`, the mirror it came from, or `built here`.
+        revision: commit, where it came from the Hub.
+        bytes: size; 0 in a dry run where nobody knows it yet.
+        verified: see `Receipt`; `no` in a dry run.
+    """
+
+    path: str
+    source: str
+    revision: str | None
+    bytes: int
+    verified: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a download or build did, exactly.
+
+    Attributes:
+        family: name of the family.
+        release: name of the release.
+        version: of the release.
+        folder: where it is.
+        manifest: digest of the manifest, once the whole release is here or a mirror gave one.
+        files: what was asked for, in order.
+        notes: mirrors passed over, files fetched again.
+    """
+
+    family: str
+    release: str
+    version: str
+    folder: Path
+    manifest: str | None
+    files: tuple[Obtained, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "folder": str(self.folder), "bytes": sum(f.bytes for f in self.files)}
+
+
+def mirrors_for(
+    family: Family, release: Release, *, source: str | None = None, namespace: str | None = None, revision: str | None = None
+) -> list[Mirror]:
+    """The mirrors between the cache and the local builder.
+
+    Args:
+        family: the family.
+        release: the release.
+        source: a folder or URL that the user named.
+        namespace: of the Hub, named by the user; None = `WBENCH_NAMESPACE`, if that is set.
+        revision: of the Hub repository; None = the release's tag.
+    """
+    from .hub_mirror import HubMirror
+
+    found: list[Mirror] = []
+    configured = os.environ.get("WBENCH_NAMESPACE")
+    if revision and not (namespace or configured):
+        raise InvalidValueError("--revision", revision, "left out, or given with --namespace: only the Hub has revisions")
+    if namespace or configured:
+        named = bool(namespace or revision)
+        found.append(HubMirror(namespace or configured or "", family, release, revision, named))
+    if source:
+        found.append(mirror_of(source, family, release))
+    return found
+
+
+def obtain(
+    family: Family,
+    release: Release,
+    wanted: Sequence[Shard],
+    *,
+    root: Path | None = None,
+    mirrors: Sequence[Mirror] = (),
+    jobs: int = 1,
+    dry_run: bool = False,
+    pinned: bool = True,
+    on_file: OnFile = lambda _: None,
+    note: Note = lambda _: None,
+) -> Report:
+    """Have these files here and verified.
+
+    Args:
+        family: the family.
+        release: the release.
+        wanted: files, see `release.select`.
+        root: folder of the datasets; default: wbench's.
+        mirrors: where to ask before recording, see `mirrors_for`.
+        jobs: processes that record.
+        dry_run: only say what would be done.
+        pinned: see `Cache`.
+        on_file: told each file that is in place.
+        note: told what a user should know meanwhile.
+
+    Raises:
+        DataError: something differs from the release, or belongs to somebody else.
+        NetworkError: a mirror that the user named cannot be reached.
+        OutputError: no space, no rights to write.
+    """
+    run = _Run(family, release, wanted, mirrors, jobs, on_file, note)
+    if dry_run:
+        return run.plan(Cache(family, release, root, pinned=pinned))
+    with locked(dataset_folder(family, release, root), note):
+        return run.work(Cache(family, release, root, pinned=pinned))
+
+
+def build(family: Family, release: Release, root: Path | None = None, **options: Any) -> Report:
+    """Record a whole release from its seeds; what is there and verified is kept. Options as in `obtain`."""
+    return obtain(family, release, contents(family, release), root=root, **options)
+
+
+@dataclass
+class _Run:
+    """One call of `obtain`."""
+
+    family: Family
+    release: Release
+    wanted: Sequence[Shard]
+    mirrors: Sequence[Mirror]
+    jobs: int
+    on_file: OnFile
+    tell: Note
+
+    def __post_init__(self) -> None:
+        self.done: dict[str, Obtained] = {}
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Tell the user now, and again in the report."""
+        self.notes.append(text)
+        self.tell(text)
+
+    def work(self, cache: Cache) -> Report:
+        """Cache, mirrors, builder; under the folder's lock."""
+        remove_leftovers(cache.folder)
+        self._look(cache)
+        with writing(cache.folder):
+            for mirror in self.mirrors:
+                if self._left():
+                    self._ask(mirror, cache)
+            self._record(cache)
+            manifest = cache.complete()
+        return self._report(cache, manifest)
+
+    def plan(self, cache: Cache) -> Report:
+        """What `work` would do; mirrors are asked for their manifest alone, and nothing is written here."""
+        self._look(cache)
+        for mirror in self.mirrors:
+            if self._left() and (manifest := self._manifest(mirror, cache)):
+                for entry in self._offered(manifest):
+                    self.done[entry.path] = Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, "no")
+        for shard in self._left():
+            truth = cache.truth(shard.path)
+            self.done[shard.path] = Obtained(shard.path, BUILDER, None, truth.bytes if truth else 0, "no")
+        return self._report(cache, cache.pinned or cache.local)
+
+    def _left(self) -> list[Shard]:
+        return [shard for shard in self.wanted if shard.path not in self.done]
+
+    def _offered(self, manifest: Manifest) -> list[FileEntry]:
+        entries = manifest.entries()
+        return [entries[shard.path] for shard in self._left() if shard.path in entries]
+
+    def _look(self, cache: Cache) -> None:
+        """Keep what is here and verified; a damaged file is named and replaced later, a file of somebody else stops us."""
+        found: dict[str, Receipt] = {}
+        for shard in self.wanted:
+            try:
+                receipt = cache.check(shard)
+            except DataError as error:
+                path = inside(cache.folder, shard.path)
+                shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+                self.note(f"{error} It is replaced.")
+                continue
+            if receipt:
+                found[shard.path] = receipt
+                self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, receipt.verified))
+        cache.learn(found)
+
+    def _finish(self, shard: Shard, what: Obtained) -> None:
+        self.done[shard.path] = what
+        self.on_file(shard)
+
+    def _manifest(self, mirror: Mirror, cache: Cache) -> Manifest | None:
+        """The mirror's manifest, if it can be trusted; None where a mirror that nobody named fails."""
+        try:
+            manifest = mirror.manifest()
+            cache.trust(manifest)
+            return manifest
+        except WbenchError as error:
+            if mirror.named:
+                raise
+            self.note(f"{mirror.name} passed over: {error}")
+            return None
+
+    def _ask(self, mirror: Mirror, cache: Cache) -> None:
+        manifest = self._manifest(mirror, cache)
+        if manifest is None:
+            return
+        offered = self._offered(manifest)
+        require_space(cache.folder, sum(entry.bytes for entry in offered))
+        by_path = {shard.path: shard for shard in self.wanted}
+
+        def arrived(entry: FileEntry) -> None:
+            shard = by_path[entry.path]
+            path = inside(cache.folder, entry.path)
+            shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+            verified = cache.agreement(entry)
+            cache.keep({entry.path: Receipt(entry, mirror.name, mirror.revision, verified)})
+            self._finish(shard, Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, verified))
+
+        try:
+            mirror.fetch(offered, cache.folder, arrived, self.note)
+        except (NetworkError, DataError) as error:
+            if mirror.named:
+                raise
+            self.note(f"{mirror.name} passed over: {error}")
+
+    def _record(self, cache: Cache) -> None:
+        left = self._left()
+        for shard, entry in record_all(self.family, left, cache.folder, self.jobs):
+            verified = cache.agreement(entry)
+            cache.keep({entry.path: Receipt(entry, BUILDER, None, verified)})
+            self._finish(shard, Obtained(entry.path, BUILDER, None, entry.bytes, verified))
+
+    def _report(self, cache: Cache, manifest: Manifest | None) -> Report:
+        digest = manifest.digest() if manifest else None
+        files = tuple(self.done[shard.path] for shard in self.wanted)
+        release = self.release
+        return Report(self.family.name, release.name, release.version, cache.folder, digest, files, tuple(self.notes))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `wbench verify-data` found in one folder.
+
+    Attributes:
+        family: name of the family.
+        release: name of the release.
+        folder: where it looked.
+        files: path -> agreement with the release, `missing`, or `unpublished` where nothing is known to compare with.
+        problems: one line for every file that differs.
+    """
+
+    family: str
+    release: str
+    folder: Path
+    files: dict[str, str]
+    problems: tuple[str, ...]
+
+    def count(self, what: str) -> int:
+        """Number of files of a kind."""
+        return list(self.files.values()).count(what)
+
+    @property
+    def worst(self) -> Agreement:
+        """The least agreement of the files that are there and known."""
+        known: tuple[Agreement, ...] = ("same bytes", "same numbers", "different")
+        return worst(kind for kind in known if self.count(kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "folder": str(self.folder), "worst": self.worst}
+
+
+_SAID = {"sha256": "same bytes", "numbers": "same numbers", "recorded": "unpublished"}
+
+
+def verify(family: Family, release: Release, root: Path | None = None, on_file: OnFile = lambda _: None) -> Verdict:
+    """Read every file of a release that is here and say how it agrees with the manifest; nothing is changed.
+
+    Raises:
+        DataError: nothing of the release is here, or its manifest is damaged.
+    """
+    cache = Cache(family, release, root)
+    files: dict[str, str] = {}
+    problems: list[str] = []
+    if cache.stale:
+        problems.append(f"{cache.folder / NAME} differs from the manifest of {release.id} in this wbench.")
+    for shard in contents(family, release):
+        try:
+            receipt = cache.check(shard)
+            files[shard.path] = _SAID[receipt.verified] if receipt else "missing"
+        except DataError as error:
+            files[shard.path] = "different"
+            problems.append(str(error))
+        on_file(shard)
+    if all(what == "missing" for what in files.values()):
+        hint = f"wbench download {family.name} --release {release.name}"
+        raise DataError(f"nothing of {release.name} of {family.name} is in {cache.folder}. Get it with: {hint}")
+    return Verdict(family.name, release.name, cache.folder, files, tuple(problems))

@@ -1,0 +1,224 @@
+"""The Hugging Face Hub as a mirror: one dataset repository a family, a tag a release, the commit remembered beside the tag.
+
+huggingface_hub reads `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HOME` when it is imported. It checks sizes, not always content, so
+files are downloaded into a folder of their own, verified against the manifest, and only then moved into place.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import DataError, InvalidValueError, NetworkError, UnknownNameError
+from ..family import Family
+from .manifest import NAME, FileEntry, Manifest
+from .mirrors import AbsentError, Arrived, pauses, verified
+from .paths import Note, home, inside, write_text
+from .release import Release
+
+_STAGING = ".hub"
+_TOGETHER = 16  # files asked for in one call; what is verified is in place before the next call
+_VERSION = re.compile(r"v\d+\.\d+\.\d+$")  # revisions that must never move
+
+
+def repository(namespace: str, name: str) -> str:
+    """`NAMESPACE/wbench-NAME`; raises `InvalidValueError` where the namespace cannot be one."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", namespace):
+        raise InvalidValueError("--namespace", namespace, "a user or organisation of the Hub")
+    return f"{namespace}/wbench-{name}"
+
+
+@contextmanager
+def hub_errors(what: str, tags: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
+    """Turn whatever the client raises into one line of ours."""
+    from httpx2 import HTTPError
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.RevisionNotFoundError as error:
+        raise UnknownNameError("tag", what.partition("@")[2], tags(), "wbench list datasets") from error
+    except errors.RepositoryNotFoundError as error:
+        raise AbsentError(f"{what} does not exist on the Hub, or you have no rights to it (hf auth login).") from error
+    except errors.OfflineModeIsEnabled as error:
+        raise NetworkError(f"{what} is needed, but the Hub is switched off by HF_HUB_OFFLINE=1.") from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise AbsentError(f"{what} lacks a file: {_first(error)}") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            raise DataError(f"no rights to {what} ({status}). Log in with: hf auth login") from error
+        if status == 429 or status >= 500 or status == 0:
+            raise NetworkError(f"the Hub answers {status} for {what}: {_first(error)}") from error
+        raise DataError(f"the Hub refuses {what} ({status}): {_first(error)}") from error
+    except (errors.LocalEntryNotFoundError, errors.FileMetadataError, HTTPError, ConnectionError, TimeoutError) as error:
+        raise NetworkError(f"cannot reach the Hub for {what} ({_first(error)})") from error
+    except errors.HFValidationError as error:
+        raise DataError(f"{what} is no name on the Hub: {_first(error)}") from error
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def offline() -> bool:
+    """Whether the client was told to stay off the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+class HubMirror:
+    """A dataset repository at a revision.
+
+    Args:
+        namespace: user or organisation.
+        family: the family.
+        release: the release.
+        revision: tag, branch or commit; None = the release's tag.
+        named: see `Mirror`.
+    """
+
+    def __init__(self, namespace: str, family: Family, release: Release, revision: str | None, named: bool) -> None:
+        self.repo, self.named = repository(namespace, family.name), named
+        self.name = f"hub {self.repo}"
+        self.revision: str | None = None
+        self._asked = revision or release.tag
+
+    def manifest(self) -> Manifest:
+        """Resolve the tag to a commit, check that the tag has not moved since last time, read the manifest of that commit."""
+        from huggingface_hub import HfApi, hf_hub_download
+
+        what = f"{self.repo}@{self._asked}"
+        commit = self._patiently(what, lambda: str(HfApi().dataset_info(self.repo, revision=self._asked).sha))
+        require_same_commit(self.repo, self._asked, commit)
+        path = self._patiently(what, lambda: hf_hub_download(self.repo, NAME, repo_type="dataset", revision=commit))
+        manifest = Manifest.read(Path(path))
+        if _VERSION.search(self._asked):
+            remember(self.repo, self._asked, commit)
+        self.revision = commit
+        return manifest
+
+    def _patiently(self, what: str, ask: Callable[[], str]) -> str:
+        """Ask again where the Hub is busy or out of reach for a moment."""
+        failure = NetworkError(f"the Hub gave nothing for {what}.")
+        for pause in pauses():
+            time.sleep(pause)
+            try:
+                with hub_errors(what, lambda: tags_of(self.repo, "dataset")):
+                    return ask()
+            except NetworkError as error:
+                failure = error
+                if offline():
+                    break
+        raise failure
+
+    def fetch(self, wanted: Sequence[FileEntry], folder: Path, arrived: Arrived, note: Note) -> None:
+        """`snapshot_download` of the commit into a staging folder, some files at a time; corrupt ones again."""
+        staging = folder / _STAGING
+        try:
+            for start in range(0, len(wanted), _TOGETHER):
+                self._fetch(wanted[start : start + _TOGETHER], folder, staging, arrived, note)
+        except OSError:  # our own disk: what is half there goes
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        shutil.rmtree(staging)
+
+    def _fetch(self, wanted: Sequence[FileEntry], folder: Path, staging: Path, arrived: Arrived, note: Note) -> None:
+        left = list(wanted)
+        failure: NetworkError | DataError = DataError(f"{self.name} gave nothing.")
+        for pause in pauses():
+            time.sleep(pause)
+            try:
+                self._snapshot(left, staging)
+            except NetworkError as error:
+                failure = error
+            for entry in list(left):
+                staged = inside(staging, entry.path)
+                if not staged.is_file():
+                    continue
+                if verified(staged, entry):
+                    target = inside(folder, entry.path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    staged.replace(target)
+                    left.remove(entry)
+                    arrived(entry)
+                else:
+                    staged.unlink()
+                    failure = DataError(f"{entry.path} from {self.name} is corrupt: its SHA-256 is not the manifest's.")
+                    note(f"{failure} It is fetched again.")
+            if not left:
+                return
+        raise failure
+
+    def _snapshot(self, wanted: Sequence[FileEntry], staging: Path) -> None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+        patterns = [glob.escape(entry.path) for entry in wanted]
+        with hub_errors(f"{self.repo}@{self.revision}"):
+            snapshot_download(
+                self.repo,
+                repo_type="dataset",
+                revision=self.revision,
+                allow_patterns=patterns,
+                local_dir=staging,
+                max_workers=4,
+            )
+
+
+def tags_of(repo: str, kind: str) -> list[str]:
+    """Tags of a repository; none where it does not exist yet."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    with hub_errors(repo):
+        try:
+            return [tag.name for tag in HfApi().list_repo_refs(repo, repo_type=kind).tags]
+        except RepositoryNotFoundError:
+            return []
+
+
+def registry_path() -> Path:
+    """Where the commits behind tags are remembered."""
+    return home() / "registry.json"
+
+
+def registry() -> dict[str, dict[str, str]]:
+    """Repository -> tag -> commit, of all that was published or downloaded here."""
+    path = registry_path()
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not all(isinstance(commit, str) for tags in found.values() for commit in tags.values()):
+            raise ValueError("a commit is no text")
+        return found
+    except (ValueError, AttributeError, OSError) as error:
+        raise DataError(f"{path} is damaged ({error}). Move it away to start a new one.") from error
+
+
+def require_same_commit(repo: str, tag: str, commit: str) -> None:
+    """Raise `DataError` where a tag stands for another commit than it did when it was first seen here."""
+    before = registry().get(repo, {}).get(tag)
+    if before and before != commit:
+        raise DataError(
+            f"tag {tag} of {repo} has moved from commit {before} to {commit}. A release never changes: ask its owner, or give "
+            f"--revision {before}."
+        )
+
+
+def remember(repo: str, tag: str, commit: str) -> None:
+    """Write down the commit behind a tag."""
+    from filelock import FileLock
+
+    registry_path().parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(registry_path().with_suffix(".lock")):
+        known = registry()
+        known.setdefault(repo, {})[tag] = commit
+        write_text(registry_path(), json.dumps(known, indent=1, sort_keys=True) + "\n")

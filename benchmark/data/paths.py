@@ -1,0 +1,110 @@
+"""Where data lies on disk, and how it is written: beside the target and renamed, under a lock, one line for a full disk."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...errors import DataError, OutputError
+
+Note = Callable[[str], None]
+_CHUNK = 1 << 20
+
+
+def home() -> Path:
+    """Where wbench keeps data: `WBENCH_HOME`, else the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("WBENCH_HOME") or user_cache_path("wbench"))
+
+
+def datasets_root(root: Path | None = None) -> Path:
+    """The folder that holds the dataset folders."""
+    return root or home() / "datasets"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the target and rename, so that a killed run never leaves half a file under the final name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_atomically` for text."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed writers left beside the files of a folder; only under its lock."""
+    for path in folder.glob("*/*/.*.parquet.*"):
+        path.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """The file of this relative path; raises `DataError` where a symlink would lead out of the folder."""
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{path} leads out of {folder} by a symlink. Nothing was read or written there.")
+    return path
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Raise `OutputError` unless the disk of a folder, which may not exist yet, has room for so many bytes."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < size:
+        raise OutputError(f"no space: {size / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free. Use --to DIR.")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn a full disk, a read-only one or missing rights into one `OutputError`."""
+    try:
+        yield
+    except OSError as error:
+        reason = errno.ENOSPC if "No space left" in str(error) else error.errno  # some libraries lose the number
+        if reason in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"no space left in {folder}; finished files are kept. Make room or use --to DIR.") from error
+        if reason in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
+            where = error.filename or folder
+            raise OutputError(f"cannot write in {folder} ({os.strerror(reason)}: {where}). Use --to DIR.") from error
+        raise
+
+
+@contextmanager
+def locked(folder: Path, note: Note) -> Iterator[None]:
+    """Hold a folder alone: of two processes the second waits, then finds what the first one made. A killed one lets go."""
+    from filelock import FileLock, Timeout
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0.5)
+        except Timeout:
+            note(f"another process works on {folder}; waiting for it")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

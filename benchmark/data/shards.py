@@ -1,0 +1,139 @@
+"""One Parquet file of a release: written with fixed settings, described for the manifest, read back without conversion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...errors import DataError
+from ..family import Family, Variant
+from .collect import Columns
+from .manifest import FileEntry
+from .paths import sha256, write_atomically
+from .schema import column_shapes
+
+ABOUT = b"wbench"  # key of the note in a file's footer that says what the file is
+_ROWS = 2048  # of a row group: 16 episodes of 128 slots, a few MB
+_BLOCK = 1 << 20
+
+
+def to_table(family: Family, variant: Variant, columns: Columns) -> pa.Table:
+    """Columns [E, T, ...] as one Arrow table of E x T rows with nested fixed-size lists."""
+    episodes, horizon = columns["reward"].shape[:2]
+    rows = dict(columns)
+    rows["episode"] = np.repeat(np.arange(episodes), horizon)
+    rows["t"] = np.tile(np.arange(horizon), episodes)
+    rows["behaviour"] = np.repeat(columns["behaviour"], horizon)
+    rows["done"] = np.arange(episodes * horizon) % horizon == horizon - 1
+    arrays = {}
+    for name, (shape, dtype) in column_shapes(family, variant).items():
+        array: pa.Array = pa.array(np.ascontiguousarray(rows[name].reshape(-1), dtype=dtype))
+        for size in reversed(shape):
+            array = pa.FixedSizeListArray.from_arrays(array, size)
+        arrays[name] = array
+    return pa.table(arrays)
+
+
+def write(path: Path, family: Family, variant: Variant, columns: Columns, about: Mapping[str, object]) -> pa.Table:
+    """Write a file whose bytes depend on the numbers and the version of pyarrow alone; returns what was written."""
+    note = json.dumps(about, sort_keys=True).encode()
+    table = to_table(family, variant, columns).replace_schema_metadata({ABOUT: note})
+    settings = {"compression": "zstd", "compression_level": 6, "version": "2.6", "write_page_checksum": True}
+    write_atomically(path, partial(pq.write_table, table, row_group_size=_ROWS, **settings))
+    return table
+
+
+def about(path: Path) -> dict[str, object] | None:
+    """What a file says it is; None where it is no Parquet file of wbench."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return json.loads(metadata[ABOUT]) if ABOUT in metadata else None
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return None
+
+
+def has_other_columns(path: Path, family: Family, variant: Variant) -> bool:
+    """Whether this is a healthy Parquet file with other columns than the schema's: somebody's file, but not ours."""
+    try:
+        found = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return not found.remove_metadata().equals(_arrow_schema(family, variant))
+
+
+def require_columns(path: Path, family: Family, variant: Variant, relative: str) -> None:
+    """Raise `DataError` unless a file has the columns of the schema."""
+    if has_other_columns(path, family, variant):
+        wanted = ", ".join(column_shapes(family, variant))
+        raise DataError(f"{relative} has other columns than the schema's ({wanted}). It was left alone: move it away.")
+
+
+def read(path: Path) -> pa.Table:
+    """The table of a file, with the checksums of its pages verified; raises `DataError`."""
+    try:
+        return pq.read_table(path, page_checksum_verification=True, memory_map=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+
+
+def describe(path: Path, relative: str, table: pa.Table) -> FileEntry:
+    """The manifest's entry of a file that holds this table."""
+    columns = {name: _summary(table.column(name)) for name in table.column_names}
+    reward = _numbers(table.column("reward")).reshape(table.num_rows, -1).sum(1, dtype=np.float64)
+    episode = _numbers(table.column("episode"))
+    returns = np.bincount(episode, weights=reward)
+    error = float(returns.std(ddof=1) / np.sqrt(len(returns))) if len(returns) > 1 else 0.0
+    size = path.stat().st_size
+    mean = (round(float(returns.mean()), 6), round(error, 6), len(returns))
+    return FileEntry(relative, size, table.num_rows, sha256(path), columns, mean)
+
+
+def to_columns(table: pa.Table, family: Family, variant: Variant) -> Columns:
+    """Contiguous arrays [E, T, ...] of a table; `behaviour` is [E]."""
+    columns: Columns = {}
+    for name, (shape, _) in column_shapes(family, variant).items():
+        columns[name] = _numbers(table.column(name)).reshape(-1, variant.horizon, *shape)
+    columns["behaviour"] = columns["behaviour"][:, 0]
+    return columns
+
+
+def _arrow_schema(family: Family, variant: Variant) -> pa.Schema:
+    kinds = {}
+    for name, (shape, dtype) in column_shapes(family, variant).items():
+        kind = pa.from_numpy_dtype(dtype)
+        for size in reversed(shape):
+            kind = pa.list_(kind, size)
+        kinds[name] = kind
+    return pa.schema(kinds)
+
+
+def _chunks(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
+    for chunk in column.chunks:
+        array = chunk
+        while pa.types.is_fixed_size_list(array.type):
+            array = array.flatten()
+        yield array.to_numpy(zero_copy_only=True)
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return np.concatenate(list(_chunks(column)))
+
+
+def _summary(column: pa.ChunkedArray) -> tuple[float, float]:
+    """Norm of all numbers of a column, and their sum under random signs; nine digits of each."""
+    bits = np.random.Philox(key=0)
+    square = projection = 0.0
+    values = _numbers(column)
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK].astype(np.float64)
+        drawn = bits.random_raw(-(-len(block) // 64)).astype("<u8").view(np.uint8)
+        signs = np.unpackbits(drawn, bitorder="little")[: len(block)]
+        square += float(np.square(block).sum())
+        projection += float(np.where(signs, block, -block).sum())
+    return float(f"{np.sqrt(square):.9g}"), float(f"{projection:.9g}")

@@ -1,0 +1,246 @@
+"""The dataset card of a release, rendered from the family's specs and the manifest alone: no figure is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..benchmark.data.collect import SUPPORT_ORDER, behaviours
+from ..benchmark.data.manifest import FileEntry, Manifest
+from ..benchmark.data.paths import write_text
+from ..benchmark.data.release import Release, contents, label
+from ..benchmark.data.schema import QUALITIES, column_shapes, features
+from ..benchmark.family import Family, Variant
+
+ARXIV = "2602.00558"
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
+
+_TEXT = """
+# wbench {family}: {release} v{version}
+
+Offline multi-agent transitions of the wbench task family `{family}`: {summary}.
+
+{count} files, {rows} rows (slots), {transitions} agent transitions, {size} MB. Made by
+simulation; every file follows from seeds. `manifest.json` lists size, SHA-256 and a numeric summary of each; its digest is
+`{digest}`. A release never changes: a fix is a new version, under a new tag. Git tag of this one: `{tag}`.
+
+## Load
+
+With no wbench code (a folder, or the Hub with `snapshot_download(repo, repo_type="dataset", revision="{tag}")` first):
+
+```python
+import datasets, pandas
+train = datasets.load_dataset(FOLDER, "{example}", split="mixed")             # streaming=True works
+support = datasets.load_dataset(FOLDER, "{held_out}-support", split="draw0")  # episodes to adapt on, of a held-out variant
+frame = pandas.read_parquet(f"{{FOLDER}}/data/{example}/mixed.parquet")
+```
+
+```sql
+SELECT episode, sum(list_sum(reward)) FROM 'FOLDER/data/{example}/mixed.parquet' GROUP BY episode;  -- DuckDB
+```
+
+With wbench, verified whenever a file is opened:
+
+```python
+import wbench
+train = wbench.load_dataset("{family}/{example}", quality="mixed", release="{release}")
+support = wbench.load_dataset("{family}/{held_out}", shots=5, draw=0, release="{release}")
+```
+
+## Columns
+
+A row is a slot of an episode, in time order; the next observation is the next row's. N agents.
+
+| column | shape | type | meaning |
+| --- | --- | --- | --- |
+{columns}
+
+## Variants
+
+| config | split | agents | slots | {axes} |
+| --- | --- | --- | --- | {rule}
+{variants}
+
+Train variants have a config each with the splits {qualities}. Held-out variants have
+support episodes only, in the config `VARIANT-support` with a split a draw: nobody may train on more.
+
+## Behaviour policies
+
+Each quality's policies take turns, episode by episode; with the given probability an agent plays a random allowed action
+instead. The column `behaviour` is a number: {numbers}.
+
+| quality | policies (probability of a random action) |
+| --- | --- |
+{behaviours}
+
+Episode k of a support draw is of quality {order} by turns.
+
+## Returns
+
+Mean return of an episode (sum of all agents' rewards) +- standard error; {episodes} episodes a train file, {shots} a support
+draw, where the spread is that between qualities.
+
+| config | {qualities_row} |
+| --- {quality_rules}
+{returns}
+
+| support | {draws_row} |
+| --- {draw_rules}
+{support}
+
+## Intended use, and limits
+
+For research on offline multi-agent learning, world models and few-shot adaptation under wbench's protocol. The data come from
+simulators with idealised radio, traffic and processors, not from equipment; a policy that is good here is not thereby fit for a
+network. Behaviours are heuristics, so actions that none of them takes are missing. The tasks are wbench's own instantiation
+of those named in the abstract of arXiv {arxiv}; nothing here reproduces that paper's data. There are no data about persons.
+
+## Licence and citation
+
+{licence}. Cite: {citation} Release `{release}` v{version} of `{family}`. NetWorld: arXiv:{arxiv}.
+
+Recorded with {generator}.
+"""
+_MEANING = {
+    "episode": "number of the episode in the file",
+    "t": "slot, from 0",
+    "behaviour": "number of the policy that played, see below",
+    "obs": "own observation of every agent, on which the action was chosen",
+    "action_mask": "1 where a choice was allowed",
+    "action": "action of every agent",
+    "reward": "reward of every agent for this slot",
+    "done": "1 in the last slot (the time limit)",
+    "delivered": "delivered in this slot, in the family's unit",
+    "delay": "delay of what was delivered",
+    "dropped": "dropped in this slot",
+    "energy": "energy spent in this slot",
+}
+
+
+def render(family: Family, release: Release, manifest: Manifest, present: Collection[str] | None = None) -> str:
+    """The card's text, YAML header included.
+
+    Args:
+        family: the family.
+        release: the release.
+        manifest: its manifest.
+        present: list only these files in the header, for a folder that holds a part of the release; None = all.
+    """
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    entries = manifest.entries()
+    tags = ["wbench", "multi-agent-reinforcement-learning", "offline-reinforcement-learning", "wireless", f"arxiv:{ARXIV}"]
+    configs = _configs(family, release, set(entries) if present is None else set(present))
+    named = {config["config_name"] for config in configs}
+    data = DatasetCardData(
+        license=manifest.licence.lower(),
+        pretty_name=f"wbench {family.name} ({release.name} v{release.version})",
+        tags=tags,
+        task_categories=["reinforcement-learning"],
+        size_categories=[next((name for limit, name in _SIZES if manifest.rows < limit), "10M<n<100M")],
+        configs=configs,
+        dataset_info=[info for info in _features(family, manifest) if info["config_name"] in named],
+    )
+    return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n{_text(family, release, manifest)}"))
+
+
+def write_dataset_card(folder: Path, family: Family, release: Release, manifest: Manifest) -> None:
+    """Write `README.md` into a dataset folder; its header lists the files that are there."""
+    present = {path for path in manifest.entries() if (folder / path).is_file()}
+    write_text(folder / "README.md", render(family, release, manifest, present))
+
+
+def _config_of(variant: Variant) -> str:
+    return label(variant) if variant.split == "train" else f"{label(variant)}-support"
+
+
+def _configs(family: Family, release: Release, present: Collection[str]) -> list[dict[str, Any]]:
+    files: dict[str, list[dict[str, str]]] = {}
+    for shard in contents(family, release):
+        if shard.path in present:
+            split = shard.quality or f"draw{shard.draw}"
+            files.setdefault(_config_of(family.variant(shard.variant)), []).append({"split": split, "path": shard.path})
+    return [{"config_name": name, "version": release.version, "data_files": found} for name, found in files.items()]
+
+
+def _features(family: Family, manifest: Manifest) -> list[dict[str, Any]]:
+    return [
+        {"config_name": _config_of(variant), "version": manifest.version, "features": features(family, variant)._to_yaml_list()}
+        for variant in family.variants.values()
+    ]
+
+
+def _text(family: Family, release: Release, manifest: Manifest) -> str:
+    entries, train, held_out = manifest.entries(), family.select("train"), family.select("held-out")
+    agents = {shard.path: family.variant(shard.variant).agents for shard in contents(family, release)}
+    axes = _axes(family)
+    draws = [f"draw {d}" for d in range(release.draws)]
+    return _TEXT.format(
+        family=family.name,
+        release=release.name,
+        version=release.version,
+        tag=release.tag,
+        summary=family.summary,
+        count=len(entries),
+        rows=f"{manifest.rows:,}",
+        transitions=f"{sum(entry.rows * agents[path] for path, entry in entries.items()):,}",
+        size=f"{manifest.bytes / 1e6:.1f}",
+        digest=manifest.digest(),
+        example=label(train[0]),
+        held_out=label(held_out[0]) if held_out else label(train[0]),
+        columns=_columns(family, train[0]),
+        axes=" | ".join(axes),
+        rule=" | ".join("---" for _ in axes) + " |",
+        variants="\n".join(
+            _row([f"`{label(v)}`", v.split, v.agents, v.horizon, *_values(v, axes)]) for v in (*train, *held_out)
+        ),
+        qualities=", ".join(f"`{quality}`" for quality in QUALITIES),
+        behaviours="\n".join(
+            _row([quality, ", ".join(f"{policy} ({noise:g})" for policy, noise in family.behaviours[quality])])
+            for quality in QUALITIES
+        ),
+        numbers=", ".join(f"{i} {policy} ({noise:g})" for i, (policy, noise) in enumerate(behaviours(family))),
+        order=", ".join(SUPPORT_ORDER),
+        episodes=release.episodes,
+        shots=release.support_episodes,
+        qualities_row=" | ".join(QUALITIES),
+        quality_rules="| --- " * len(QUALITIES) + "|",
+        returns=_returns(train, entries, {quality: f"data/{{}}/{quality}.parquet" for quality in QUALITIES}),
+        draws_row=" | ".join(draws),
+        draw_rules="| --- " * len(draws) + "|",
+        support=_returns(held_out, entries, {d: f"support/{{}}/draw-{i}.parquet" for i, d in enumerate(draws)}),
+        arxiv=ARXIV,
+        licence=manifest.licence,
+        citation=manifest.citation,
+        generator=", ".join(f"{name} {version}" for name, version in manifest.generator.items()),
+    )
+
+
+def _columns(family: Family, variant: Variant) -> str:
+    shapes = column_shapes(family, variant)
+    shown = {name: "x".join("N" if i == 0 else str(n) for i, n in enumerate(shape)) for name, (shape, _) in shapes.items()}
+    return "\n".join(_row([f"`{name}`", shown[name] or "1", dtype, _MEANING[name]]) for name, (_, dtype) in shapes.items())
+
+
+def _axes(family: Family) -> list[str]:
+    """Fields of the variants' spec that differ between variants, beyond those that every family has."""
+    specs = [asdict(variant) for variant in family.variants.values()]  # type: ignore[call-overload]
+    return [name for name in specs[0] if name not in ("agents", "horizon", "split") and len({str(s[name]) for s in specs}) > 1]
+
+
+def _values(variant: Variant, axes: Sequence[str]) -> list[object]:
+    return [getattr(variant, axis) for axis in axes]
+
+
+def _returns(variants: Sequence[Variant], entries: Mapping[str, FileEntry], paths: Mapping[str, str]) -> str:
+    rows = []
+    for variant in variants:
+        found = [entries[path.format(label(variant))].returns for path in paths.values()]
+        rows.append(_row([f"`{label(variant)}`", *(f"{mean:.2f} +- {error:.2f}" for mean, error, _ in found)]))
+    return "\n".join(rows)
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

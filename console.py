@@ -1,0 +1,47 @@
+"""What the commands share: tables on standard output, progress and notes on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
+    """A progress display on standard error: add(label, total, done) gives a function that advances that bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as display:
+
+        def add(label: str, total: int, done: int) -> Callable[[int], None]:
+            task = display.add_task(label, total=total, completed=done)
+            return lambda steps: display.advance(task, steps)
+
+        yield add
+
+
+def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def note(text: str) -> None:
+    """A line on standard error."""
+    print(f"wbench: {' '.join(text.split())}", file=sys.stderr, flush=True)

@@ -1,0 +1,207 @@
+"""Publishing to a Hub and getting it back, over real HTTP with the real client."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from wbench.benchmark.data.download import build
+from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint, publish_dataset, publish_results
+from wbench.benchmark.data.release import dataset_folder
+from wbench.errors import CheckpointError, DataError, InvalidValueError
+
+from ..hub_fixture import hub, hub_server  # noqa: F401
+from .tiny import CODE, FAMILY, FILES, RELEASE
+
+PRELUDE = (
+    CODE
+    + """
+import json
+from wbench.benchmark.data import mirrors
+from wbench.benchmark.data.download import verify
+from wbench.benchmark.data.publish import publish_checkpoint, publish_dataset, publish_results
+from wbench.cards.dataset_card import render
+from wbench.errors import WbenchError
+mirrors.PATIENCE = 0.01
+def publish(root, namespace):
+    return publish_dataset(FAMILY, RELEASE, namespace, lambda m: render(FAMILY, RELEASE, m), root=Path(root))
+def download(root, namespace, revision=None, wanted=None):
+    found = mirrors_for(FAMILY, RELEASE, namespace=namespace, revision=revision)
+    return obtain(FAMILY, RELEASE, wanted or contents(FAMILY, RELEASE), root=Path(root), mirrors=found)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    root = tmp_path_factory.mktemp("published")
+    build(FAMILY, RELEASE, root)
+    return root
+
+
+def test_published_downloaded_by_tag_verified_and_used_offline(hub, source, tmp_path):  # noqa: F811
+    done = hub.python(
+        PRELUDE
+        + f"""
+first = publish({str(source)!r}, "lab")
+try:
+    publish({str(source)!r}, "lab")
+except WbenchError as error:
+    refused = str(error)
+part = download({str(tmp_path / "got")!r}, "lab", wanted=contents(FAMILY, RELEASE)[:2])
+whole = download({str(tmp_path / "got")!r}, "lab", revision=RELEASE.tag)
+kinds = sorted({{(f.source, f.revision, f.verified) for f in whole.files}}, key=str)
+verdict = verify(FAMILY, RELEASE, Path({str(tmp_path / "got")!r}))
+from huggingface_hub import DatasetCard, HfApi
+DatasetCard.load("lab/wbench-access").validate()
+tags = {{t.name: t.target_commit for t in HfApi().list_repo_refs("lab/wbench-access", repo_type="dataset").tags}}
+files = HfApi().list_repo_files("lab/wbench-access", repo_type="dataset", revision=RELEASE.tag)
+from wbench.benchmark.data.hub_mirror import registry
+print(json.dumps([first.to_dict(), refused, len(part.files), kinds, verdict.count("same bytes"), tags, len(files), registry()]))
+""",
+        WBENCH_HOME=str(tmp_path / "home"),
+    )
+    first, refused, part, kinds, same, tags, files, registry = done.data
+    commit = first["commit"]
+    assert first["repo"] == "lab/wbench-access" and first["tag"] == "tiny-v1.0.0" and len(commit) == 40
+    assert "has the tag tiny-v1.0.0 already" in refused and part == 2 and same == FILES
+    assert kinds == [["cache", commit, "sha256"], ["hub lab/wbench-access", commit, "sha256"]] or kinds == [
+        ["hub lab/wbench-access", commit, "sha256"],
+        ["cache", commit, "sha256"],
+    ]
+    assert tags == {"tiny-v1.0.0": commit} and files >= FILES + 2
+    assert registry == {"lab/wbench-access": {"tiny-v1.0.0": commit}}
+    offline = hub.python(
+        PRELUDE
+        + f"""
+report = download({str(tmp_path / "got")!r}, "lab")
+print(json.dumps(sorted({{f.source for f in report.files}})))
+try:
+    download({str(tmp_path / "other")!r}, "lab")
+except WbenchError as error:
+    print(json.dumps([sorted({{f.source for f in report.files}}), error.exit_code, str(error)]))
+""",
+        HF_HUB_OFFLINE="1",
+        WBENCH_HOME=str(tmp_path / "home"),
+    )
+    sources, code, said = offline.data
+    assert sources == ["cache"] and code == 3 and "HF_HUB_OFFLINE" in said
+
+
+def test_what_goes_wrong_on_the_hub_has_one_line_and_the_right_code(hub, source, tmp_path):  # noqa: F811
+    assert hub.python(PRELUDE + f'publish({str(source)!r}, "mess")', WBENCH_HOME=str(tmp_path / "home")).code == 0
+    hub.faults.add("GET .*/resolve/.*n4-c1-load0.2/mixed", flip=100, times=1)
+    hub.faults.add("GET .*/revision/", status=503, times=1)
+    code = (
+        PRELUDE
+        + f"""
+import os
+def attempt(*arguments, **options):
+    try:
+        report = download(*arguments, **options)
+        return [0, list(report.notes), sorted({{f.source for f in report.files}})]
+    except WbenchError as error:
+        return [error.exit_code, str(error)]
+to = {str(tmp_path)!r}
+said = {{"flipped": attempt(to + "/a", "mess"), "tag": attempt(to + "/b", "mess", "v9.9.9")}}
+said["repo"] = attempt(to + "/b", "nobody")
+os.environ["WBENCH_NAMESPACE"] = "nobody"  # configured, not named: passed over, and recorded here
+said["configured"] = attempt(to + "/c", None, wanted=contents(FAMILY, RELEASE)[:1])
+del os.environ["WBENCH_NAMESPACE"]
+from huggingface_hub import HfApi
+HfApi().delete_tag("mess/wbench-access", tag=RELEASE.tag, repo_type="dataset")
+HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id="mess/wbench-access", repo_type="dataset")
+HfApi().create_tag("mess/wbench-access", tag=RELEASE.tag, repo_type="dataset")
+said["moved"] = attempt(to + "/d", "mess")
+print(json.dumps(said))
+"""
+    )
+    said = hub.python(code, WBENCH_HOME=str(tmp_path / "home")).data
+    assert said["flipped"][0] == 0 and "mixed.parquet from hub mess/wbench-access is corrupt" in said["flipped"][1][0]
+    assert said["flipped"][2] == ["hub mess/wbench-access"]
+    assert said["tag"][0] == 2 and "unknown tag 'v9.9.9'" in said["tag"][1] and "tiny-v1.0.0" in said["tag"][1]
+    assert said["repo"][0] == 2 and "does not exist" in said["repo"][1]
+    assert said["configured"][0] == 0 and "passed over" in said["configured"][1][0]
+    assert said["configured"][2] == ["built here"]
+    assert said["moved"][0] == 2 and "has moved from commit" in said["moved"][1]
+    hub.stop()
+    dead = hub.python(
+        PRELUDE + f"try:\n download({str(tmp_path / 'e')!r}, 'mess')\nexcept WbenchError as e: print(json.dumps(e.exit_code))",
+        WBENCH_HOME=str(tmp_path / "home"),
+    )
+    assert dead.data == 3
+    hub.restart()
+    rights = hub.python(
+        PRELUDE
+        + f"try:\n publish({str(source)!r}, 'mess2')\nexcept WbenchError as e: print(json.dumps([e.exit_code, str(e)]))",
+        HF_TOKEN="hf_read",
+        WBENCH_HOME=str(tmp_path / "home"),
+    )
+    assert rights.data[0] == 2 and "rights" in rights.data[1]
+
+
+def test_a_checkpoint_comes_back_with_the_same_weights_and_plans(hub, tmp_path):  # noqa: F811
+    done = hub.python(
+        """
+        import json, torch
+        from wbench import NetWorld
+        from wbench.benchmark.checkpoint import digest
+        from wbench.benchmark.data.publish import publish_checkpoint
+        from wbench.benchmark.registry import get_variant, make_agent
+        from wbench.benchmark.rollout import play
+        published = publish_checkpoint("networld-small", "lab")
+        mine = NetWorld.from_pretrained("networld-small")
+        theirs = NetWorld.from_pretrained("lab/networld-small", revision="v1.0.0")
+        family, variant = get_variant("access/n4-c1-load0.2")
+        agents = make_agent("networld"), make_agent("networld", "lab/networld-small")
+        plays = [play(family, variant, agent, [0]).returns.tolist() for agent in agents]
+        print(json.dumps([published.tag, digest(mine) == digest(theirs), plays[0] == plays[1], sorted(published.files)]))
+        """,
+        WBENCH_HOME=str(tmp_path),
+    )
+    assert done.data == ["v1.0.0", True, True, ["README.md", "config.json", "model.safetensors", "training_report.json"]]
+
+
+def test_results_are_only_ever_added(hub, tmp_path):  # noqa: F811
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": "wbench-result/1", "agent": "bc", "note": name}))
+    done = hub.python(
+        PRELUDE
+        + f"""
+a, b = (Path({str(tmp_path)!r}) / name for name in ("a.json", "b.json"))
+first, second, again = publish_results([a], "lab"), publish_results([b], "lab"), publish_results([a, b], "lab")
+from huggingface_hub import HfApi
+files = [f for f in HfApi().list_repo_files("lab/wbench-results", repo_type="dataset") if f.startswith("results/")]
+print(json.dumps([first.commit != second.commit, again.commit == second.commit, files]))
+""",
+        WBENCH_HOME=str(tmp_path),
+    )
+    changed, same, files = done.data
+    assert changed and same and len(files) == 2
+
+
+def test_a_dry_run_needs_no_hub_and_bad_input_is_refused_before_anything_is_sent(source, tmp_path):
+    plan = publish_dataset(FAMILY, RELEASE, "lab", lambda _: "card", root=source, dry_run=True)
+    assert plan.commit is None and len(plan.files) == FILES + 2 and plan.to_dict()["bytes"] > 10_000
+    assert publish_checkpoint("bc-small", "lab", dry_run=True).repo == "lab/bc-small"
+    assert {"networld-small", "bc-small"} <= packaged_checkpoints().keys()
+    (tmp_path / "x.json").write_text('{"schema": "wbench-result/1", "agent": "../../x"}')
+    for call, error, said in (
+        (
+            lambda: publish_dataset(FAMILY, RELEASE, "a/b", lambda _: "", root=source, dry_run=True),
+            InvalidValueError,
+            "namespace",
+        ),
+        (lambda: publish_dataset(FAMILY, RELEASE, "lab", lambda _: "", root=tmp_path, dry_run=True), DataError, "not complete"),
+        (lambda: publish_checkpoint("networld-small", "lab", "one"), InvalidValueError, "--version"),
+        (lambda: publish_checkpoint("nothing", "lab"), CheckpointError, "packaged are"),
+        (lambda: publish_results([tmp_path / "x.json"], "lab"), DataError, "no result file"),
+    ):
+        with pytest.raises(error, match=said):
+            call()
+    victim = dataset_folder(FAMILY, RELEASE, source) / "data/n4-c1-load0.2/random.parquet"
+    good = victim.read_bytes()
+    victim.write_bytes(good[:-1])
+    with pytest.raises(DataError, match="not what its manifest says"):
+        publish_dataset(FAMILY, RELEASE, "lab", lambda _: "card", root=source)
+    victim.write_bytes(good)
