@@ -3,7 +3,8 @@
     pip install -e . torchrl "minari[all]" && python speed/loader.py [--json]
 
 Windows of 16 slots x 8 agents x 32 floats, 256 a batch, from 1000 episodes of 128 slots (131 MB). Figures are medians of
-repeats in process-CPU seconds on one thread. NumPy's `take` into a buffer that is there already is the ceiling: it does nothing else.
+repeats in process-CPU seconds on one thread. NumPy's `take` into a buffer that is there already is the ceiling: it does nothing
+else.
 """
 
 from __future__ import annotations
