@@ -29,7 +29,7 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def debug_checkpoint(data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A NetWorld trained for seconds through the command line."""
     folder = tmp_path_factory.mktemp("checkpoint") / "debug"
-    done = wbench("train", "networld", "--preset", "debug", "--out", str(folder))
+    done = wbench("train", "networld", "--preset", "debug", "--family", "access", "--out", str(folder))
     assert done.code == 0, done.err
     return folder
 

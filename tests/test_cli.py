@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-QUICK = ("eval", "--agent", "heuristic", "--against", "none", "--episodes", "2")
+QUICK = ("eval", "--agent", "heuristic", "--family", "access", "--against", "none", "--episodes", "2")
 
 
 def one_line(done, code=2):
@@ -25,7 +25,8 @@ def one_line(done, code=2):
 
 
 def test_json_has_the_promised_fields(wbench, debug_checkpoint):
-    done = wbench("eval", "--agent", "networld", "--checkpoint", str(debug_checkpoint), "--episodes", "2", "--json")
+    chosen = ("--checkpoint", str(debug_checkpoint), "--family", "access")
+    done = wbench("eval", "--agent", "networld", *chosen, "--episodes", "2", "--json")
     assert done.code == 0, done.err
     data = done.data
     assert data["protocol"] == "custom" and len(data["protocol_hash"]) == 64 and data["agent"] == "networld"
@@ -60,7 +61,7 @@ def test_same_command_same_numbers(wbench):
 
 
 def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
-    done = wbench("eval", "--agent", "heuristic", "--against", "random,genie", "--episodes", "4")
+    done = wbench("eval", "--agent", "heuristic", "--against", "random,genie", "--episodes", "4", "--family", "access")
     assert done.code == 0 and "access/n8-c1-load0.5" in done.out and "Fewer than 3 seeds" in done.out
     assert all(name in done.out for name in ("heuristic", "random", "genie", "score, 5 shots"))
     with_interval = wbench(*QUICK, "--seeds", "3")
@@ -118,7 +119,21 @@ def test_a_result_file_is_never_written_over_by_something_else(wbench, tmp_path)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_keeps_its_cells_and_the_same_command_resumes(wbench, tmp_path, how):
     out = tmp_path / "result.json"
-    arguments = ("eval", "--agent", "bc", "--against", "heuristic", "--shots", "0", "--seeds", "12", "--episodes", "30")
+    arguments = (
+        "eval",
+        "--agent",
+        "bc",
+        "--family",
+        "access",
+        "--against",
+        "heuristic",
+        "--shots",
+        "0",
+        "--seeds",
+        "12",
+        "--episodes",
+        "30",
+    )
     command = [sys.executable, "-m", "wbench.cli", *arguments, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 120
@@ -150,5 +165,11 @@ def test_list_show_and_version(wbench):
     family = wbench("show", "access", "--json").data
     assert family["variants"]["access/n8-c1-load0.5"] == "held-out" and len(family["variants"]) == 25
     assert wbench("show", "access/n8-c1-load0.5", "--json").data["references"]["reference"] > 70
-    assert wbench("show", "quick", "--json").data["hash"] == wbench(*QUICK[:5], "--json").data["protocol_hash"]
+    played = wbench("eval", "--agent", "heuristic", "--against", "none", "--json").data
+    assert wbench("show", "quick", "--json").data["hash"] == played["protocol_hash"] and played["protocol"] == "quick"
+    assert [cell["variant"] for cell in played["cells"]][::4] == [
+        "access/n8-c1-load0.5",
+        "power/n10-d500-v1-load0.5",
+        "offload/n10-e3-p0.4",
+    ]
     assert wbench("show", "networld", "--json").data["message_floats"] == 8

@@ -40,10 +40,15 @@ def test_the_readme_promises_both_ways_to_start():
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_readme_commands_run(command, wbench, tmp_path):
-    if "--preset small" in command or "--protocol lite" in command:
-        command = command.replace("--preset small", "--preset debug").replace(
-            "--protocol lite", "--protocol lite --episodes 1 --seeds 1"
-        )
+    shorter = {
+        "--preset small": "--preset debug",
+        "--protocol lite": "--protocol lite --episodes 1 --seeds 1 --family access",
+        "--seeds 3": "--seeds 3 --episodes 2 --family access",
+    }
+    for written, played in shorter.items():
+        command = command.replace(written, played)
+    if command == "wbench eval --agent networld":
+        command += " --episodes 2"
     done = wbench(*shlex.split(command)[1:], cwd=tmp_path)
     assert done.code == 0, done.err
 
@@ -76,5 +81,9 @@ def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
 
     assert Path(run("-c", "import wbench; print(wbench.__file__)").strip()).is_relative_to(site)
     assert run(str(site / "bin" / "wbench"), "--version").startswith("wbench ")
-    data = json.loads(run("-m", "wbench.cli", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--json"))
+    data = json.loads(
+        run(
+            "-m", "wbench.cli", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--family", "access", "--json"
+        )
+    )
     assert data["summary"]["0"]["iqm"] > 40
