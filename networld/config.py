@@ -9,8 +9,8 @@ from ..benchmark.family import FamilyShape
 from ..errors import CheckpointError, InvalidValueError
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
-Choice = Literal["mode", "sample", "best"]
-CHOICES: tuple[Choice, ...] = ("mode", "sample", "best")
+Choice = Literal["auto", "mode", "sample", "best"]
+CHOICES: tuple[Choice, ...] = ("auto", "mode", "sample", "best")
 GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
 
 
@@ -83,7 +83,8 @@ class PlannerConfig:
         replan: slots between plans; in between the old plan is followed.
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
         temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
-        choice: `mode` of the improved policy, a `sample` of it, or the `best` value.
+        choice: `mode` of the improved policy, a `sample` of it, the `best` value, or `auto`: the mode of a choice, a sample
+            of an amount (a link that is silent more often than not must not be silent always).
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
         ambition: rank among recorded episodes that is aimed at, in [0, 1].
     """
@@ -95,9 +96,9 @@ class PlannerConfig:
     replan: int = 1
     warm_start: float = 1.0
     temperature: float = 0.1
-    choice: Choice = "mode"
-    recovery: float = 0.5
-    ambition: float = 0.7
+    choice: Choice = "auto"
+    recovery: float = 0.1
+    ambition: float = 1.0
 
     def __post_init__(self) -> None:
         checks = {

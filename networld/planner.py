@@ -168,7 +168,8 @@ class Planner:
         weight = values / self.config.temperature
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
-        if self.config.choice == "sample":
+        amount = self.model.codecs[self.family].components[0].kind == "ordinal"
+        if self.config.choice == "sample" or (self.config.choice == "auto" and amount):
             uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
             weight = weight - torch.log(-torch.log(uniform))
         return (weight + prior).argmax(-1)

@@ -44,7 +44,7 @@ class TrainConfig:
     """
 
     release: str = "standard"
-    steps: int = 2700
+    steps: int = 3000
     rows: int = 1024
     rate: float = 1e-3
     warmup: int = 200
