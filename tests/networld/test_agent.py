@@ -116,7 +116,7 @@ def test_adaptation_is_forgotten_between_cells(small):
 def test_an_unknown_family_is_refused(small):
     from dataclasses import replace
 
-    with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access, power, offload"):
+    with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access, offload, power"):
         NetWorldAgent(small).adapt(replace(FAMILY, name="radar"), HELD_OUT, None)
 
 
