@@ -1,4 +1,4 @@
-"""The commands about data: build, download, verify-data, publish, doctor."""
+"""The commands about data: build, download, verify-data, publish, doctor, hub serve."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import Json, note, print_rows, progress
-from .errors import DataError, InvalidValueError, WbenchError
+from .errors import DataError, InvalidValueError, MissingPackageError, OutputError, WbenchError
 
 if TYPE_CHECKING:
     from .benchmark.data.download import Report
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 data = typer.Typer()
 publish = typer.Typer(help="Put datasets, a checkpoint or results on the Hub: one commit, then a tag that never moves.")
 data.add_typer(publish, name="publish", no_args_is_help=True)
+hub = typer.Typer(help="A Hugging Face Hub for a lab without internet.")
+data.add_typer(hub, name="hub", no_args_is_help=True)
 
 ReleaseName = Annotated[str, typer.Option("--release", help="mini or standard.")]
 Families = Annotated[list[str] | None, typer.Argument(help="Families; default: all.")]
@@ -285,3 +287,25 @@ def _print_published(done: list[Published], as_json: bool) -> None:
         size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"
         at = f" at tag {one.tag}" if one.tag else ""
         print(f"{one.repo}{at}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
+
+
+@hub.callback()
+def _hub() -> None:
+    """A Hugging Face Hub for a lab without internet."""
+
+
+@hub.command()
+def serve(
+    folder: Annotated[Path, typer.Option(help="Where its repositories are kept.")] = Path("hub"),
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
+) -> None:
+    """Run it until Ctrl-C; prints the line that clients put into their shell. No encryption: for a lab's own network."""
+    try:
+        from .benchmark.hub.server import serve as run
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f'the Hub needs {error.name}. Install it with: pip install "wbench[hub]"') from error
+    try:
+        run(folder, host, port, lambda line: print(line, flush=True))
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"cannot serve {folder} on {host}:{port}: {error}. Give another --port or --folder.") from error

@@ -92,6 +92,7 @@ def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
         (("train", "networld", "--preset", "smal"), "Did you mean 'small'"),
         (("build", "--release", "maxi"), "Did you mean 'mini'"),
         (("show", "acess"), "Did you mean 'access'"),
+        (("hub", "serve", "--folder", "/proc/nowhere"), "cannot serve /proc/nowhere on 127.0.0.1:8000"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_code_2(wbench, arguments, named):
@@ -153,6 +154,21 @@ def test_an_interrupted_run_keeps_its_cells_and_the_same_command_resumes(wbench,
     whole = wbench(*arguments, "--json").data
     assert [c["returns"] for c in data["cells"]] == [c["returns"] for c in whole["cells"]]
     assert json.loads(out.read_text())["summary"] == whole["summary"]
+
+
+def test_a_hub_serves_until_it_is_interrupted(tmp_path):
+    import urllib.request
+
+    command = [sys.executable, "-m", "wbench.cli", "hub", "serve", "--folder", str(tmp_path), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        line = process.stdout.readline().strip()
+        assert line.startswith("export HF_ENDPOINT=http://127.0.0.1:")
+        with urllib.request.urlopen(line.partition("=")[2] + "/api/datasets", timeout=20) as answer:
+            assert json.loads(answer.read()) == []
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
 
 
 def test_list_show_and_version(wbench):
