@@ -15,7 +15,7 @@ from .references import references
 from .registry import get_family, get_variant
 
 VERSION = "fewshot-v1"
-FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what the protocol plays; families that others register have protocols of their own
+FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what it plays; plug-in families have protocols of their own
 MAX_SEEDS, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
 
 
