@@ -14,7 +14,7 @@ import typer
 from . import __version__
 from .cli_data import data, print_datasets
 from .console import Json, print_rows, progress
-from .errors import ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
+from .errors import CheckpointError, ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
     from .benchmark.agent import Agent
@@ -176,6 +176,26 @@ def train(
         trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
     write_model_card(folder, agent, tasks)
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
+
+
+@app.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.")],
+    agent: Annotated[str, typer.Option(help="networld or bc.")],
+    results: Annotated[Path | None, typer.Option(help="Result file of `wbench eval --out` for this checkpoint.")] = None,
+) -> None:
+    """Render the model card of a checkpoint from its config, training report and results."""
+    from .benchmark.registry import get_family, get_trainer
+    from .cards.model_card import write_model_card
+
+    get_trainer(agent)
+    try:
+        families = json.loads((folder / "config.json").read_text(encoding="utf-8"))["families"]
+        document = json.loads(results.read_text(encoding="utf-8")) if results else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"cannot read {folder}/config.json or the results: {error}.") from error
+    write_model_card(folder, agent, [get_family(name) for name in families], document)
+    print(folder / "README.md")
 
 
 @app.command()

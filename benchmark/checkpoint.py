@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -98,8 +99,17 @@ def _load_strictly(model: torch.nn.Module, path: Path) -> None:
 
 def digest(model: torch.nn.Module) -> str:
     """SHA-256 of a model's tensors, names included: the same for the same weights, whatever file they came from."""
+    return _digest(model.state_dict())
+
+
+def digest_of_file(weights: Path) -> str:
+    """The same of a `model.safetensors`."""
+    return _digest(load_file(weights))
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
     state = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         state.update(name.encode())
         state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()

@@ -82,8 +82,8 @@ Episode k of a support draw is of quality {order} by turns.
 Mean return of an episode (sum of all agents' rewards) +- standard error; {episodes} episodes a train file, {shots} a support
 draw, where the spread is that between qualities.
 
-| config | {qualities_row} |
-| --- {quality_rules}
+| config | {qualities_row} | {qualities_row} side by side |
+| --- {quality_rules} --- |
 {returns}
 
 | support | {draws_row} |
@@ -238,9 +238,17 @@ def _returns(variants: Sequence[Variant], entries: Mapping[str, FileEntry], path
     rows = []
     for variant in variants:
         found = [entries[path.format(label(variant))].returns for path in paths.values()]
-        rows.append(_row([f"`{label(variant)}`", *(f"{mean:.2f} +- {error:.2f}" for mean, error, _ in found)]))
+        shown = [f"{mean:.2f} +- {error:.2f}" for mean, error, _ in found]
+        bars = [_bars([mean for mean, _, _ in found])] if variant.split == "train" else []
+        rows.append(_row([f"`{label(variant)}`", *shown, *bars]))
     return "\n".join(rows)
 
 
 def _row(cells: Sequence[object]) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def _bars(values: Sequence[float]) -> str:
+    """A bar chart that any Markdown shows: the lowest value one eighth high, the highest full."""
+    low, span = min(values), max(max(values) - min(values), 1e-9)
+    return " ".join("▁▂▃▄▅▆▇█"[round(7 * (value - low) / span)] for value in values)

@@ -1,0 +1,45 @@
+"""The model card: rendered from config, report and results, parsed by huggingface_hub's own class."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+from wbench.benchmark.checkpoint import digest, digest_of_file
+from wbench.networld.model import NetWorld
+
+PACKAGED = Path(__file__).parents[2] / "networld" / "checkpoints" / "networld-small"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Path(shutil.copytree(PACKAGED, tmp_path / "networld-small"))
+
+
+def test_a_file_has_the_digest_of_the_model_in_it():
+    assert digest_of_file(PACKAGED / "model.safetensors") == digest(NetWorld.from_pretrained("networld-small"))
+
+
+def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder, tmp_path):
+    out = tmp_path / "result.json"
+    arguments = ("--variant", "access/n8-c1-load0.5", "--shots", "0", "--episodes", "1", "--against", "none", "--out", str(out))
+    assert wbench("eval", "--agent", "networld", *arguments).code == 0
+    done = wbench("card", str(folder), "--agent", "networld", "--results", str(out))
+    assert done.code == 0, done.err
+    card = ModelCard.load(folder / "README.md")
+    scores = [cell["score"] for cell in json.loads(out.read_text())["cells"]]
+    (found,) = card.data.eval_results
+    assert found.metric_value == pytest.approx(sum(scores) / len(scores), abs=0.01)
+    assert found.dataset_name == "access/n8-c1-load0.5" and card.data.model_name == "networld-small"
+    assert "arxiv:2602.00558" in card.data.tags and card.data.license == "apache-2.0"
+    assert f"| `access/n8-c1-load0.5` | 0 | {found.metric_value:.1f} |" in card.text
+    other = wbench("card", str(folder), "--agent", "bc", "--results", str(out))
+    assert other.code == 2 and "--results is 'networld" in other.err
+
+
+def test_a_folder_without_a_checkpoint_is_named(wbench, tmp_path):
+    done = wbench("card", str(tmp_path), "--agent", "networld")
+    assert done.code == 2 and "cannot read" in done.err and "Traceback" not in done.err
