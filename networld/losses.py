@@ -83,6 +83,42 @@ def others_follow(log_policy: Tensor, log_behaviour: Tensor, action: Tensor, bat
     return weight / weight.mean().clamp(min=1e-6)
 
 
+@dataclass(frozen=True)
+class Targets:
+    """What the moving average says of a batch.
+
+    Attributes:
+        bellman: reward and discounted value of the improved policy, [R, H].
+        taken: value of the action at 'now', [R].
+        plan: latents of the slots after 'now', [R, H D].
+        follow: weight of each slot in the critic's loss, [R, H]; see `others_follow`.
+    """
+
+    bellman: Tensor
+    taken: Tensor
+    plan: Tensor
+    follow: Tensor
+
+
+@torch.no_grad()
+def targets(target: NetWorld, batch: Windows, family: str, scenario_shift: Tensor | None, follow_limit: float) -> Targets:
+    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`."""
+    now, codec = target.config.history, target.codecs[family]
+    slots = slice(now, now + target.config.horizon)
+    action, mask = batch.action[:, slots], batch.action_mask[:, now:]
+    past = encode(target, batch, family, scenario_shift)
+    _, value = slot_contexts(target, past)
+    log_policy, values = target.improved_log_policy(value, mask, family)
+    bellman = batch.reward[:, slots] + target.config.discount * (log_policy.exp() * values).sum(-1)[:, 1:]
+    critic = target.critic(value[:, 0], codec.encode(action[:, 0]), family)
+    follow = torch.ones_like(bellman)
+    if follow_limit:
+        behaviour = codec.table_log_probs(target.behaviour_logits(value, mask, family))
+        follow = others_follow(log_policy[:, :-1], behaviour[:, :-1], codec.index(action), batch, follow_limit)
+    plan = past.latents[:, now + 1 :].flatten(1).float()
+    return Targets(bellman, expectation(critic, *target.value_range(family)), plan, follow)
+
+
 def total(
     model: NetWorld,
     target: NetWorld,
@@ -115,17 +151,8 @@ def total(
     action, reward, mask = batch.action[:, slots], batch.reward[:, slots], batch.action_mask[:, slots]
     code = codec.encode(action)
 
-    with torch.no_grad():
-        past = encode(target, batch, family, scenario_shift)
-        _, target_value = slot_contexts(target, past)
-        log_policy, values = target.improved_log_policy(target_value, batch.action_mask[:, now:], family)
-        bellman = reward + model.config.discount * (log_policy.exp() * values).sum(-1)[:, 1:]
-        taken = expectation(target.critic(target_value[:, 0], code[:, 0], family), low, high)  # Q at 'now', for the classifier
-        plan = past.latents[:, now + 1 :].flatten(1).float()
-        follow = torch.ones_like(bellman)
-        if follow_limit:
-            behaviour = codec.table_log_probs(target.behaviour_logits(target_value, batch.action_mask[:, now:], family))
-            follow = others_follow(log_policy[:, :-1], behaviour[:, :-1], codec.index(action), batch, follow_limit)
+    aims = targets(target, batch, family, scenario_shift, follow_limit)
+    plan = aims.plan
 
     here, following = seen.latents[:, slots], seen.latents[:, now + 1 :]
     parts: dict[str, Tensor] = {}
@@ -141,7 +168,7 @@ def total(
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(value[:, :-1], mask, family), code).mean()
     critic = model.critic(value[:, :-1], code, family)
-    parts["critic"] = (follow * cross_entropy(critic, two_hot(bellman, low, high, bins))).mean()
+    parts["critic"] = (aims.follow * cross_entropy(critic, two_hot(aims.bellman, low, high, bins))).mean()
 
     time = torch.rand(len(plan), generator=generator, device=plan.device) * LAST
     noise = torch.randn(plan.shape, generator=generator, device=plan.device)
@@ -149,10 +176,10 @@ def total(
     miss = (model.denoiser(noisy, time, world[:, 0]).float() - plan).square()
     parts["denoiser"] = (_slot_weights(horizon, plan) * miss).mean()
     guess = model.classifier(noisy, time, value[:, 0].detach())
-    parts["classifier"] = cross_entropy(guess, two_hot(taken, low, high, bins)).mean()
+    parts["classifier"] = cross_entropy(guess, two_hot(aims.taken, low, high, bins)).mean()
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=plan.device))
     with torch.no_grad():
-        parts["td_error"] = (expectation(critic, low, high) - bellman).abs().mean()
+        parts["td_error"] = (expectation(critic, low, high) - aims.bellman).abs().mean()
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == codec.index(action)).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}

@@ -99,17 +99,8 @@ def train(
         The moving average of the network, in evaluation mode; also saved in `folder`.
     """
     torch.manual_seed(config.seed)
-    shapes = {family.name: FamilyShape.of(family) for family in families}
-    shape = NetWorldConfig(families=shapes, values={}, **dict(config.network))  # type: ignore[arg-type]
     choice, noise = torch.Generator().manual_seed(config.seed), torch.Generator(device).manual_seed(config.seed)
-    samplers, values = {}, {}
-    for family in families:
-        sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
-        samplers[family.name] = WindowSampler(family, sources, choice)
-        low, high = zip(*(source.value_range(shape.discount) for source in sources), strict=True)
-        margin = MARGIN * (max(high) - min(low))
-        values[family.name] = (round(min(low) - margin, 3), round(max(high) + margin, 3))
-    shape = replace(shape, values=values)
+    shape, samplers = _data(families, config, choice)
     model = NetWorld(shape).to(device)
     for name, sampler in samplers.items():
         model.observation.fit(sampler.sample(20_000).obs[:, -1].to(device), name)
@@ -148,6 +139,22 @@ def train(
             run.save(step + 1)
     run.finish()
     return target.eval()
+
+
+def _data(
+    families: Sequence[Family], config: TrainConfig, choice: torch.Generator
+) -> tuple[NetWorldConfig, dict[str, WindowSampler]]:
+    """The network's settings, with the range of values that was recorded, and a sampler for each family."""
+    shapes = {family.name: FamilyShape.of(family) for family in families}
+    shape = NetWorldConfig(families=shapes, values={}, **dict(config.network))  # type: ignore[arg-type]
+    samplers, values = {}, {}
+    for family in families:
+        sources = load_episodes(family, get_release(config.release), shape.history, shape.horizon)
+        samplers[family.name] = WindowSampler(family, sources, choice)
+        low, high = zip(*(source.value_range(shape.discount) for source in sources), strict=True)
+        margin = MARGIN * (max(high) - min(low))
+        values[family.name] = (round(min(low) - margin, 3), round(max(high) + margin, 3))
+    return replace(shape, values=values), samplers
 
 
 def train_preset(

@@ -72,7 +72,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
                 self.wfile.write(body[i : i + 4096])
                 time.sleep(self.slow)
         except OSError:
-            pass
+            pass  # a client that was killed, or that has enough, hangs up: nothing to answer any more
 
 
 @pytest.fixture(scope="module")
