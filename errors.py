@@ -60,6 +60,10 @@ class ConformanceError(WbenchError):
     """A family that does not keep the contract."""
 
 
+class BudgetError(WbenchError):
+    """An agent asked for more environment steps than the protocol grants."""
+
+
 class InterruptedRunError(WbenchError):
     """The user stopped a run; the message says what is kept and how to go on."""
 

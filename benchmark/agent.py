@@ -8,13 +8,18 @@ agent i's action can depend on agent j only through the mean field; a test pertu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .family import Env, Family, Variant
 from .randomness import EpisodeRandom
+
+if TYPE_CHECKING:
+    from .meter import MeteredEnvironment
+
+ARMS = ("offline", "online", "online-pretrained")
 
 
 @dataclass
@@ -106,6 +111,12 @@ class Agent:
         parameters: number of trained parameters.
         checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
         planner_calls: network evaluations made by a planner since the agent was built.
+        arms: how it may learn the target variant: from K logged episodes (`offline`), from K episodes' worth of metered slots
+            with a network from scratch (`online`) or with one that is pretrained (`online-pretrained`). The first is the default.
+        arm: which of them it plays in.
+        privileged_training: a part of it saw global state in training (a mixer, a centralised critic).
+        source_transitions: logged agent transitions of train variants that its checkpoint was trained on.
+        source_steps: environment steps in train variants that its checkpoint was trained with.
     """
 
     name = "agent"
@@ -114,6 +125,11 @@ class Agent:
     parameters = 0
     checkpoint_digest = ""
     planner_calls = 0
+    arms: tuple[str, ...] = ("offline",)
+    arm = "offline"
+    privileged_training = False
+    source_transitions = 0
+    source_steps = 0
 
     def knows(self, family: Family) -> bool:
         """Whether it can play this family; a learner knows those that it was trained on."""
@@ -122,6 +138,10 @@ class Agent:
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Prepare for a variant. Called once per cell, with None at zero shots; must forget any earlier adaptation."""
         return Adaptation()
+
+    def practise(self, environment: MeteredEnvironment) -> Adaptation:
+        """Learn online in a metered environment; called instead of `adapt` in the online arms where K > 0. Must forget earlier cells."""
+        raise NotImplementedError(f"{self.name} does not learn online")
 
     def begin(self, state: State) -> None:
         """Start a batch of episodes; `state.memory` is empty."""

@@ -1,0 +1,63 @@
+"""A target variant to learn in, with a budget of slots that nobody can overdraw: what the online arms get instead of logs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import BudgetError
+from .data.collect import DRAW_SIZE, SUPPORT_SEEDS
+from .family import Family, Info, Variant, require
+
+
+class MeteredEnvironment:
+    """K episodes' worth of slots of one variant; scenarios are those of the support draw, in its order, then further ones.
+
+    The meter counts slots: a step of a batch of B episodes costs B. Episodes may be left before their end, but a draw has a
+    thousand scenarios and no more.
+
+    Args:
+        family: the family.
+        variant: its variant.
+        draw: which support draw the scenarios come from; also a seed for whatever the learner draws at random.
+        shots: K; the budget is K episodes of slots.
+        device: where the environment runs.
+    """
+
+    def __init__(self, family: Family, variant: Variant, draw: int, shots: int, device: torch.device | str = "cpu") -> None:
+        self.family, self.variant, self.draw = family, variant, draw
+        self.budget, self.used = shots * variant.horizon, 0
+        self._env, self._next, self._batch = family.make(variant, device), 0, 0
+
+    @property
+    def left(self) -> int:
+        """Slots that may still be played."""
+        return self.budget - self.used
+
+    def reset(self, episodes: int) -> tuple[Tensor, Info]:
+        """Start the next `episodes` scenarios of the draw; returns obs [B, N, O] and info. Free of charge.
+
+        Raises:
+            BudgetError: the draw has no scenarios left.
+        """
+        require(episodes >= 1, "episodes", episodes, "1 or more")
+        if self._next + episodes > DRAW_SIZE:
+            raise BudgetError(
+                f"{self.variant.name}: a draw has {DRAW_SIZE} scenarios, {self._next} are used. Play longer episodes."
+            )
+        first = SUPPORT_SEEDS + self.draw * DRAW_SIZE + self._next
+        self._next, self._batch = self._next + episodes, episodes
+        return self._env.reset(range(first, first + episodes))
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
+        """Play one slot of the batch; Gymnasium's five-tuple, see `benchmark.family.Env`.
+
+        Raises:
+            BudgetError: the slots of this step are not in the budget any more; nothing is played.
+        """
+        if self._batch > self.left:
+            wanted = f"{self._batch} more slots wanted, {self.left} of {self.budget} left"
+            raise BudgetError(f"{self.variant.name}: {wanted}. Stop at `left`, or play a smaller batch.")
+        result = self._env.step(action)
+        self.used += self._batch
+        return result

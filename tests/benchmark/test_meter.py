@@ -1,0 +1,41 @@
+"""The meter of the online arms: exact budget, scenarios of the support draw, nothing shared with the query episodes."""
+
+import pytest
+import torch
+
+from wbench.benchmark.data.collect import support_seeds
+from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.registry import get_variant
+from wbench.errors import BudgetError
+
+FAMILY, VARIANT = get_variant("access/n8-c1-load0.5")
+
+
+def idle(obs):
+    return torch.zeros(obs.shape[:2], dtype=torch.int64)
+
+
+def test_the_budget_is_k_episodes_and_not_a_slot_more():
+    practice = MeteredEnvironment(FAMILY, VARIANT, draw=3, shots=2)
+    obs, _ = practice.reset(2)
+    for _ in range(VARIANT.horizon):
+        obs, *_ = practice.step(idle(obs))
+    assert (practice.used, practice.left) == (2 * VARIANT.horizon, 0)
+    obs, _ = practice.reset(1)
+    with pytest.raises(BudgetError, match="1 more slots wanted, 0 of 256 left"):
+        practice.step(idle(obs))
+    assert practice.used == 2 * VARIANT.horizon
+
+
+def test_its_scenarios_are_those_of_the_support_draw():
+    practice = MeteredEnvironment(FAMILY, VARIANT, draw=3, shots=5)
+    first, second = practice.reset(2)[0], practice.reset(3)[0]
+    expected, _ = FAMILY.make(VARIANT, "cpu").reset(support_seeds(3, 5))
+    assert torch.equal(torch.cat([first, second]), expected)
+
+
+def test_a_draw_has_a_thousand_scenarios():
+    practice = MeteredEnvironment(FAMILY, VARIANT, draw=0, shots=1)
+    practice.reset(999)
+    with pytest.raises(BudgetError, match="1000 scenarios"):
+        practice.reset(2)
