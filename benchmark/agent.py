@@ -111,8 +111,8 @@ class Agent:
         parameters: number of trained parameters.
         checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
         planner_calls: network evaluations made by a planner since the agent was built.
-        arms: how it may learn the target variant: from K logged episodes (`offline`), from K episodes' worth of metered slots
-            with a network from scratch (`online`) or with one that is pretrained (`online-pretrained`). The first is the default.
+        arms: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
+            slots with a network from scratch (`online`) or a pretrained one (`online-pretrained`). The first is the default.
         arm: which of them it plays in.
         privileged_training: a part of it saw global state in training (a mixer, a centralised critic).
         source_transitions: logged agent transitions of train variants that its checkpoint was trained on.
@@ -140,7 +140,10 @@ class Agent:
         return Adaptation()
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
-        """Learn online in a metered environment; called instead of `adapt` in the online arms where K > 0. Must forget earlier cells."""
+        """Learn online in a metered environment; called instead of `adapt` in the online arms where K > 0.
+
+        Like `adapt` it must forget earlier cells.
+        """
         raise NotImplementedError(f"{self.name} does not learn online")
 
     def begin(self, state: State) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from wbench.benchmark.data.collect import support_seeds
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_variant
