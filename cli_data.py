@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .benchmark.family import Family
 
 data = typer.Typer()
-publish = typer.Typer(help="Put datasets, a checkpoint or results on the Hub: one commit, then a tag that never moves.")
+publish = typer.Typer(help="Put datasets or a checkpoint on the Hub: one commit, then a tag that never moves.")
 data.add_typer(publish, name="publish", no_args_is_help=True)
 hub = typer.Typer(help="A Hugging Face Hub for a lab without internet.")
 data.add_typer(hub, name="hub", no_args_is_help=True)
@@ -265,28 +265,13 @@ def publish_checkpoint(
     _print_published([push(checkpoint, namespace, version, private=private, dry_run=dry_run)], as_json)
 
 
-@publish.command("results")
-def publish_results(
-    files: Annotated[list[Path], typer.Argument(help="Result files of wbench eval.")],
-    namespace: Namespace,
-    private: Private = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Add result files to NAMESPACE/wbench-results."""
-    from .benchmark.data.publish import publish_results as push
-
-    _print_published([push(files, namespace, private=private, dry_run=dry_run)], as_json)
-
-
 def _print_published(done: list[Published], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"published": [published.to_dict() for published in done]}))
         return
     for one in done:
         size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"
-        at = f" at tag {one.tag}" if one.tag else ""
-        print(f"{one.repo}{at}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
+        print(f"{one.repo} at tag {one.tag}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
 
 
 @hub.callback()

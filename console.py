@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .errors import InvalidValueError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_MEMORY = 3600.0  # seconds over which the time left is estimated: a step may take minutes
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -22,7 +26,7 @@ def progress() -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as display:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_MEMORY) as display:
 
         def add(label: str, total: int, done: int) -> Callable[[int], None]:
             task = display.add_task(label, total=total, completed=done)
@@ -45,3 +49,13 @@ def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 def note(text: str) -> None:
     """A line on standard error."""
     print(f"wbench: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def check_device(device: str) -> None:
+    """Raise `InvalidValueError` unless this machine can compute there."""
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InvalidValueError("--device", device, "cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")

@@ -46,6 +46,23 @@ class DataError(WbenchError):
     """A dataset that is missing, damaged or of another schema."""
 
 
+class ResultError(WbenchError):
+    """A result file that is malformed, or whose numbers do not belong together."""
+
+
+class VerificationError(WbenchError):
+    """A well-formed result whose numbers do not hold up; the message says which."""
+
+    exit_code = 1
+
+
+class TrustError(WbenchError):
+    """Something of a stranger's would have to be run or downloaded."""
+
+    def __init__(self, what: str, done: str) -> None:
+        super().__init__(f"{what} has to be {done} for this. If you trust it, add --trust.")
+
+
 class NetworkError(WbenchError):
     """A mirror that cannot be reached, or that gave up half-way; the data itself may be fine."""
 
@@ -62,6 +79,14 @@ class ConformanceError(WbenchError):
 
 class BudgetError(WbenchError):
     """An agent asked for more environment steps than the protocol grants."""
+
+
+class ExecutorError(WbenchError):
+    """Workers that died or differ from this machine, or a cluster that cannot be reached; finished cells are kept."""
+
+
+class FailedCellsError(WbenchError):
+    """Cells in which an agent raised, or returned what cannot be played; the others are kept."""
 
 
 class InterruptedRunError(WbenchError):

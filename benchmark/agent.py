@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..errors import UnknownNameError
 from .family import Env, Family, Variant
 from .randomness import EpisodeRandom
 
@@ -130,6 +131,21 @@ class Agent:
     privileged_training = False
     source_transitions = 0
     source_steps = 0
+
+    @property
+    def label(self) -> str:
+        """What the board shows: its name, with its arm where it has several."""
+        return self.name if len(self.arms) == 1 else f"{self.name}/{self.arm}"
+
+    def enter(self, arm: str) -> None:
+        """Take part in this arm. A learner overrides it to put pretrained weights away in arm `online`.
+
+        Raises:
+            UnknownNameError: it has no such arm.
+        """
+        if arm not in self.arms:
+            raise UnknownNameError(f"arm of {self.name}", arm, self.arms, f"wbench show {self.name}")
+        self.arm = arm
 
     def knows(self, family: Family) -> bool:
         """Whether it can play this family; a learner knows those that it was trained on."""

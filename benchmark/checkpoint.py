@@ -33,7 +33,8 @@ class Pretrained(PyTorchModelHubMixin):
         """Load a checkpoint.
 
         Args:
-            pretrained_model_name_or_path: a packaged name such as `networld-small`, a folder, or a Hub id.
+            pretrained_model_name_or_path: a packaged name such as `networld-small`, a folder, or a Hub id, perhaps with
+                `@REVISION` (a tag or commit).
             **kwargs: as in `PyTorchModelHubMixin.from_pretrained`: `revision`, `cache_dir`, `local_files_only`, `token`, ...
 
         Raises:
@@ -48,8 +49,11 @@ class Pretrained(PyTorchModelHubMixin):
                     raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
         elif folder.exists():
             raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
+        name, _, revision = given.partition("@")
+        if revision and not folder.is_dir():
+            kwargs["revision"] = revision
         try:
-            return super().from_pretrained(str(folder) if folder.is_dir() else given, **kwargs)
+            return super().from_pretrained(str(folder) if folder.is_dir() else name, **kwargs)
         except json.JSONDecodeError as error:
             raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is not JSON ({error}).") from error
         except _NO_HUB as error:

@@ -6,19 +6,15 @@ check that crashes has failed: nothing passes in silence. To add one, write the 
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..errors import DataError, InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError
 from . import conformance_env, conformance_policies
 from .conformance_env import Broken, Case
 from .family import Family, Variant
 from .registry import family_names, get_family
+from .user_code import is_file, load
 
 EPISODES = 32  # behind the references of each variant
 CHECKS: dict[str, Callable[[Case], str]] = {**conformance_env.CHECKS, **conformance_policies.CHECKS}
@@ -93,27 +89,9 @@ def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
         if family.name != name:
             raise InvalidValueError("entry point", name, f"the family's own name, {family.name!r}")
         return family, tuple(family.variants.values()) if target == name else (family.variant(target),)
-    place, _, attribute = target.rpartition(":") if re.search(r":\w+$", target) else (target, "", "FAMILY")
-    if not place.endswith(".py") and place == target:
+    if ":" not in target and not is_file(target):
         raise UnknownNameError("family, variant or FILE.py", target, family_names(), "wbench list, or wbench check FILE.py")
-    if place.endswith(".py") and not Path(place).is_file():
-        raise InvalidValueError("PATH", place, "a file that exists")
-    try:
-        module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
-        raise DataError(f"cannot run {place}: {type(error).__name__}: {error}. Try: python {place}") from error
-    held = getattr(module, attribute, None)
+    where, held = load(target, "FAMILY")
     if not isinstance(held, Family):
-        raise InvalidValueError(f"{attribute} in {place}", type(held).__name__, "a wbench.benchmark.family.Family")
+        raise InvalidValueError(where, type(held).__name__, "a wbench.benchmark.family.Family")
     return held, tuple(held.variants.values())
-
-
-def _run_file(path: Path) -> object:
-    """Run a file as a module of its own; files beside it can be imported."""
-    sys.path.insert(0, str(path.resolve().parent))
-    spec = importlib.util.spec_from_file_location(f"_checked_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module

@@ -31,7 +31,7 @@ def describe(name: str) -> Description:
         family = get_family(name.partition("/")[0])
         return _variant(family.variant(name))
     if name in SIZES:
-        return _protocol(name)
+        return describe_protocol(name)
     if name in agent_names():
         return _agent(name)
     allowed = [*family_names(), *SIZES, *agent_names(), *(v for f in family_names() for v in get_family(f).variants)]
@@ -72,14 +72,19 @@ def _variant(variant: Variant) -> Description:
     return Description(data, variant.name, ["field", "value"], rows)
 
 
-def _protocol(name: str) -> Description:
+def describe_protocol(name: str) -> Description:
+    """Describe a protocol; raises `UnknownNameError`."""
     found = protocol(name)
     data = {"name": name, "hash": found.hash(), **found.contract()}
+    slots = sorted({tuple(budget) for budget in data["practice"]["slots"].values()})
     rows = [
         ["variants", ", ".join(found.variants)],
         ["shots", ", ".join(map(str, found.shots))],
         ["seeds", str(found.seeds)],
         ["query episodes a cell", str(found.episodes)],
+        ["cells an agent", str(len(found.cells()))],
+        ["slots to practise online", "; ".join(", ".join(map(str, budget)) for budget in slots)],
+        ["score", data["metric"]],
         ["hash", found.hash()],
     ]
     return Description(data, f"{data['version']} {name}", ["field", "value"], rows)
@@ -89,10 +94,12 @@ def _agent(name: str) -> Description:
     agent = make_agent(name)
     data = {
         "name": name,
+        "arms": list(agent.arms),
         "parameters": agent.parameters,
         "message_floats": agent.message_size,
         "privileged": agent.privileged,
         "checkpoint": agent.checkpoint_digest,
     }
     doc = (type(agent).__doc__ or "").strip().splitlines()[0]
-    return Description(data, f"{name}: {doc}", ["field", "value"], [[key, str(value)] for key, value in data.items()])
+    rows = [[key, ", ".join(value) if isinstance(value, list) else str(value)] for key, value in data.items()]
+    return Description(data, f"{name}: {doc}", ["field", "value"], rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -109,6 +109,7 @@ class Family:
         reference: name of the genie that scores 100.
         behaviours: the policies that record each data quality, with their noise: quality -> ((policy, noise), ...).
         references: file with the frozen returns that frame its scores; None = the package's own.
+        shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         relabel: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
     """
 
@@ -128,6 +129,7 @@ class Family:
     reference: str
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
     references: Path | None = None
+    shown: Mapping[str, int] = field(default_factory=dict)
     relabel: Callable[[dict[str, Tensor], torch.Generator], None] | None = None
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ class Ledger:
         message_bits: bits broadcast in the query episodes.
         planner_calls: network evaluations made by the planner.
         query_steps: slots of the query episodes.
+        act_seconds: wall-clock seconds of the query episodes alone; over `query_steps`, the latency of a decision.
         seconds: wall-clock seconds of adaptation and query episodes.
         cpu_seconds: process seconds of the same.
     """
@@ -26,6 +27,7 @@ class Ledger:
     message_bits: int = 0
     planner_calls: int = 0
     query_steps: int = 0
+    act_seconds: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 

@@ -1,4 +1,9 @@
-"""The few-shot protocol `fewshot-v1`: what is played, how often, and the hash that says two scores may be compared."""
+"""The few-shot protocol `fewshot-v1`: what is played, how often, and the hash that says two scores may be compared.
+
+Support, practice and query episodes of a cell have scenario seeds of their own ranges, which cannot meet: support draw s is
+`SUPPORT_SEEDS + s * DRAW_SIZE` and on, practice in the online arms goes through the same scenarios as the support draw and on
+to its end, the query episodes of seed s are `QUERY_SEEDS + s * DRAW_SIZE` and on.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import InvalidValueError, UnknownNameError
-from .data.collect import QUERY_SEEDS, SUPPORT_ORDER, SUPPORT_SEEDS
+from . import statistics
+from .data.collect import DRAW_SIZE, QUERY_SEEDS, SUPPORT_ORDER, SUPPORT_SEEDS
 from .family import Family, Variant, require
 from .references import references
 from .registry import get_family, get_variant
+from .rollout import BITS_PER_FLOAT
+from .support_manifest import DRAWS, digest
 
 VERSION = "fewshot-v1"
 FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what it plays; plug-in families have protocols of their own
 MAX_SEEDS, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
+METRIC = "100 (R - R_random) / (R_reference - R_random), R = mean return of the cell's query episodes, not clipped"
+AGGREGATION = "interquartile mean over variants and seeds; percentile bootstrap that resamples seeds within variants"
+MESSAGES = "mean of the other agents' messages, delivered one slot late"
 
 
 @dataclass(frozen=True)
@@ -66,35 +77,53 @@ class Protocol:
 
     def contract(self) -> dict[str, Any]:
         """Everything that defines a score, as plain data."""
-        variants = {}
-        for name in self.variants:
-            family, variant = get_variant(name)
-            frame = references(name)
-            variants[name] = {
-                "spec": asdict(variant),  # type: ignore[call-overload]
-                "dynamics": family.version,
-                "random": frame.random,
-                "reference": frame.reference,
-            }
         return {
             "version": VERSION,
-            "variants": variants,
+            "variants": {name: self._variant(name) for name in self.variants},
             "shots": list(self.shots),
             "seeds": self.seeds,
             "episodes": self.episodes,
-            "support": {"first_seed": SUPPORT_SEEDS, "order": SUPPORT_ORDER, "behaviours": self._behaviours()},
-            "query": {"first_seed": QUERY_SEEDS},
-            "metric": "100 (R - R_random) / (R_reference - R_random), R = mean return of the cell's query episodes",
-            "aggregation": "interquartile mean over variants and seeds, stratified bootstrap over seeds, 2000 resamples",
+            "support": {
+                "first_seed": SUPPORT_SEEDS,
+                "draw_size": DRAW_SIZE,
+                "order": list(SUPPORT_ORDER),
+                "behaviours": self._behaviours(),
+                "manifest": {name: digest(name, min(self.seeds, DRAWS)) for name in self.variants},
+            },
+            "practice": {"first_seed": SUPPORT_SEEDS, "draw_size": DRAW_SIZE, "slots": self._slots()},
+            "query": {"first_seed": QUERY_SEEDS, "draw_size": DRAW_SIZE},
+            "messages": {"inbox": MESSAGES, "bits_per_float": BITS_PER_FLOAT},
+            "metric": METRIC,
+            "aggregation": {
+                "rule": AGGREGATION,
+                "trim": statistics.TRIM,
+                "resamples": statistics.RESAMPLES,
+                "confidence": statistics.CONFIDENCE,
+                "least_seeds": statistics.MIN_SEEDS,
+                "gamma": statistics.GAMMA,
+            },
         }
 
     def hash(self) -> str:
         """SHA-256 of the contract; rows with different hashes are never ranked together."""
         return hashlib.sha256(json.dumps(self.contract(), sort_keys=True).encode()).hexdigest()
 
+    def _variant(self, name: str) -> dict[str, Any]:
+        family, variant = get_variant(name)
+        frame = references(name)
+        spec = asdict(variant)  # type: ignore[call-overload]
+        return {"spec": spec, "dynamics": family.version, "random": frame.random, "reference": frame.reference}
+
+    def _slots(self) -> dict[str, list[int]]:
+        """The budget of the online arms: slots by variant, one number for each number of shots."""
+        return {name: [shots * get_variant(name)[1].horizon for shots in self.shots] for name in self.variants}
+
     def _behaviours(self) -> dict[str, Any]:
         names = {name.partition("/")[0] for name in self.variants}
-        return {name: dict(get_family(name).behaviours) for name in sorted(names)}
+        return {
+            name: {quality: [list(pair) for pair in mixture] for quality, mixture in get_family(name).behaviours.items()}
+            for name in sorted(names)
+        }
 
 
 @dataclass(frozen=True)

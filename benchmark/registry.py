@@ -1,19 +1,21 @@
 """Finds families and agents: wbench's own, and those that other packages register by entry point.
 
 A third party registers a `Family` under the group `wbench.families`, or a function `(checkpoint, device) -> Agent` under
-`wbench.agents`; nothing in wbench has to change.
+`wbench.agents`; nothing in wbench has to change. An agent may also be run from a file that no package holds.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import UnknownNameError
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from .user_code import is_file, load
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 AgentFactory = Callable[[str | None, str], "Agent"]
 ROOT = __package__.rpartition(".")[0]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what a result file takes
 
 _FAMILIES = {
     "access": "benchmark.families.access:FAMILY",
@@ -32,12 +35,23 @@ _FAMILIES = {
 _AGENTS = {
     "networld": "networld.agent:build",
     "bc": "baselines.bc:build",
+    "bcq": "baselines.bcq:build",
+    "iql": "baselines.iql:build",
+    "mappo": "baselines.mappo:build",
+    "qmix": "baselines.qmix:build",
     "random": "baselines.heuristics:build_random",
     "greedy": "baselines.heuristics:build_greedy",
     "heuristic": "baselines.heuristics:build_heuristic",
     "genie": "baselines.heuristics:build_genie",
 }
-_TRAINERS = {"networld": "networld.train:train_preset", "bc": "baselines.bc:train_preset"}
+_TRAINERS = {
+    "networld": "networld.train:train_preset",
+    "bc": "baselines.bc:train_preset",
+    "bcq": "baselines.bcq:train_preset",
+    "iql": "baselines.iql:train_preset",
+    "mappo": "baselines.mappo_train:train_preset",
+    "qmix": "baselines.qmix:train_preset",
+}
 
 
 def _sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]:
@@ -63,6 +77,11 @@ def agent_names() -> list[str]:
     return sorted(_sources("wbench.agents", _AGENTS))
 
 
+def plugins() -> dict[str, EntryPoint]:
+    """Agents that other packages register, by name; reading it imports none of them."""
+    return {entry.name: entry for entry in entry_points(group="wbench.agents") if entry.name not in _AGENTS}
+
+
 @cache
 def get_family(name: str) -> Family:
     """The family of this name; raises `UnknownNameError`."""
@@ -84,23 +103,57 @@ def make(name: str, device: torch.device | str = "cpu") -> Env:
     return family.make(variant, device)
 
 
-def make_agent(name: str, checkpoint: str | None = None, device: str = "cpu") -> Agent:
-    """The agent of this name.
+def make_agent(
+    name: str, checkpoint: str | None = None, device: str = "cpu", arm: str | None = None, *, run_files: bool = False
+) -> Agent:
+    """The agent of this name, in one of its arms.
 
     Args:
-        name: see `agent_names()`.
+        name: see `agent_names()`; or, with `run_files`, `FILE.py[:ATTR]` with a function like those of the entry point,
+            `build` by default.
         checkpoint: folder or Hub id; None = the one in the package, where the agent needs one.
         device: where it computes.
+        arm: see `Agent.arms`; None = its first.
+        run_files: whether a file may be run, as the user's own code; never for a name out of somebody's result file.
 
     Raises:
-        UnknownNameError: no such agent.
+        UnknownNameError: no such agent, or it has no such arm.
         CheckpointError: the checkpoint is missing, damaged or of another model.
+        InvalidValueError: there is no such file, or it holds no such function, or its agent's name is not its own.
+        DataError: the file, or its function, cannot be run.
     """
     sources = _sources("wbench.agents", _AGENTS)
-    if name not in sources:
-        raise UnknownNameError("agent", name, sources, "wbench list")
-    factory: AgentFactory = sources[name]()  # type: ignore[assignment]
-    return factory(checkpoint, device)
+    if name in sources:
+        factory: AgentFactory = sources[name]()  # type: ignore[assignment]
+        agent = factory(checkpoint, device)
+    elif run_files and is_file(name):
+        agent = _agent_of_file(name, checkpoint, device)
+    else:
+        hint = "wbench list, or --agent FILE.py" if run_files else "wbench list"
+        raise UnknownNameError("agent", name, sources, hint)
+    agent.enter(agent.arms[0] if arm is None else arm)
+    return agent
+
+
+def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
+    """The agent that a user's file builds."""
+    from .agent import Agent
+
+    where, factory = load(target, "build")
+    if not callable(factory):
+        raise InvalidValueError(where, type(factory).__name__, "a function (checkpoint, device) that returns an Agent")
+    try:
+        agent = factory(checkpoint, device)
+    except WbenchError:
+        raise
+    except Exception as error:
+        raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
+    if not isinstance(agent, Agent):
+        raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")
+    if agent.name in (Agent.name, *agent_names()) or not _NAME.fullmatch(str(agent.name)):
+        allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
+        raise InvalidValueError(f"name of the agent in {target}", agent.name, allowed)
+    return agent
 
 
 class Trainer(Protocol):

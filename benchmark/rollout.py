@@ -85,10 +85,7 @@ def play(
         state.slot, state.action_mask = slot, info["action_mask"]
         action = agent.act(obs, inbox, state)
         if agent.message_size:
-            message = agent.message(obs, state)
-            expected = (*obs.shape[:2], agent.message_size)
-            require(tuple(message.shape) == expected, f"message of {agent.name}", tuple(message.shape), str(expected))
-            inbox = mean_field(message)
+            inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
         before, mask = obs, info["action_mask"]
         obs, reward, _, _, info = env.step(action)
         returns += reward.sum(1, dtype=torch.float64)
@@ -98,3 +95,12 @@ def play(
             on_slot()
     bits = BITS_PER_FLOAT * agent.message_size * variant.agents * variant.horizon * len(seeds)
     return Episodes(returns, env.qos(), bits, variant.horizon * len(seeds))
+
+
+def _checked(message: object, agent: Agent, shape: tuple[int, ...]) -> Tensor:
+    """A message of the right shape, all of it finite; one bad number would spread to everybody."""
+    require(isinstance(message, Tensor), f"message of {agent.name}", type(message).__name__, "a torch tensor")
+    assert isinstance(message, Tensor)
+    require(tuple(message.shape) == shape, f"message of {agent.name}", tuple(message.shape), str(shape))
+    require(bool(message.isfinite().all()), f"message of {agent.name}", "NaN or infinite", "finite")
+    return message

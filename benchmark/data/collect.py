@@ -104,7 +104,7 @@ def support_behaviour(family: Family, draw: int, k: int) -> tuple[str, float]:
 
 
 def record_support(family: Family, variant: Variant, draw: int, episodes: int) -> Columns:
-    """The episodes of a support draw, in order, recorded in one batch a behaviour: the same bits as `support`, sooner."""
+    """The episodes of a support draw, in order, recorded in one batch a behaviour: the same bits as one by one, sooner."""
     parts: dict[tuple[str, float], list[int]] = defaultdict(list)
     for k in range(episodes):
         parts[support_behaviour(family, draw, k)].append(k)
@@ -119,8 +119,5 @@ def support(family: Family, variant: Variant, draw: int, shots: int) -> Support 
     if shots == 0:
         return None
     qualities = tuple(SUPPORT_ORDER[k % len(SUPPORT_ORDER)] for k in range(shots))
-    episodes: list[Columns] = []
-    for k, seed in enumerate(support_seeds(draw, shots)):
-        episodes.append(record(family, variant, support_behaviour(family, draw, k), [seed]))
-    column = {name: torch.from_numpy(np.concatenate([e[name] for e in episodes])) for name in episodes[0]}
+    column = {name: torch.from_numpy(values) for name, values in record_support(family, variant, draw, shots).items()}
     return Support(column["obs"], column["action"], column["reward"], column["action_mask"], qualities)

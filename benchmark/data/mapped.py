@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,14 +23,17 @@ KEY = "key.json"
 def map_columns(family: Family, variant: Variant, release: Release, root: Path | None = None) -> dict[str, Tensor]:
     """All qualities of a train variant after each other, [E, T, ...] a column, as memory maps; observations in float16.
 
-    The maps are kept beside the release, under `.windows`, and made again when its files have changed.
+    `quality` [E] says which of `schema.QUALITIES` recorded each episode. The maps are kept beside the release, in `.windows`,
+    and made again when its files have changed.
     """
     base, label = dataset_folder(family, release, root), variant.name.partition("/")[2]
     folder = base / ".windows" / label
     files = [base / "data" / label / f"{quality}.parquet" for quality in QUALITIES]
     if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != _key(files):
         _write(folder, files, [load_columns(family, variant, quality, release, root) for quality in QUALITIES])
-    return {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in COLUMNS}
+    columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in COLUMNS}
+    episodes = torch.tensor([pq.read_metadata(file).num_rows // variant.horizon for file in files])
+    return columns | {"quality": torch.arange(len(files)).repeat_interleave(episodes)}
 
 
 def _key(files: list[Path]) -> str:

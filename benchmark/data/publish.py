@@ -1,11 +1,9 @@
-"""Puts releases, checkpoints and results on the Hub: one commit, then a tag on it; a tag that exists is never overwritten."""
+"""Puts releases and checkpoints on the Hub: one commit, then a tag on it; a tag that exists is never overwritten."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from .release import Release
 CARD = "README.md"
 CHECKPOINT_FILES = ("config.json", "model.safetensors", CARD, "training_report.json")  # no others: nothing unpickled, no states
 _ROOT = Path(__file__).parents[2]
-_RESULT = re.compile(r"wbench-result/\d+")
 _TRIES = 8
 _CONFLICT = 412
 
@@ -34,14 +31,14 @@ class Published:
     Attributes:
         repo: repository.
         kind: `dataset` or `model`.
-        tag: its tag; None for results, which are only ever added to.
+        tag: its tag.
         commit: the commit that the tag stands for; None in a dry run.
         files: path -> bytes.
     """
 
     repo: str
     kind: str
-    tag: str | None
+    tag: str
     commit: str | None
     files: Mapping[str, int]
 
@@ -113,27 +110,8 @@ def publish_checkpoint(
     return _publish(repo, "model", f"v{version}", content, f"{folder.name} v{version}", private, dry_run)
 
 
-def publish_results(files: Sequence[Path], namespace: str, *, private: bool = False, dry_run: bool = False) -> Published:
-    """Add result files to `NAMESPACE/wbench-results`, each under a name that holds its SHA-256, in one commit.
-
-    Raises:
-        DataError: a file is no result of `wbench eval`.
-    """
-    content: dict[str, Path | bytes] = {}
-    for path in files:
-        try:
-            raw = path.read_bytes()
-            data = json.loads(raw)
-            if not _RESULT.fullmatch(data["schema"]) or not re.fullmatch(r"[A-Za-z0-9._-]+", data["agent"]):
-                raise ValueError(f"schema {data['schema']!r}, agent {data['agent']!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no result file of wbench eval ({error!r:.100}).") from error
-        content[f"results/{data['agent']}-{hashlib.sha256(raw).hexdigest()[:16]}.json"] = raw
-    return _publish(repository(namespace, "results"), "dataset", None, content, f"{len(content)} results", private, dry_run)
-
-
 def _publish(
-    repo: str, kind: str, tag: str | None, content: Mapping[str, Path | bytes], message: str, private: bool, dry_run: bool
+    repo: str, kind: str, tag: str, content: Mapping[str, Path | bytes], message: str, private: bool, dry_run: bool
 ) -> Published:
     from huggingface_hub import HfApi
 
@@ -141,20 +119,19 @@ def _publish(
     if dry_run:
         return Published(repo, kind, tag, None, sizes)
     api = HfApi()
-    if tag is not None and tag in tags_of(repo, kind):
+    if tag in tags_of(repo, kind):
         raise OutputError(f"{repo} has the tag {tag} already. A published version never changes: raise the version.")
     with hub_errors(repo):
         api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
-    commit = _commit(api, repo, kind, content, message, replace=tag is not None)
-    if tag is not None:
-        with hub_errors(f"{repo}@{tag}"):
-            api.create_tag(repo, tag=tag, repo_type=kind, revision=commit, tag_message=message)
-        remember(repo, tag, commit)
+    commit = _commit(api, repo, kind, content, message)
+    with hub_errors(f"{repo}@{tag}"):
+        api.create_tag(repo, tag=tag, repo_type=kind, revision=commit, tag_message=message)
+    remember(repo, tag, commit)
     return Published(repo, kind, tag, commit, sizes)
 
 
-def _commit(api: Any, repo: str, kind: str, content: Mapping[str, Path | bytes], message: str, replace: bool) -> str:
-    """One commit on the newest one; where somebody else was faster, look again and retry."""
+def _commit(api: Any, repo: str, kind: str, content: Mapping[str, Path | bytes], message: str) -> str:
+    """One commit on the newest one, with this content and no other; where somebody else was faster, look again and retry."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -162,10 +139,8 @@ def _commit(api: Any, repo: str, kind: str, content: Mapping[str, Path | bytes],
         with hub_errors(repo):
             head = api.repo_info(repo, repo_type=kind).sha
             there = set(api.list_repo_files(repo, repo_type=kind, revision=head)) if head else set()
-            stale = there - content.keys() - {".gitattributes"} if replace else set()
-            adds = [CommitOperationAdd(path, what) for path, what in content.items() if replace or path not in there]
-            if not adds:
-                return str(head)
+            stale = there - content.keys() - {".gitattributes"}
+            adds = [CommitOperationAdd(path, what) for path, what in content.items()]
             operations = [*adds, *(CommitOperationDelete(path) for path in sorted(stale))]
             try:
                 done = api.create_commit(repo, operations, commit_message=message, repo_type=kind, parent_commit=head)

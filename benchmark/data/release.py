@@ -6,20 +6,17 @@ variant and `support/LABEL/draw-D.parquet` of every held-out one.
 
 from __future__ import annotations
 
-import os
 import platform
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
-from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ...errors import DataError, InvalidValueError, UnknownNameError
 from ..family import Family, Variant
+from ..processes import die_with_parent, one_thread, spawn_context
 from ..registry import get_family
 from . import shards
 from .collect import record_quality, record_support, train_seeds
@@ -163,7 +160,7 @@ def manifest_of(family: Family, release: Release, entries: dict[str, FileEntry])
 def record(family: Family, shard: Shard, folder: Path) -> FileEntry:
     """Record one file into its place, in this process and on one thread: numbers must not depend on the machine's cores."""
     variant = family.variant(shard.variant)
-    with _one_thread():
+    with one_thread():
         if shard.quality is not None:
             columns = record_quality(family, variant, shard.quality, train_seeds(shard.quality, shard.episodes))
         else:
@@ -182,7 +179,7 @@ def record_all(family: Family, wanted: Sequence[Shard], folder: Path, jobs: int 
             yield shard, record(family, shard, folder)
         return
     get_family(family.name)  # the processes find it by name
-    pool = ProcessPoolExecutor(min(jobs, len(wanted)), _spawn(), initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(min(jobs, len(wanted)), spawn_context(), initializer=die_with_parent)
     try:
         running = {pool.submit(_record_by_name, family.name, shard, folder): shard for shard in wanted}
         for future in as_completed(running):
@@ -195,35 +192,3 @@ def record_all(family: Family, wanted: Sequence[Shard], folder: Path, jobs: int 
 
 def _record_by_name(family: str, shard: Shard, folder: Path) -> FileEntry:
     return record(get_family(family), shard, folder)
-
-
-def _spawn() -> BaseContext:
-    import multiprocessing
-
-    return multiprocessing.get_context("spawn")
-
-
-def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    from multiprocessing import parent_process
-
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

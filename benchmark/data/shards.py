@@ -84,7 +84,7 @@ def read(path: Path) -> pa.Table:
 
 def describe(path: Path, relative: str, table: pa.Table) -> FileEntry:
     """The manifest's entry of a file that holds this table."""
-    columns = {name: _summary(table.column(name)) for name in table.column_names}
+    columns = {name: summary(_numbers(table.column(name))) for name in table.column_names}
     reward = _numbers(table.column("reward")).reshape(table.num_rows, -1).sum(1, dtype=np.float64)
     episode = _numbers(table.column("episode"))
     returns = np.bincount(episode, weights=reward)
@@ -125,11 +125,10 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate(list(_chunks(column)))
 
 
-def _summary(column: pa.ChunkedArray) -> tuple[float, float]:
-    """Norm of all numbers of a column, and their sum under random signs; nine digits of each."""
+def summary(values: np.ndarray) -> tuple[float, float]:
+    """Norm of all numbers of a column [R], and their sum under random signs; nine digits of each (see `manifest`)."""
     bits = np.random.Philox(key=0)
     square = projection = 0.0
-    values = _numbers(column)
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK].astype(np.float64)
         drawn = bits.random_raw(-(-len(block) // 64)).astype("<u8").view(np.uint8)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..agent import Support
 from ..family import Family, Variant
 from .mapped import map_columns
+from .schema import QUALITIES
 from .store import Release, ensure
 
 
@@ -28,6 +29,7 @@ class Windows:
         others: [R] float32, number of other agents.
         descriptor: [R, D] float32, the variant's public description.
         rank: [R] float32, place of the window's episode by return among its source's episodes, 0 = worst, 1 = best.
+        quality: [R] int64, which of `schema.QUALITIES` recorded the window's episode.
     """
 
     obs: Tensor
@@ -39,6 +41,7 @@ class Windows:
     others: Tensor
     descriptor: Tensor
     rank: Tensor
+    quality: Tensor
 
     @property
     def groups(self) -> int:
@@ -61,36 +64,56 @@ class Episodes:
         reward: [E, T, N].
         history: slots before the current one in a window.
         horizon: slots after it.
+        quality: index into `schema.QUALITIES` of each episode, [E]; None = mixed, as nobody said who recorded them.
 
     Attributes:
         rank: place of each episode by return, 0 = worst, 1 = best, [E].
     """
 
     def __init__(
-        self, variant: Variant, obs: Tensor, action: Tensor, action_mask: Tensor, reward: Tensor, history: int, horizon: int
+        self,
+        variant: Variant,
+        obs: Tensor,
+        action: Tensor,
+        action_mask: Tensor,
+        reward: Tensor,
+        history: int,
+        horizon: int,
+        quality: Tensor | None = None,
     ) -> None:
         self.variant, self.history, self.horizon = variant, history, horizon
         self.count, self.length = obs.shape[:2]
+        self.quality = torch.full((self.count,), QUALITIES.index("mixed")) if quality is None else quality
         self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
         self.rank = self._columns["reward"].sum(1).argsort().argsort().float() / max(self.count - 1, 1)
 
     @classmethod
     def from_support(cls, variant: Variant, support: Support, history: int, horizon: int) -> Episodes:
         """The episodes of a support set."""
-        return cls(variant, support.obs, support.action, support.action_mask, support.reward, history, horizon)
+        quality = torch.tensor([QUALITIES.index(name) for name in support.quality])
+        return cls(variant, support.obs, support.action, support.action_mask, support.reward, history, horizon, quality)
+
+    @property
+    def transitions(self) -> int:
+        """Number of agent transitions."""
+        return self.count * self.length * self.variant.agents
 
     def starts(self) -> int:
         """Number of different current slots in an episode."""
         return self.length - self.horizon
 
-    def value_range(self, discount: float) -> tuple[float, float]:
-        """Least and greatest discounted team reward from any slot to the end of its episode."""
-        value = torch.zeros(self.count)
-        low = high = 0.0
+    def returns_to_go(self, discount: float) -> Tensor:
+        """Discounted team reward from every slot to the end of its episode, [E, T]."""
+        value, found = torch.zeros(self.count), []
         for reward in self._columns["reward"].flip(1).unbind(1):
             value = reward + discount * value
-            low, high = min(low, float(value.min())), max(high, float(value.max()))
-        return low, high
+            found.append(value)
+        return torch.stack(found[::-1], dim=1)
+
+    def value_range(self, discount: float) -> tuple[float, float]:
+        """Least and greatest discounted team reward from any slot to the end of its episode; 0 is within it."""
+        values = self.returns_to_go(discount)
+        return min(0.0, float(values.min())), max(0.0, float(values.max()))
 
     def joint(self, column: str, episode: Tensor, slot: Tensor) -> Tensor:
         """A column's windows around slot `slot` of episode `episode` (both [b]): [b, W, ...].
@@ -119,6 +142,7 @@ class Episodes:
             "reward": reward.repeat_interleave(n, 0),
             "valid": valid.repeat_interleave(n, 0),
             "rank": self.rank[episode].repeat_interleave(n, 0),
+            "quality": self.quality[episode].repeat_interleave(n, 0),
         }
 
     def _slots(self, slot: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from ..physics.queues import PacketQueue
 from ..physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ..randomness import scenario_generator
 from . import access_policies as policies
-from .access_layout import FEEDBACK_SLOTS, FRAMES, MAX_CHANNELS, NEAR_SLOTS, OBS_SIZE, View
+from .access_layout import FEEDBACK_SLOTS, FRAMES, MAX_CHANNELS, NEAR_SLOTS, OBS_SIZE, SLICES, View
 
 DEADLINE = 32  # slots after which a packet has lost DELAY_COST of its worth
 DELAY_COST = 0.8
@@ -311,6 +311,7 @@ FAMILY = Family(
     greedy="greedy",
     heuristic="tdma",
     reference="genie",
+    shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("backlog-aloha", 0.05), ("aloha", 0.05), ("backoff", 0.05)),

@@ -40,6 +40,7 @@ from .offload_layout import (
     MIN_DENSITY,
     MIN_SIZE,
     OBS_SIZE,
+    SLICES,
     SLOT,
     TOP_SPEED,
     View,
@@ -356,6 +357,7 @@ FAMILY = Family(
     greedy="greedy",
     heuristic="softmax",
     reference="genie",
+    shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     behaviours={
         "random": (("random", 0.0),),
         # Herd and local-only do worse than random: they are in the mixture, but no middle quality.

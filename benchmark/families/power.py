@@ -37,7 +37,7 @@ from ..physics.interference import SINR_CAP, rate
 from ..physics.queues import fifo_delays
 from ..randomness import scenario_generator
 from . import power_policies as policies
-from .power_layout import DB_SCALE, NEIGHBOURS, OBS_SIZE, View
+from .power_layout import DB_SCALE, NEIGHBOURS, OBS_SIZE, SLICES, View
 
 SLOT = 0.02  # s
 BANDWIDTH = 1e6  # Hz
@@ -358,6 +358,7 @@ FAMILY = Family(
     greedy="full",
     heuristic="pricing",
     reference="wmmse",
+    shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("full", 0.1), ("round-robin", 0.3)),

@@ -1,16 +1,22 @@
-"""The protocol's hash covers what defines a score, and its statistics are the published ones."""
+"""The protocol's hash covers all that defines a score, and no scenario serves two purposes."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 
-import numpy as np
 import pytest
-from scipy import stats
 from wbench.benchmark import protocol as module
-from wbench.benchmark.protocol import protocol
-from wbench.benchmark.statistics import interval, iqm, paired
-from wbench.errors import InvalidValueError, UnknownNameError
+from wbench.benchmark import statistics, support_manifest
+from wbench.benchmark.data import collect
+from wbench.benchmark.data.schema import QUALITIES
+from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.protocol import SIZES, protocol
+from wbench.benchmark.references import EPISODES
+from wbench.benchmark.registry import family_names, get_family, get_variant
+from wbench.errors import BudgetError, InvalidValueError, UnknownNameError
+
+LITE = protocol("lite")
 
 
 def test_sizes():
@@ -20,32 +26,141 @@ def test_sizes():
     assert len(full.cells()) == 21 * 6 * 10 == len(set(full.cells()))
 
 
-def test_every_change_changes_the_hash(monkeypatch):
-    base = protocol("lite")
-    changed = [
-        dataclasses.replace(base, shots=(0, 1, 5)),
-        dataclasses.replace(base, seeds=6),
-        dataclasses.replace(base, episodes=21),
-        dataclasses.replace(base, variants=base.variants[:1]),
-        protocol("quick"),
-        protocol("full"),
-    ]
-    hashes = [p.hash() for p in (base, *changed)]
-    assert len(set(hashes)) == len(hashes) and protocol("lite").hash() == hashes[0]
-    for name, value in (
-        ("references", lambda _: module.get_family),
-        ("QUERY_SEEDS", 1),
-        ("SUPPORT_SEEDS", 1),
-        ("SUPPORT_ORDER", ()),
-    ):
-        with monkeypatch.context() as patch:
-            if name == "references":
-                real = module.references
-                moved = {v: dataclasses.replace(real(v), random=real(v).random + 1e-6) for v in base.variants}
-                patch.setattr(module, name, moved.__getitem__)
-            else:
-                patch.setattr(module, name, value)
-            assert base.hash() != hashes[0], name
+@pytest.mark.parametrize("changed", [{"shots": (0, 1, 5)}, {"seeds": 6}, {"episodes": 21}, {"variants": LITE.variants[:-1]}])
+def test_every_field_changes_the_hash(changed):
+    names = [protocol(name).hash() for name in SIZES]
+    assert len({*names, dataclasses.replace(LITE, **changed).hash()}) == 4 and names[1] == LITE.hash()
+
+
+def change_variant(name, **fields):
+    """What `get_variant` says where one variant, or its family, has other fields."""
+
+    def look_up(asked):
+        family, variant = get_variant(asked)
+        of_family = {key: value for key, value in fields.items() if key in ("version", "behaviours")}
+        of_variant = {key: value for key, value in fields.items() if key not in of_family}
+        if asked != name:
+            return family, variant
+        return dataclasses.replace(family, **of_family), dataclasses.replace(variant, **of_variant)
+
+    return look_up
+
+
+def change_reference(field):
+    real = module.references
+    return lambda name: dataclasses.replace(real(name), **{field: getattr(real(name), field) + 1e-6})
+
+
+FIRST = LITE.variants[0]
+NOISIER = {**get_family("access").behaviours, "random": (("random", 0.5),)}
+CHANGES = {
+    "version": [(module, "VERSION", "fewshot-v2")],
+    "variants": [
+        (module, "get_variant", change_variant(FIRST, load=0.51)),
+        (module, "get_variant", change_variant(FIRST, horizon=127)),
+        (module, "get_variant", change_variant(FIRST, version="2")),
+        (module, "references", change_reference("random")),
+        (module, "references", change_reference("reference")),
+    ],
+    "support": [
+        (module, "SUPPORT_SEEDS", 1),
+        (module, "DRAW_SIZE", 999),
+        (module, "SUPPORT_ORDER", ("expert", "mixed", "medium", "random")),
+        (module, "get_family", lambda name: dataclasses.replace(get_family(name), behaviours=NOISIER)),
+        (module, "digest", lambda name, draws: "0" * 64),
+    ],
+    "practice": [(module, "SUPPORT_SEEDS", 1), (module, "get_variant", change_variant(FIRST, horizon=127))],
+    "query": [(module, "QUERY_SEEDS", 1)],
+    "messages": [(module, "BITS_PER_FLOAT", 16), (module, "MESSAGES", "at once")],
+    "metric": [(module, "METRIC", "R")],
+    "aggregation": [(module, "AGGREGATION", "mean")]
+    + [(statistics, name, 3.5) for name in ("TRIM", "RESAMPLES", "CONFIDENCE", "MIN_SEEDS", "GAMMA")],
+}
+
+
+@pytest.mark.parametrize(("section", "change"), [(name, change) for name, several in CHANGES.items() for change in several])
+def test_every_part_of_the_contract_changes_the_hash(monkeypatch, section, change):
+    before, contract = LITE.hash(), LITE.contract()
+    monkeypatch.setattr(*change)
+    assert LITE.hash() != before and LITE.contract()[section] != contract[section]
+
+
+def test_the_contract_has_no_other_parts():
+    assert LITE.contract().keys() == {*CHANGES, "shots", "seeds", "episodes"}
+    assert json.loads(json.dumps(LITE.contract())) == LITE.contract()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_support_of_every_cell_is_frozen(size):
+    found = protocol(size)
+    assert found.seeds <= support_manifest.DRAWS and max(found.shots) <= support_manifest.EPISODES
+    digests = found.contract()["support"]["manifest"]
+    assert list(digests) == list(found.variants) and len(set(digests.values())) == len(digests)
+    assert all(len(digest) == 64 for digest in digests.values())
+
+
+@pytest.mark.parametrize("name", family_names())
+def test_the_frozen_support_is_what_this_machine_records(name):
+    family = get_family(name)
+    variant = family.select("held-out")[0]
+    frozen, (here,) = support_manifest.frozen(variant.name)[3], support_manifest.measure(family, variant, [3])
+    assert support_manifest.agree(frozen, here)
+    other = {**here, "action": (here["action"][0], here["action"][1] + 1e-3 * here["action"][0])}
+    assert not support_manifest.agree(frozen, other)
+
+
+def test_other_support_data_is_another_protocol(monkeypatch, tmp_path):
+    before = [protocol(size).hash() for size in SIZES]
+    table = {name: support_manifest.frozen(name) for name in protocol("full").variants}
+    monkeypatch.setattr(support_manifest, "PATH", tmp_path / "support.json")
+    support_manifest.freeze(table)
+    assert [protocol(size).hash() for size in SIZES] == before
+    fourth = dict(table[FIRST][3])
+    fourth["reward"] = [fourth["reward"][0], fourth["reward"][1] + 0.001]
+    support_manifest.freeze({FIRST: [*table[FIRST][:3], fourth, *table[FIRST][4:]]})
+    after = [protocol(size).hash() for size in SIZES]
+    assert after[0] == before[0] and after[1] != before[1] and after[2] != before[2]  # quick has two draws only
+
+
+def test_train_variants_and_plug_in_families_have_no_frozen_support():
+    assert protocol("quick", variants=["access/n4-c1-load0.2"]).contract()["support"]["manifest"] == {
+        "access/n4-c1-load0.2": None
+    }
+
+
+@pytest.mark.parametrize("size", [*SIZES, "largest"])
+def test_train_support_practice_query_and_reference_scenarios_are_disjoint(size):
+    """Over all cells of all sizes, and over the largest protocol that can be asked for.
+
+    Practice in the online arms has the scenarios of the support draw: an agent gets either, never both.
+    """
+    limits = {"seeds": module.MAX_SEEDS, "episodes": module.MAX_EPISODES, "shots": [module.MAX_SHOTS]}
+    chosen = protocol("quick", **limits) if size == "largest" else protocol(size)
+    taken: dict[int, tuple[str, int]] = {}
+
+    def claim(seeds, use, owner):
+        for seed in seeds:
+            assert taken.setdefault(seed, (use, owner)) == (use, owner)
+
+    for quality in QUALITIES:
+        claim(collect.train_seeds(quality, 144), "train", 0)
+    claim(range(collect.REFERENCE_SEEDS, collect.REFERENCE_SEEDS + EPISODES), "reference", 0)
+    for seed in range(chosen.seeds):
+        claim(collect.query_seeds(seed, chosen.episodes), "query", seed)
+        claim(collect.support_seeds(seed, max(chosen.shots)), "learning", seed)
+        claim(collect.support_seeds(seed, collect.DRAW_SIZE), "learning", seed)  # as far as practice goes
+
+
+def test_practice_stays_within_its_draw(monkeypatch):
+    family, variant = get_variant("access/n8-c1-load0.5")
+    practice = MeteredEnvironment(family, variant, draw=999, shots=50)
+    played = []
+    monkeypatch.setattr(practice._env, "reset", lambda seeds: played.extend(seeds))
+    for _ in range(10):
+        practice.reset(100)
+    with pytest.raises(BudgetError):
+        practice.reset(1)
+    assert played == collect.support_seeds(999, collect.DRAW_SIZE) and max(played) < collect.QUERY_SEEDS
 
 
 def test_a_changed_protocol_is_called_custom():
@@ -72,32 +187,3 @@ def test_a_changed_protocol_is_called_custom():
 def test_bad_settings_are_named(fields, error, message):
     with pytest.raises(error, match=message):
         protocol(**{"name": "quick", **fields})
-
-
-def test_iqm_is_the_mean_of_the_middle_half():
-    assert iqm(np.arange(8.0)) == 3.5
-    assert iqm(np.array([0.0, 1, 2, 1000])) == 1.5
-
-
-def test_interval_agrees_with_scipys_bootstrap_and_covers_the_truth():
-    rng = np.random.default_rng(0)
-    scores = rng.normal(50, 10, size=(1, 40))
-    ours = interval(scores.tolist())
-    theirs = stats.bootstrap((scores[0],), lambda x, axis: stats.trim_mean(x, 0.25, axis=axis), method="percentile", rng=1)
-    assert ours.ci_low == pytest.approx(theirs.confidence_interval.low, abs=0.4)
-    assert ours.ci_high == pytest.approx(theirs.confidence_interval.high, abs=0.4)
-    draws = rng.normal(0, 1, size=(200, 3, 10))
-    covered = [found.ci_low <= 0 <= found.ci_high for found in map(interval, draws.tolist())]
-    assert 0.86 <= np.mean(covered) <= 0.99
-
-
-def test_pairing_removes_what_both_share():
-    rng = np.random.default_rng(1)
-    luck = rng.normal(0, 30, size=(2, 5))
-    found = paired((luck + 2).tolist(), luck.tolist())
-    assert found.iqm == pytest.approx(2) and found.ci_low == pytest.approx(2) == found.ci_high
-
-
-def test_fewer_than_three_seeds_give_no_interval():
-    assert interval([[1.0, 2.0], [3.0, 4.0]]).ci_low is None
-    assert interval([[1.0, 2.0, 3.0]]).ci_low is not None

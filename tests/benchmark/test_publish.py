@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from wbench.benchmark.data.download import build
-from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint, publish_dataset, publish_results
+from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint, publish_dataset
 from wbench.benchmark.data.release import dataset_folder
 from wbench.errors import CheckpointError, DataError, InvalidValueError
 
@@ -19,7 +17,7 @@ PRELUDE = (
 import json
 from wbench.benchmark.data import mirrors
 from wbench.benchmark.data.download import verify
-from wbench.benchmark.data.publish import publish_checkpoint, publish_dataset, publish_results
+from wbench.benchmark.data.publish import publish_checkpoint, publish_dataset
 from wbench.cards.dataset_card import render
 from wbench.errors import WbenchError
 mirrors.PATIENCE = 0.01
@@ -162,30 +160,11 @@ def test_a_checkpoint_comes_back_with_the_same_weights_and_plans(hub, tmp_path):
     assert done.data == ["v1.0.0", True, True, ["README.md", "config.json", "model.safetensors", "training_report.json"]]
 
 
-def test_results_are_only_ever_added(hub, tmp_path):  # noqa: F811
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.json").write_text(json.dumps({"schema": "wbench-result/1", "agent": "bc", "note": name}))
-    done = hub.python(
-        PRELUDE
-        + f"""
-a, b = (Path({str(tmp_path)!r}) / name for name in ("a.json", "b.json"))
-first, second, again = publish_results([a], "lab"), publish_results([b], "lab"), publish_results([a, b], "lab")
-from huggingface_hub import HfApi
-files = [f for f in HfApi().list_repo_files("lab/wbench-results", repo_type="dataset") if f.startswith("results/")]
-print(json.dumps([first.commit != second.commit, again.commit == second.commit, files]))
-""",
-        WBENCH_HOME=str(tmp_path),
-    )
-    changed, same, files = done.data
-    assert changed and same and len(files) == 2
-
-
 def test_a_dry_run_needs_no_hub_and_bad_input_is_refused_before_anything_is_sent(source, tmp_path):
     plan = publish_dataset(FAMILY, RELEASE, "lab", lambda _: "card", root=source, dry_run=True)
     assert plan.commit is None and len(plan.files) == FILES + 2 and plan.to_dict()["bytes"] > 10_000
     assert publish_checkpoint("bc-small", "lab", dry_run=True).repo == "lab/bc-small"
     assert {"networld-small", "bc-small"} <= packaged_checkpoints().keys()
-    (tmp_path / "x.json").write_text('{"schema": "wbench-result/1", "agent": "../../x"}')
     for call, error, said in (
         (
             lambda: publish_dataset(FAMILY, RELEASE, "a/b", lambda _: "", root=source, dry_run=True),
@@ -195,7 +174,6 @@ def test_a_dry_run_needs_no_hub_and_bad_input_is_refused_before_anything_is_sent
         (lambda: publish_dataset(FAMILY, RELEASE, "lab", lambda _: "", root=tmp_path, dry_run=True), DataError, "not complete"),
         (lambda: publish_checkpoint("networld-small", "lab", "one"), InvalidValueError, "--version"),
         (lambda: publish_checkpoint("nothing", "lab"), CheckpointError, "packaged are"),
-        (lambda: publish_results([tmp_path / "x.json"], "lab"), DataError, "no result file"),
     ):
         with pytest.raises(error, match=said):
             call()

@@ -114,9 +114,14 @@ def test_workers_die_with_a_killed_build(tmp_path):
 def test_support_files_hold_the_very_episodes_that_the_protocol_adapts_on(name):
     family = get_family(name)
     variant = family.select("held-out")[0]
-    batched, single = collect.record_support(family, variant, 1, 6), collect.support(family, variant, 1, 6)
+    batched, adapted_on = collect.record_support(family, variant, 1, 6), collect.support(family, variant, 1, 6)
+    behaviours = [collect.support_behaviour(family, 1, k) for k in range(6)]
+    seeds = collect.support_seeds(1, 6)
+    single = [collect.record(family, variant, *each) for each in zip(behaviours, ([seed] for seed in seeds), strict=True)]
     for column in ("obs", "action", "reward", "action_mask"):
-        assert torch.equal(torch.from_numpy(batched[column]), getattr(single, column)), column
+        alone = torch.from_numpy(np.concatenate([episode[column] for episode in single]))
+        assert torch.equal(torch.from_numpy(batched[column]), alone), column
+        assert torch.equal(getattr(adapted_on, column), alone), column
 
 
 @pytest.mark.parametrize("name", family_names())

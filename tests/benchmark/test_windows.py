@@ -24,6 +24,7 @@ def test_maps_hold_the_recorded_numbers_and_are_made_once():
     expected = [store.load_columns(FAMILY, VARIANT, quality, MINI) for quality in QUALITIES]
     for name in ("action", "action_mask", "reward"):
         assert np.array_equal(maps[name].numpy(), np.concatenate([part[name] for part in expected]))
+    assert maps["quality"].tolist() == [i for i, part in enumerate(expected) for _ in part["obs"]]
     obs = np.concatenate([part["obs"] for part in expected])
     assert maps["obs"].dtype == torch.float16 and np.abs(maps["obs"].numpy() - obs).max() < 5e-3
     folder = store.dataset_folder(FAMILY, MINI) / ".windows" / "n4-c1-load0.2"

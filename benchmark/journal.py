@@ -1,0 +1,90 @@
+"""The journal of a run: every finished cell, one line each, on disk before the next one is reported.
+
+A line is written in one piece and synced, so a run that is killed at any moment loses at most the cells that were being played.
+A torn last line is dropped when the journal is opened again, a cell that stands there twice counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError
+from .agent import Agent
+from .executor import package_versions
+from .protocol import Cell, Protocol
+from .runner import CellResult
+
+SCHEMA = "wbench-cells/1"
+
+
+class Journal:
+    """The cells of a run that goes on until `finish`.
+
+    Args:
+        path: the file; made if it is not there.
+        protocol: what is played. A journal of another protocol, or of other versions of wbench or PyTorch, is refused.
+
+    Raises:
+        OutputError: the file cannot be written, or belongs to something else; it is left as it is.
+    """
+
+    def __init__(self, path: Path, protocol: Protocol) -> None:
+        self.path = path
+        self._head = {"schema": SCHEMA, "protocol_hash": protocol.hash(), "versions": package_versions()}
+        self._cells: dict[tuple[str, str], dict[Cell, CellResult]] = {}
+        try:
+            self._read()
+        except OSError as error:
+            hint = "Give a file in a folder you may write to."
+            raise OutputError(f"cannot write --out {str(path)!r} ({error.strerror}). {hint}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            hint = "It is left as it is: give another --out, or move it away to start anew."
+            raise OutputError(f"{path} holds cells of something else ({reason}). {hint}") from error
+
+    def cells(self, agent: Agent) -> Mapping[Cell, CellResult]:
+        """The cells of an agent in its arm with its weights."""
+        return self._cells.get(_key(agent), {})
+
+    def add(self, agent: Agent, result: CellResult) -> None:
+        """Write a finished cell; when this returns it is on disk."""
+        self._cells.setdefault(_key(agent), {})[result.cell] = result
+        label, weights = _key(agent)
+        self._append({"agent": label, "checkpoint": weights, **result.to_dict()})
+
+    def finish(self, agents: Iterable[Agent]) -> None:
+        """Delete it, when the cells of these agents stand in a result file; it stays where it holds cells of others."""
+        if self._cells.keys() <= set(map(_key, agents)):
+            self.path.unlink(missing_ok=True)
+
+    def _read(self) -> None:
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not lines and content and not json.dumps(self._head).encode().startswith(content):
+            raise ValueError("it does not begin with a line of wbench's")
+        if lines and lines[0] != self._head:
+            raise ValueError(f"it begins with {json.dumps(lines[0])}")
+        for line in lines[1:]:
+            key = line.pop("agent"), line.pop("checkpoint")
+            result = CellResult.from_dict(line)
+            self._cells.setdefault(key, {})[result.cell] = result
+        if len(whole) < len(content):
+            os.truncate(self.path, len(whole))
+        if not lines:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(self._head)
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        with self.path.open("ab") as stream:
+            stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _key(agent: Agent) -> tuple[str, str]:
+    return agent.label, agent.checkpoint_digest

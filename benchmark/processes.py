@@ -1,0 +1,40 @@
+"""What worker processes share: a fresh start, one thread each, and no life without their parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext
+
+
+def spawn_context() -> SpawnContext:
+    """Processes that start from nothing: a forked one would inherit PyTorch's threads in an unknown state."""
+    return multiprocessing.get_context("spawn")
+
+
+def die_with_parent() -> None:
+    """To be called in a worker: one whose parent was killed would go on, or wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, so that sums are the same on any number of cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,51 @@
+"""Loads what a user wrote from `FILE.py[:ATTR]` or `MODULE:ATTR`. That runs it: only for a name that the user typed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+from ..errors import DataError, InvalidValueError
+
+
+def is_file(target: str) -> bool:
+    """Whether this is `FILE.py` or `FILE.py:ATTR`, whether or not there is such a file."""
+    return re.search(r"\.py(:\w+)?$", target) is not None
+
+
+def load(target: str, default: str) -> tuple[str, object]:
+    """Run a file or module and look an attribute up.
+
+    Args:
+        target: `FILE.py`, `FILE.py:ATTR`, `MODULE` or `MODULE:ATTR`.
+        default: the attribute where none is named.
+
+    Returns:
+        `ATTR in PLACE` for messages, and what it holds; None where there is no such attribute.
+
+    Raises:
+        InvalidValueError: there is no such file.
+        DataError: the code cannot be run.
+    """
+    place, _, attribute = target.rpartition(":") if re.search(r":\w+$", target) else (target, "", default)
+    if place.endswith(".py") and not Path(place).is_file():
+        raise InvalidValueError("PATH", place, "a file that exists")
+    try:
+        module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        raise DataError(f"cannot run {place}: {type(error).__name__}: {error}. Try: python {place}") from error
+    return f"{attribute} in {place}", getattr(module, attribute, None)
+
+
+def _run_file(path: Path) -> object:
+    """Run a file as a module of its own; files beside it can be imported."""
+    sys.path.insert(0, str(path.resolve().parent))
+    spec = importlib.util.spec_from_file_location(f"_checked_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

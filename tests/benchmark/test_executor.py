@@ -1,0 +1,159 @@
+"""Executors: the same bits in one process, in several and on Ray; workers that die; a run that is killed loses nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from wbench.benchmark.executor import Player, Task, package_versions, play_all
+from wbench.benchmark.executor import Worker as RealWorker
+from wbench.benchmark.protocol import protocol
+from wbench.errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
+
+from . import plug_in
+
+NAME = "access/n8-c1-load0.5"
+CHOSEN = protocol("quick", variants=[NAME], shots=[0, 1], seeds=1, episodes=2)
+SIX = protocol("quick", variants=[NAME], shots=[0], seeds=6, episodes=2)
+HAS_RAY = importlib.util.find_spec("ray") is not None
+
+
+@pytest.fixture(scope="module")
+def moody(tmp_path_factory):
+    """The environment in which the plug-in is installed, here too."""
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp("plug-in")
+    environment = plug_in.install(folder, NAME, 6)
+    patch.syspath_prepend(str(folder))
+    for key, value in environment.items():
+        patch.setenv(key, value)
+    yield environment
+    patch.undo()
+
+
+PLAYERS = (Player("moody"), Player("bc"), Player("moody", arm="online"))
+
+
+def play(executor="local", jobs=None, players=PLAYERS, cells=CHOSEN.cells()):  # noqa: B008
+    """Results by (agent, arm, cell), without the seconds of their ledgers."""
+    tasks = [Task(player, cell, CHOSEN.episodes) for player in players for cell in cells]
+    found = {}
+    for task, result in play_all(tasks, executor, jobs):
+        plain = result.to_dict()
+        plain["ledger"] = {name: value for name, value in plain["ledger"].items() if "seconds" not in name}
+        found[task.player.name, task.player.arm, task.cell] = plain
+    assert len(found) == len(tasks)
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_one_process(moody):
+    found = play()
+    assert all(result["failure"] == "" for result in found.values())
+    assert found["moody", "online", CHOSEN.cells()[1]]["ledger"]["environment_steps"] == 1
+    return found
+
+
+def test_several_processes_give_the_same_bits(in_one_process):
+    assert play(jobs=2) == in_one_process
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="needs the extra `ray`")
+def test_ray_gives_the_same_bits(in_one_process):
+    assert play("ray", 2) == in_one_process
+
+
+@pytest.mark.skipif(not HAS_RAY, reason="needs the extra `ray`")
+def test_what_is_wrong_on_ray_is_one_line(moody):
+    with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
+        play("ray", 1, [Player("bc", weights="0" * 64)], CHOSEN.cells()[:1])
+    with pytest.raises(ExecutorError, match=r"no Ray cluster at --address 127.0.0.1:1 "):
+        next(play_all([Task(Player("bc"), CHOSEN.cells()[0], 1)], "ray", address="127.0.0.1:1"))
+
+
+@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
+def test_without_ray_the_message_says_what_to_install():
+    with pytest.raises(MissingPackageError, match=r"pip install \"wbench\[ray\]\""):
+        play_all([], "ray")
+
+
+def test_a_worker_that_dies_ends_the_run_with_one_line(moody, monkeypatch):
+    monkeypatch.setenv("MOODY", "die 0")
+    with pytest.raises(ExecutorError, match="a worker process died"):
+        play(jobs=2, players=[Player("moody")], cells=CHOSEN.cells()[:1])
+
+
+def test_a_worker_with_other_weights_is_refused():
+    with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
+        play(jobs=2, players=[Player("bc", weights="0" * 64)], cells=CHOSEN.cells()[:1])
+    RealWorker().check(package_versions())
+    with pytest.raises(ExecutorError, match="Install the same everywhere"):
+        RealWorker().check({**package_versions(), "torch": "1.0"})
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"executor": "slurm"}, UnknownNameError, "Allowed: local, ray"),
+        ({"jobs": 0}, InvalidValueError, r"--jobs is 0.*\[1, 256\]"),
+        ({"address": "auto"}, InvalidValueError, "--address is 'auto'.*--executor ray"),
+    ],
+)
+def test_bad_options_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        play_all([], **options)
+
+
+ARGUMENTS = ("eval", "--agent", "moody", "--variant", NAME, "--against", "heuristic", "--shots", "0", "--episodes", "2")
+
+
+def test_a_failed_cell_costs_itself_and_the_same_command_tries_it_again(wbench, moody, tmp_path):
+    command = (*ARGUMENTS, "--seeds", "4", "--out", str(tmp_path / "result.json"), "--json")
+    done = wbench(*command, env={**moody, "MOODY": "raise 2"})
+    assert done.code == 2 and len(done.data["cells"]) == 4 and not done.data["complete"]
+    assert "1 of 8 cells failed" in done.err and "seed 2: RuntimeError: in a mood (moody_agent.py:" in done.err
+    assert "Traceback" not in done.err
+    failed, fine = done.data["cells"][2], [done.data["cells"][seed] for seed in (0, 1, 3)]
+    assert failed["score"] is None and failed["returns"] == [] and failed["failure"].startswith("RuntimeError: in a mood")
+    assert done.data["summary"]["0"] is None  # never averaged away
+    assert done.data["comparison"][0]["summary"]["0"]["iqm"] > 50
+    again = wbench(*command, env=moody)
+    assert again.code == 0, again.err
+    assert [again.data["cells"][seed] for seed in (0, 1, 3)] == fine and again.data["cells"][2]["failure"] == ""
+    assert again.data["complete"] and [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+@pytest.mark.parametrize(("how", "jobs"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
+def test_a_run_that_is_killed_loses_no_finished_cell_and_counts_none_twice(wbench, moody, tmp_path, how, jobs):
+    out, journal = tmp_path / "result.json", tmp_path / "result.json.cells.jsonl"
+    command = (*ARGUMENTS, "--seeds", "6", "--jobs", str(jobs), "--out", str(out))
+    slowly = {**os.environ, **moody, "MOODY": "sleep 0.3"}
+    process = subprocess.Popen([sys.executable, "-m", "wbench.cli", *command], stderr=subprocess.PIPE, text=True, env=slowly)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
+        time.sleep(0.01)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -9), err
+    finished = [json.loads(line) for line in journal.read_text().splitlines()[1:] if line.endswith("}")]
+    assert 3 <= len(finished) < 12 and not out.exists()
+    if how == signal.SIGINT:
+        assert f"{len(finished)} of 12 cells are in {journal}; the same command goes on" in err and "Traceback" not in err
+    with journal.open("a") as stream:
+        stream.write('{"agent": "moody/offline", "torn')
+    resumed = wbench(*command, "--json", env=moody)
+    assert resumed.code == 0, resumed.err
+    cells = {row["label"]: row["cells"] for row in (resumed.data, *resumed.data["comparison"])}
+    assert [len(rows) for rows in cells.values()] == [6, 6] and resumed.data["complete"] and not journal.exists()
+    for line in finished:
+        (kept,) = [row for row in cells[line["agent"]] if row["seed"] == line["cell"]["seed"]]
+        assert kept["returns"] == line["returns"] and kept["ledger"]["seconds"] == round(line["ledger"]["seconds"], 3)
+    whole = play(players=[Player("moody")], cells=SIX.cells())
+    assert [list(found["returns"]) for found in whole.values()] == [row["returns"] for row in resumed.data["cells"]]
+    assert json.loads(out.read_text()) == resumed.data

@@ -1,0 +1,220 @@
+"""One cell: what is counted, by whom, and what a bad agent costs (its own cell, nothing more). The journal of many."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+
+import numpy as np
+import pytest
+import torch
+from wbench.benchmark.agent import Adaptation, Agent
+from wbench.benchmark.data.collect import query_seeds, support
+from wbench.benchmark.journal import Journal
+from wbench.benchmark.protocol import Cell, protocol
+from wbench.benchmark.references import references
+from wbench.benchmark.registry import get_variant, make_agent
+from wbench.benchmark.rollout import play
+from wbench.benchmark.runner import CellResult, run_cell
+from wbench.errors import OutputError, UnknownNameError
+
+NAME = "access/n8-c1-load0.5"
+FAMILY, VARIANT = get_variant(NAME)
+SLOTS = VARIANT.horizon
+
+
+def cell(shots, seed=1):
+    return Cell("access", NAME, shots, seed)
+
+
+def idle(obs):
+    return torch.zeros(obs.shape[:2], dtype=torch.long)
+
+
+class Scripted(Agent):
+    """Idles; every part of it can be replaced. Broadcasts two floats."""
+
+    name, message_size, arms = "scripted", 2, ("offline", "online")
+
+    def __init__(self, arm="offline", **parts):
+        self.arm, self.heard = arm, []
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def adapt(self, family, variant, support):
+        self.heard.append(support)
+        return Adaptation(7, {"loss": 0.5})
+
+    def practise(self, environment):
+        self.heard.append(environment)
+        obs, _ = environment.reset(2)
+        for _ in range(10):
+            obs, *_ = environment.step(idle(obs))
+        self.planner_calls += 4
+        return Adaptation(3)
+
+    def act(self, obs, inbox, state):
+        return idle(obs)
+
+
+def test_the_offline_arm_adapts_on_the_support_and_plays_the_query_episodes():
+    agent = Scripted()
+    found = run_cell(agent, cell(2), 3)
+    expected = support(FAMILY, VARIANT, 1, 2)
+    assert torch.equal(agent.heard[0].obs, expected.obs) and agent.heard[0].shots == 2
+    assert found.returns == tuple(play(FAMILY, VARIANT, Scripted(), query_seeds(1, 3)).returns.tolist())
+    assert found.score == references(NAME).score(sum(found.returns) / 3) and found.adaptation == {"loss": 0.5}
+    ledger = found.ledger
+    assert (ledger.support_transitions, ledger.environment_steps) == (2 * SLOTS * 8, 0)
+    assert (ledger.gradient_steps, ledger.planner_calls, ledger.query_steps) == (7, 0, 3 * SLOTS)
+    assert ledger.message_bits == 32 * 2 * 8 * 3 * SLOTS and 0 < ledger.act_seconds <= ledger.seconds
+
+
+def test_the_online_arm_practises_with_a_meter_and_the_harness_reads_it():
+    agent = Scripted("online")
+    found = run_cell(agent, cell(5), 2)
+    meter = agent.heard[0]
+    assert (meter.budget, meter.draw, found.ledger.environment_steps) == (5 * SLOTS, 1, 20)
+    assert (found.ledger.support_transitions, found.ledger.gradient_steps, found.ledger.planner_calls) == (0, 3, 4)
+    run_cell(agent, cell(0), 2)
+    assert agent.heard[1] is None  # at zero shots there is nothing to practise in
+
+
+def overdraw(environment):
+    obs, _ = environment.reset(1)
+    for _ in range(SLOTS + 1):
+        obs, *_ = environment.step(idle(obs))
+    return Adaptation()
+
+
+def boom(*_):
+    raise RuntimeError("two\nlines")
+
+
+@pytest.mark.parametrize(
+    ("arm", "parts", "reason"),
+    [
+        ("offline", {"adapt": boom}, r"^RuntimeError: two lines \(test_runner\.py:\d+\)$"),
+        ("offline", {"act": boom}, "^RuntimeError: two lines"),
+        ("offline", {"message": boom}, "^RuntimeError: two lines"),
+        ("online", {"practise": boom}, "^RuntimeError: two lines"),
+        ("online", {"practise": overdraw}, "^BudgetError: .*1 more slots wanted, 0 of 128 left"),
+        ("online", {"practise": lambda environment: None}, "returned after adapting is 'NoneType'.*an Adaptation"),
+        ("offline", {"adapt": lambda *_: Adaptation(-1)}, "gradient_steps of scripted is -1"),
+        ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": float("nan")})}, "note 'loss' of scripted is nan"),
+        ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": [1]})}, "note 'loss' of scripted"),
+        ("offline", {"act": lambda obs, inbox, state: idle(obs)[:, :3]}, r"action.shape is \(2, 3\).*\(2, 8\)"),
+        ("offline", {"act": lambda obs, inbox, state: idle(obs).float()}, "action.dtype is 'torch.float32'"),
+        ("offline", {"act": lambda obs, inbox, state: idle(obs).numpy()}, "action is 'ndarray'.*a torch tensor"),
+        ("offline", {"act": lambda obs, inbox, state: None}, "action is 'NoneType'"),
+        ("offline", {"act": lambda obs, inbox, state: idle(obs) + 9}, r"values in \[9, 9\]"),
+        ("offline", {"message": lambda obs, state: obs[..., :3]}, r"message of scripted is \(2, 8, 3\).*\(2, 8, 2\)"),
+        ("offline", {"message": lambda obs, state: None}, "message of scripted is 'NoneType'"),
+        ("offline", {"message": lambda obs, state: obs[..., :2] / 0}, "message of scripted is 'NaN or infinite'"),
+    ],
+)
+def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(arm, parts, reason):
+    found = run_cell(Scripted(arm, **parts), cell(1), 2)
+    assert re.search(reason, found.failure) and "\n" not in found.failure, found.failure
+    assert (found.returns, dict(found.qos), found.score, found.return_mean) == ((), {}, None, None)
+    assert found.ledger.environment_steps == (SLOTS if parts.get("practise") is overdraw else 0)
+    assert CellResult.from_dict(found.to_dict()) == found
+
+
+def test_whoever_writes_an_agent_can_have_the_traceback(monkeypatch):
+    monkeypatch.setenv("WBENCH_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="two"):
+        run_cell(Scripted(act=boom), cell(0), 1)
+
+
+def test_nan_powers_are_no_actions():
+    name = "power/n10-d500-v1-load0.5"
+    agent = Scripted(act=lambda obs, inbox, state: torch.full(obs.shape[:2], float("nan")))
+    assert "must be in [0, 1]" in run_cell(agent, Cell("power", name, 0, 0), 1).failure
+
+
+def test_a_cell_depends_on_nothing_that_happened_before():
+    def gamble(obs, inbox, state):
+        luck = torch.rand(obs.shape[:2]) + np.random.rand() + random.random()
+        return (luck * state.action_mask[..., 1] > 1.5).long()
+
+    def numbers(shots):
+        found = run_cell(Scripted(act=gamble), cell(shots), 2)
+        assert not found.failure
+        return found.returns
+
+    first = numbers(0)
+    other = numbers(1)
+    torch.set_num_threads(2)
+    assert numbers(0) == first != other and torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
+def test_an_agent_enters_one_of_its_arms():
+    agent = Scripted()
+    assert agent.label == "scripted/offline"
+    agent.enter("online")
+    assert agent.label == "scripted/online" and make_agent("random", arm="offline").label == "random"
+    with pytest.raises(UnknownNameError, match=r"unknown arm of random 'online'.*Allowed: offline"):
+        make_agent("random", arm="online")
+
+
+# The journal.
+
+CHOSEN = protocol("quick", family="access", seeds=3, shots=[0])
+
+
+@pytest.fixture
+def played():
+    return [run_cell(Scripted(), each, 1) for each in CHOSEN.cells()]
+
+
+def test_a_journal_gives_back_what_was_written(tmp_path, played):
+    path, agent = tmp_path / "cells.jsonl", Scripted()
+    journal = Journal(path, CHOSEN)
+    for found in (*played, played[0]):  # one of them twice
+        journal.add(agent, found)
+    again = Journal(path, CHOSEN)
+    assert list(again.cells(agent).values()) == played and again.cells(Scripted("online")) == {}
+    other = Scripted()
+    other.checkpoint_digest = "0" * 64
+    assert again.cells(other) == {}
+    again.finish([other])
+    assert path.exists()  # it holds cells of somebody who did not play this time
+    again.finish([agent, other])
+    assert not path.exists()
+
+
+def test_a_line_torn_anywhere_costs_that_cell_and_no_other(tmp_path, played):
+    path, agent = tmp_path / "cells.jsonl", Scripted()
+    journal = Journal(path, CHOSEN)
+    head = path.stat().st_size
+    journal.add(agent, played[0])
+    whole = path.stat().st_size
+    journal.add(agent, played[1])
+    content = path.read_bytes()
+    for cut in (0, 1, head - 1, head, head + 1, whole - 1, whole, whole + 1, len(content) - 1, len(content)):
+        path.write_bytes(content[:cut])
+        survivors = played[: (cut >= whole) + (cut == len(content))]
+        again = Journal(path, CHOSEN)
+        assert list(again.cells(agent).values()) == survivors, cut
+        again.add(agent, played[2])
+        assert list(Journal(path, CHOSEN).cells(agent).values()) == [*survivors, played[2]], cut
+
+
+def test_a_journal_of_something_else_is_left_alone(tmp_path, played):
+    path = tmp_path / "cells.jsonl"
+    Journal(path, CHOSEN).add(Scripted(), played[0])
+    ours = path.read_text()
+    bad = ours.replace('"failure": ""', '"failure": "yes"')
+    for content in ("precious notes", "precious\n", "[]\n", ours.replace(CHOSEN.hash(), "0" * 64), ours + "[]\n", bad):
+        path.write_text(content)
+        with pytest.raises(OutputError, match=r"holds cells of something else.*left as it is"):
+            Journal(path, CHOSEN)
+        assert path.read_text() == content
+    path.write_text(ours)
+    with pytest.raises(OutputError, match="something else"):
+        Journal(path, dataclasses.replace(CHOSEN, episodes=9))
+    with pytest.raises(OutputError, match="cannot write --out"):
+        Journal(tmp_path, CHOSEN)
