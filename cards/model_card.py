@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 from ..benchmark.checkpoint import digest_of_file
 from ..benchmark.data.paths import write_text
 from ..benchmark.family import Family, require
+from ..leaderboard.export import by_variant, model_index_entries
+from ..leaderboard.reading import parse
+from ..leaderboard.schema import Result
+from ..leaderboard.table import interval
 
 _TEXT = """
 # {agent} for {names}
@@ -19,7 +24,7 @@ _TEXT = """
 
 {families}
 
-Trained on the offline data of the train variants; held-out variants were never seen.
+Trained {met} the train variants; held-out variants were never seen.
 
 ## Load and play
 
@@ -50,14 +55,55 @@ families it was trained on and no others. Scores come from simulators, not from 
 
 Apache-2.0. Cite wbench {version}, checkpoint `{digest}`, and for NetWorld's idea arXiv:2602.00558.
 """
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a card says of an agent: where its network is, what it is, how it met the train variants."""
+
+    module: str
+    cls: str
+    text: str
+    met: str = "on the offline data of"
+    field: str = "offline-reinforcement-learning"
+
+
 _ABOUT = {
-    "networld": "A communication-based diffusion world model: agents share small messages, imagine their own future by "
-    "diffusion, read off actions by inverse dynamics and choose by a Bellman value.",
-    "bc": "Behaviour cloning on all recorded qualities: the control that every planner has to beat.",
+    "networld": _About(
+        "wbench",
+        "NetWorld",
+        "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, "
+        "read off actions by inverse dynamics and choose by a Bellman value.",
+    ),
+    "bc": _About(
+        "wbench.baselines.bc",
+        "BehaviourCloning",
+        "Behaviour cloning on all recorded qualities: the control that every planner has to beat.",
+    ),
+    "bcq": _About(
+        "wbench.baselines.bcq",
+        "Bcq",
+        "Behaviour cloning weighed by an additive value of the team: NetWorld's value without its world model and messages, "
+        "the strongest cheap control.",
+    ),
+    "iql": _About(
+        "wbench.baselines.iql",
+        "Iql",
+        "Independent Q-learning on the team reward: Double-Q, dueling, conservative on logs.",
+    ),
+    "mappo": _About(
+        "wbench.baselines.mappo",
+        "Mappo",
+        "MAPPO: an agent decides on its own observations; in training, its critic saw all.",
+        "by playing in",
+        "online-reinforcement-learning",
+    ),
+    "qmix": _About(
+        "wbench.baselines.qmix",
+        "Qmix",
+        "QMIX: a monotonic mixture of the agents' values, for any number of agents, conservative on logs.",
+    ),
 }
-
-
-_CLASSES = {"networld": ("wbench", "NetWorld"), "bc": ("wbench.baselines.bc", "BehaviourCloning")}
 
 
 def write_model_card(folder: Path, agent: str, families: Sequence[Family], results: Mapping[str, Any] | None = None) -> None:
@@ -71,39 +117,41 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
 
     Raises:
         InvalidValueError: the results are of another agent or checkpoint.
+        ResultError: they are malformed.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    weights = digest_of_file(folder / "model.safetensors")
-    if results is not None:
-        given = f"{results.get('agent')} {str(results.get('checkpoint'))[:12]}"
-        fits = results.get("agent") == agent and results.get("checkpoint") == weights
-        require(fits, "--results", given, f"of this checkpoint: {agent} {weights[:12]}")
+    about, weights = _ABOUT[agent], digest_of_file(folder / "model.safetensors")
+    result = None if results is None else parse(json.dumps(results).encode())
+    if result is not None:
+        fits = (result.agent, result.checkpoint) == (agent, weights)
+        require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings = "\n".join(f"| {key} | {value} |" for key, value in config.items() if key != "families")
-    tags = ["wbench", agent, "multi-agent-reinforcement-learning", "offline-reinforcement-learning", "wireless"]
+    tags = ["wbench", agent, "multi-agent-reinforcement-learning", about.field, "wireless"]
     data = ModelCardData(
         license="apache-2.0",
         library_name="wbench",
         tags=[*tags, "arxiv:2602.00558"],
         pipeline_tag="reinforcement-learning",
-        model_name=folder.name if results else None,
-        eval_results=_index(results) if results else None,
+        model_name=folder.name if result else None,
+        eval_results=model_index_entries(result) if result else None,
     )
     text = _TEXT.format(
         agent=agent,
         names=", ".join(family.name for family in families),
-        about=_ABOUT[agent],
+        about=about.text,
+        met=about.met,
         families="\n".join(
             f"- `{f.name}` (dynamics version {f.version}, {len(f.select('train'))} train variants): {f.summary}."
             for f in families
         ),
         settings=settings,
         figures=_figures(folder / "training_report.json"),
-        scores=_scores(results) if results else "",
-        module=_CLASSES[agent][0],
-        cls=_CLASSES[agent][1],
+        scores=_scores(result) if result else "",
+        module=about.module,
+        cls=about.cls,
         version=version("wbench"),
         digest=weights[:12],
     )
@@ -111,34 +159,13 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     write_text(folder / "README.md", str(card))
 
 
-def _means(results: Mapping[str, Any]) -> dict[tuple[str, int], float]:
-    """Mean score of each (variant, shots), over the seeds."""
-    found: dict[tuple[str, int], list[float]] = {}
-    for cell in results["cells"]:
-        found.setdefault((cell["variant"], cell["shots"]), []).append(cell["score"])
-    return {key: sum(scores) / len(scores) for key, scores in found.items()}
-
-
-def _index(results: Mapping[str, Any]) -> list[Any]:
-    """The scores as the Hub's `model-index` wants them."""
-    from huggingface_hub import EvalResult
-
-    return [
-        EvalResult(
-            task_type="reinforcement-learning",
-            dataset_type=f"wbench-{variant.partition('/')[0]}",
-            dataset_name=variant,
-            metric_type="score",
-            metric_name=f"score at {shots} shots, 0 = random, 100 = genie (protocol {results['protocol_hash'][:12]})",
-            metric_value=round(mean, 2),
-        )
-        for (variant, shots), mean in _means(results).items()
-    ]
-
-
-def _scores(results: Mapping[str, Any]) -> str:
-    rows = "\n".join(f"| `{variant}` | {shots} | {mean:.1f} |" for (variant, shots), mean in _means(results).items())
-    head = f"Protocol `{results['protocol']}` `{results['protocol_hash'][:12]}`; mean over seeds, 0 = random, 100 = genie."
+def _scores(result: Result) -> str:
+    rows = "\n".join(
+        f"| `{variant}` | {shots} | {interval(found.iqm, found.ci_low, found.ci_high)} |"
+        for shots, variant, found in by_variant(result)
+    )
+    scale = "interquartile mean over seeds [95 % interval], 0 = random, 100 = genie"
+    head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}."
     return f"\n## Scores on held-out variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
 
 

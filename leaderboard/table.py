@@ -10,15 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 
+def interval(value: float, low: float | None, high: float | None, form: str = ".1f") -> str:
+    """A figure with its interval, e.g. `71.2 [68.0, 74.1]`; alone where there are too few seeds for one."""
+    text = format(value, form)
+    return text if low is None or high is None else f"{text} [{low:{form}}, {high:{form}}]"
+
+
 def score(cell: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An IQM with its interval, e.g. `71.2 [68.0, 74.1]`; a dash where cells are missing."""
-    if cell is None:
-        return "-"
-    form = "+.1f" if signed else ".1f"
-    text = format(cell["iqm"], form)
-    if cell["ci_low"] is None:
-        return text
-    return f"{text} [{cell['ci_low']:{form}}, {cell['ci_high']:{form}}]"
+    """An IQM with its interval; a dash where cells are missing."""
+    return "-" if cell is None else interval(cell["iqm"], cell["ci_low"], cell["ci_high"], "+.1f" if signed else ".1f")
 
 
 def render(data: Mapping[str, Any]) -> Group:
@@ -40,10 +40,12 @@ def render(data: Mapping[str, Any]) -> Group:
         bits = ledger["message_bits"] / max(ledger["query_steps"], 1)
         style = "bold" if row is data else ""
         values = [score(row["summary"][k]) for k in shots]
-        main.add_row(row["agent"], *values, *ahead, f"{bits:.0f}", f"{ledger['seconds']:.1f}", style=style)
+        main.add_row(row["label"], *values, *ahead, f"{bits:.0f}", f"{ledger['seconds']:.1f}", style=style)
     notes = "Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."
     if any(cell and cell["ci_low"] is None for row in rows for cell in row["summary"].values()):
         notes += "\nFewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite."
+    failed = [f"{row['label']} failed in {sum(bool(c['failure']) for c in row['cells'])} cells" for row in rows]
+    notes += "".join(f"\n{line}." for line in failed if " in 0 " not in line)
     return Group(main, _by_variant(rows, shots), Text(notes, style="dim"))
 
 
@@ -52,13 +54,14 @@ def _by_variant(rows: list[Mapping[str, Any]], shots: list[str]) -> Table:
     table.add_column("variant")
     for row in rows:
         for k in shots:
-            table.add_column(f"{row['agent']}, {k}", justify="right")
+            table.add_column(f"{row['label']}, {k}", justify="right")
     variants = dict.fromkeys(cell["variant"] for cell in rows[0]["cells"])
     for variant in variants:
         values = []
         for row in rows:
             for k in shots:
-                found = [c["score"] for c in row["cells"] if c["variant"] == variant and str(c["shots"]) == k]
+                cells = [c for c in row["cells"] if c["variant"] == variant and str(c["shots"]) == k]
+                found = [c["score"] for c in cells if not c["failure"]]
                 values.append(f"{sum(found) / len(found):.1f}" if found else "-")
         table.add_row(variant, *values)
     return table

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 from wbench.benchmark.checkpoint import digest, digest_of_file
+from wbench.benchmark.registry import get_family, trainer_names
+from wbench.cards.model_card import write_model_card
 from wbench.networld.model import NetWorld
 
-PACKAGED = Path(__file__).parents[2] / "networld" / "checkpoints" / "networld-small"
+ROOT = Path(__file__).parents[2]
+PACKAGED = ROOT / "networld" / "checkpoints" / "networld-small"
 
 
 @pytest.fixture
@@ -43,3 +47,18 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
 def test_a_folder_without_a_checkpoint_is_named(wbench, tmp_path):
     done = wbench("card", str(tmp_path), "--agent", "networld")
     assert done.code == 2 and "cannot read" in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("agent", trainer_names())
+def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agent, tmp_path):
+    part = "networld" if agent == "networld" else "baselines"
+    folder = Path(shutil.copytree(ROOT / part / "checkpoints" / f"{agent}-small", tmp_path / agent))
+    (folder / "README.md").unlink(missing_ok=True)
+    write_model_card(folder, agent, [get_family("power")])
+    card = ModelCard.load(folder / "README.md")
+    (code,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+    found: dict = {}
+    exec(code.replace("FOLDER", repr(str(folder))), found)
+    assert digest(found["model"]) == digest_of_file(folder / "model.safetensors")
+    learns = "online" if agent == "mappo" else "offline"
+    assert f"{learns}-reinforcement-learning" in card.data.tags and f"# {agent} for power" in card.text

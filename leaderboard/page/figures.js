@@ -1,0 +1,163 @@
+/* Figures: axes, curves with bands, and what each figure shows. Numbers come with the data; here they only get a place. */
+
+const HEIGHT = 290, MARGIN = { top: 26, right: 18, bottom: 42, left: 46 };
+
+/* An axis: `warp` maps a value to where it lies before scaling, `ticks` are values with their text. */
+function axis(label, low, high, ticks, warp = (value) => value) {
+  const from = warp(low), span = warp(high) - from || 1;
+  return { label, ticks, place: (value) => (warp(value) - from) / span };
+}
+
+function niceTicks(low, high, about = 5) {
+  const rough = (high - low) / about || 1, power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 2.5, 5, 10].find((factor) => power * factor >= rough);
+  const count = Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
+  return Array.from({ length: count }, (_, i) => (Math.ceil(low / step - 1e-9) + i) * step);
+}
+
+const scoreTicks = (low, high) => niceTicks(low, high).map((value) => [value, fixed(value, 0)]);
+
+/* The empty plot: grid, tick labels, axis labels. Returns the SVG and the functions that place a value in it. */
+function plot(width, x, y, title, description) {
+  const inner = width - MARGIN.left - MARGIN.right, tall = HEIGHT - MARGIN.top - MARGIN.bottom;
+  const px = (value) => MARGIN.left + inner * x.place(value), py = (value) => MARGIN.top + tall * (1 - y.place(value));
+  const id = `plot-${(plot.count = (plot.count ?? 0) + 1)}`;
+  const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "img", "aria-labelledby": `${id}-title ${id}-text` },
+    svg("title", { id: `${id}-title` }, title), svg("desc", { id: `${id}-text` }, description),
+    y.ticks.map(([value, text]) => [
+      svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }),
+      svg("text", { x: MARGIN.left - 8, y: py(value) + 4, "text-anchor": "end" }, text)]),
+    svg("line", { class: "axis", x1: MARGIN.left, x2: width - MARGIN.right, y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom }),
+    x.ticks.map(([value, text]) => [
+      svg("line", { class: "axis", x1: px(value), x2: px(value), y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom + 4 }),
+      svg("text", { x: px(value), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, text)]),
+    svg("text", { x: width - MARGIN.right, y: HEIGHT - 6, "text-anchor": "end" }, x.label),
+    svg("text", { x: 0, y: 10 }, y.label));
+  return { root, px, py };
+}
+
+/* A series: {slot, name, points: [[x, y, low, high], ...]}. Its band is drawn where it has an interval. */
+function curves({ root, px, py }, series, markers = true) {
+  const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("");
+  for (const { slot, name, points } of series) {
+    const banded = points.filter((point) => point[2] != null);
+    const edge = [...banded.map(([x, , low]) => [x, low]), ...banded.map(([x, , , high]) => [x, high]).reverse()];
+    root.append(svg("g", { class: `series series-${slot}`, "data-slot": slot },
+      banded.length > 1 ? svg("path", { class: "ribbon", d: `${edge.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("")}Z` }) : null,
+      svg("path", { class: "curve", d: path(points), "stroke-dasharray": DASHES[slot] }),
+      markers ? points.map(([x, y, low, high]) => marker(slot, px(x), py(y), `${name}: ${interval([y, low, high])}`)) : null));
+  }
+}
+
+/* As tall as the scores that are shown, and ten points at least. */
+function scoreAxis(series) {
+  const values = series.flatMap(({ points }) => points.flatMap(([, ...ys]) => ys.filter((y) => y != null)));
+  const middle = (Math.min(...values) + Math.max(...values)) / 2;
+  const low = Math.min(middle - 5, ...values), high = Math.max(middle + 5, ...values), pad = (high - low) * 0.06;
+  return axis("score", low - pad, high + pad, scoreTicks(low - pad, high + pad));
+}
+
+/* Random and genie, the two ends of the scale. */
+function anchors({ root, py }, width) {
+  const inside = (value) => py(value) >= MARGIN.top && py(value) <= HEIGHT - MARGIN.bottom;
+  for (const value of [0, 100].filter(inside)) root.append(svg("line", { class: "anchor", x1: MARGIN.left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }));
+}
+
+const chartedRows = (view) => [...view.charted].map(([row, slot]) => ({ row, slot, name: row.agent }));
+
+function scoreSeries(view, xs) {
+  return chartedRows(view).map(({ row, slot, name }) => ({
+    slot, name, points: (row.scores[view.family] ?? []).map((score, k) => score && [xs(row)[k], ...score]).filter(Boolean),
+  })).filter(({ points }) => points.length);
+}
+
+function shotsFigure(protocol, view) {
+  const series = scoreSeries(view, () => protocol.shots);
+  return {
+    title: "Score against shots", about: "Interquartile mean after K support episodes of the unseen variant, with 95 % intervals.",
+    draw(width) {
+      const x = axis("shots K", protocol.shots[0], protocol.shots.at(-1), protocol.shots.map((k) => [k, k]), (k) => Math.log2(1 + k));
+      const area = plot(width, x, scoreAxis(series), this.title, this.about);
+      anchors(area, width);
+      curves(area, series);
+      return area.root;
+    },
+    data: () => dataTable("Score against shots", ["agent", ...protocol.shots.map((k) => `${k} shots`)], chartedRows(view).map(({ row, name }) => [name, ...(row.scores[view.family] ?? []).map(interval)])),
+  };
+}
+
+function samplesFigure(protocol, view) {
+  const series = scoreSeries(view, (row) => row.samples);
+  const most = Math.max(10, ...series.flatMap(({ points }) => points.map(([x]) => x)));
+  const least = Math.min(most, ...series.flatMap(({ points }) => points.map(([x]) => x).filter((x) => x > 0)));
+  const base = 10 ** Math.floor(Math.log10(least)), tens = [];
+  for (let value = base; value <= most * 1.0001; value *= 10) tens.push([value, short(value)]);
+  return {
+    title: "Sample efficiency", about: "Score against what was seen of the unseen variant: agent transitions a cell, logged or played. The left edge is none.",
+    draw(width) {
+      const x = axis("agent transitions, log scale", 0, most, [[0, "0"], ...tens], (value) => (value < base ? (value / base) * 0.6 - 0.6 : Math.log10(value / base)));
+      const area = plot(width, x, scoreAxis(series), this.title, this.about);
+      anchors(area, width);
+      curves(area, series);
+      return area.root;
+    },
+    data: () => dataTable("Sample efficiency", ["agent", ...protocol.shots.map((k) => `${k} shots: transitions, score`)],
+      chartedRows(view).map(({ row, name }) => [name, ...row.samples.map((x, k) => `${short(x)}, ${fixed(row.scores[view.family]?.[k]?.[0])}`)])),
+  };
+}
+
+function profileFigure(protocol, view) {
+  const taus = protocol.thresholds;
+  const series = chartedRows(view).map(({ row, slot, name }) => {
+    const [value, low, high] = row.profiles?.[view.family]?.[view.shots] ?? [[], [], []];
+    return { slot, name, points: value.map((share, i) => [taus[i], share, low?.[i], high?.[i]]) };
+  }).filter(({ points }) => points.length);
+  return {
+    title: "Performance profiles", about: `Share of runs (variant and seed) at ${protocol.shots[view.shots]} shots that score more than τ, with 95 % bands. Higher is better everywhere; where curves cross, neither is.`,
+    draw(width) {
+      const open = taus.filter((tau, i) => series.some(({ points }) => (points[i][3] ?? points[i][1]) > 0 && (points[i][2] ?? points[i][1]) < 1));
+      const low = Math.max(taus[0], open[0] - 5), high = Math.min(taus.at(-1), open.at(-1) + 5);
+      const x = axis("score τ", low, high, scoreTicks(low, high));
+      const y = axis("share of runs", 0, 1, [0, 0.25, 0.5, 0.75, 1].map((share) => [share, `${100 * share}${THIN}%`]));
+      const inside = series.map((each) => ({ ...each, points: each.points.filter(([tau]) => tau >= low && tau <= high) }));
+      const area = plot(width, x, y, this.title, this.about);
+      curves(area, inside, false);
+      return area.root;
+    },
+    data: () => dataTable("Performance profiles", ["τ", ...series.map(({ name }) => name)], taus.map((tau, i) => [fixed(tau, 0), ...series.map(({ points }) => fixed(points[i][1], 2))])),
+  };
+}
+
+function paretoFigure(protocol, view) {
+  const families = view.family === "all" ? protocol.families : [view.family];
+  const point = (row, family) => row.qos[family]?.[view.shots] ?? null;
+  return {
+    title: "Delay against energy", wide: true,
+    about: "Means over the query episodes, delay of what was delivered; nearer to the lower left is better. The line joins rows that no other beats in both, small dots are the other rows of the board.",
+    draw: (width, family) => paretoPlot(width, family, protocol, view, (row) => point(row, family)),
+    parts: families,
+    data: () => dataTable("Delay and energy", ["agent", ...families.flatMap((family) => [`${family}: delay (slots)`, `${family}: energy`])],
+      chartedRows(view).map(({ row, name }) => [name, ...families.flatMap((family) => (point(row, family) ?? [null, null]).map(short))])),
+  };
+}
+
+function paretoPlot(width, family, protocol, view, point) {
+  const front = protocol.fronts[family][view.shots].map((id) => protocol.rows[id]);
+  const shown = new Set([...front, ...view.charted.keys(), ...protocol.rows.slice(0, 300)]);
+  const rows = [...shown].filter(point), values = rows.map(point);
+  const range = (i) => { const all = values.map((pair) => pair[i]), low = Math.min(...all), high = Math.max(...all), pad = (high - low || 1) * 0.08; return [low - pad, high + pad]; };
+  const scale = (label, [low, high]) => axis(label, low, high, niceTicks(low, high, 4).map((value) => [value, short(value)]));
+  if (!rows.length) return html("p", { class: "empty" }, "No finished cells yet.");
+  const area = plot(width, scale("energy an episode", range(1)), scale("mean delay (slots)", range(0)), `Delay against energy in ${family}`, `${rows.length} rows; ${front.length} of them on the front.`);
+  const { root, px, py } = area, at = (row) => { const [delay, energy] = point(row); return [px(energy), py(delay)]; };
+  root.append(svg("path", { class: "front", d: front.map(at).map(([x, y], i) => (i ? `H${x}V${y}` : `M${x} ${y}`)).join("") }));
+  for (const row of rows) {
+    const [x, y] = at(row), slot = view.charted.get(row);
+    if (slot === undefined) root.append(svg("circle", { class: "dot", cx: x, cy: y, r: 2.5 }));
+  }
+  for (const { row, slot, name } of chartedRows(view).filter(({ row }) => point(row))) {
+    const [x, y] = at(row), [delay, energy] = point(row);
+    root.append(svg("g", { class: `series series-${slot}`, "data-slot": slot }, marker(slot, x, y, `${name}: delay ${short(delay)}, energy ${short(energy)}`)));
+  }
+  return root;
+}

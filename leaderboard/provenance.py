@@ -1,0 +1,150 @@
+"""Where a result comes from: code, checkpoint, data, versions, hardware, and the command that makes it again.
+
+Nothing here names a host, a user or a path.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from ..benchmark.agent import Agent
+from ..benchmark.data.manifest import shipped
+from ..benchmark.data.publish import packaged_checkpoints
+from ..benchmark.data.release import RELEASES
+from ..benchmark.protocol import SIZES, Protocol
+from ..benchmark.registry import agent_names, plugins
+from .schema import Hardware, Origin, Package, Player, Release
+
+PACKAGES = ("wbench", "torch", "numpy", "scipy", "datasets", "huggingface_hub")
+UNREGISTERED = Package(name="unregistered", version="0")
+THREADS = 1  # that the runner gives an agent, since sums depend on their number
+WEIGHTS = "model.safetensors"
+_PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
+
+
+def player(agent: Agent, checkpoint: str | None = None) -> Player:
+    """Who plays.
+
+    Args:
+        agent: the agent, in its arm.
+        checkpoint: what it was asked to load: a packaged name, a folder or a Hub id; None = its default.
+    """
+    return Player(
+        agent=agent.name,
+        label=agent.label,
+        arm=agent.arm,
+        package=package(agent.name),
+        checkpoint=agent.checkpoint_digest,
+        origin=origin(agent.checkpoint_digest, checkpoint),
+        parameters=agent.parameters,
+        privileged=agent.privileged,
+        privileged_training=agent.privileged_training,
+        source_transitions=agent.source_transitions,
+        source_steps=agent.source_steps,
+    )
+
+
+def package(agent: str) -> Package:
+    """The distribution that registers an agent; `UNREGISTERED` for one out of a user's file."""
+    if agent not in agent_names():
+        return UNREGISTERED
+    entry = plugins().get(agent)
+    if entry is None or entry.dist is None:
+        return Package(name="wbench", version=version("wbench"))
+    return Package(name=entry.dist.name, version=entry.dist.version)
+
+
+def origin(digest: str, checkpoint: str | None) -> Origin:
+    """Where weights of this digest came from, whatever they were called."""
+    if not digest:
+        return Origin(kind="none", name="", revision="")
+    if digest in packaged_digests():
+        return Origin(kind="packaged", name=packaged_digests()[digest], revision="")
+    if checkpoint is None or Path(checkpoint).exists():
+        return Origin(kind="folder", name="", revision="")
+    name, _, revision = checkpoint.partition("@")
+    return Origin(kind="hub", name=name, revision=_commit(name, revision))
+
+
+@cache
+def packaged_digests() -> dict[str, str]:
+    """Names of the checkpoints in the package, by their digests."""
+    from ..benchmark.checkpoint import digest_of_file
+
+    folders = packaged_checkpoints().items()
+    return {digest_of_file(folder / WEIGHTS): name for name, folder in folders if (folder / WEIGHTS).is_file()}
+
+
+def _commit(repo: str, revision: str) -> str:
+    """The commit that a Hub checkpoint was loaded from: the name of its folder in the client's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, WEIGHTS, revision=revision or None)
+    return Path(found).parent.name if isinstance(found, str) else ""
+
+
+def command(player: Player, protocol: Protocol, device: str = "cpu") -> str:
+    """The command that plays the same again; `FOLDER` and `FILE.py` stand for what a result file does not name."""
+    words = ["wbench", "eval", "--agent", "FILE.py" if player.package == UNREGISTERED else player.agent]
+    if player.label != player.agent:
+        words += ["--arm", player.arm]
+    source = player.origin
+    named = source.name + (f"@{source.revision}" if source.revision else "")
+    words += {"packaged": ["--checkpoint", source.name], "hub": ["--checkpoint", named]}.get(source.kind, [])
+    words += ["--checkpoint", "FOLDER"] if source.kind == "folder" else []
+    words += ["--protocol", protocol.name] if protocol.name in SIZES else _custom(protocol)
+    words += [] if device == "cpu" else ["--device", device]
+    return shlex.join([*words, "--against", "none", "--out", "result.json"])
+
+
+def _custom(protocol: Protocol) -> list[str]:
+    variants = [word for name in protocol.variants for word in ("--variant", name)]
+    shots = ",".join(map(str, protocol.shots))
+    return [*variants, "--shots", shots, "--seeds", str(protocol.seeds), "--episodes", str(protocol.episodes)]
+
+
+def releases(families: Iterable[str]) -> list[Release]:
+    """The releases of some families that this package knows by their manifests."""
+    known = [shipped(family, release.id) for family in families for release in RELEASES.values()]
+    return [
+        Release(family=m.family, release=m.release, version=m.version, dynamics=m.dynamics, manifest=m.digest())
+        for m in known
+        if m is not None
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that numbers depend on."""
+    return {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def hardware(device: str) -> Hardware:
+    """Processor, cores, threads and device."""
+    name = _processor()
+    if device == "cuda":
+        import torch
+
+        name = f"{name}, {torch.cuda.get_device_name()}"
+    return Hardware(cpu=printable(name), cores=os.cpu_count() or 0, threads=THREADS, device=device)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """A line of printable ASCII without paths: what may be told of an agent's exception or a machine."""
+    line = _PATHS.sub("PATH", " ".join(text.split()))
+    return "".join(c if " " <= c <= "~" else "?" for c in line)[:limit]

@@ -1,0 +1,175 @@
+"""The tier *rerun*: a random sample of cells is played again from the checkpoint and the seeds."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..benchmark.agent import Agent
+from ..benchmark.protocol import Cell
+from ..benchmark.references import references
+from ..benchmark.registry import make_agent, plugins
+from ..benchmark.runner import CellResult, run_cell
+from ..errors import CheckpointError, InvalidValueError, TrustError
+from .provenance import player
+from .recompute import unlike
+from .schema import CellRecord, Origin, Player, Result
+
+NEAR = 1e-4  # of a return or a quality of service: what the same computation may round otherwise
+_COUNTED = ("support_transitions", "environment_steps", "gradient_steps", "message_bits", "planner_calls", "query_steps")
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to play again.
+
+    Attributes:
+        cells: how many, drawn at random.
+        seed: of the draw; None = a fresh one, so that nobody knows which cells need not be right.
+        trust: may run code of other packages and fetch checkpoints from the Hub.
+        checkpoint: folder of the weights, where the result names none that can be found.
+        tolerance: points by which a cell's score may be off; 0 = every episode must be the same.
+        device: where to play.
+        on_cell: called after every cell, for progress bars.
+    """
+
+    cells: int = 3
+    seed: int | None = None
+    trust: bool = False
+    checkpoint: str | None = None
+    tolerance: float = 0.0
+    device: str = "cpu"
+    on_cell: Callable[[], None] = _nothing
+
+    def __post_init__(self) -> None:
+        if self.cells < 1:
+            raise InvalidValueError("--cells", self.cells, "1 or more")
+        if not 0.0 <= self.tolerance <= 100.0:
+            raise InvalidValueError("--tolerance", self.tolerance, "in [0, 100] points of score")
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A cell that was played again: by how much its score is off, and how many of its episodes are the same."""
+
+    variant: str
+    shots: int
+    seed: int
+    score: float | None
+    score_again: float | None
+    same_episodes: int
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What was found: the seed of the sample, the cells of it, and what does not hold."""
+
+    seed: int
+    replayed: tuple[Replayed, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+
+def rerun(result: Result, plan: Plan) -> Rerun:
+    """Play a sample of cells again.
+
+    Raises:
+        TrustError: that would run or fetch something that `plan` does not trust.
+        CheckpointError: the checkpoint cannot be found or loaded.
+        UnknownNameError: the agent or arm is not installed here.
+    """
+    seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
+    agent = _agent(result, plan)
+    wrong = tuple(_about_player(result, player(agent, plan.checkpoint)))
+    if wrong:
+        return Rerun(seed, (), wrong)
+    chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
+    replayed: list[Replayed] = []
+    problems: list[str] = []
+    for cell in chosen:
+        again = run_cell(agent, Cell(cell.family, cell.variant, cell.shots, cell.seed), result.contract.episodes, plan.device)
+        replayed.append(_replayed(cell, again))
+        where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
+        problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
+        plan.on_cell()
+    return Rerun(seed, tuple(replayed), tuple(problems))
+
+
+def _agent(result: Result, plan: Plan) -> Agent:
+    """The agent that a result names, loaded from its checkpoint."""
+    if result.agent in plugins() and not plan.trust:
+        dist = plugins()[result.agent].dist
+        raise TrustError(f"agent {result.agent!r}, code of {dist.name if dist else 'another package'},", "run")
+    checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
+    arm = result.arm if result.label != result.agent else None
+    return make_agent(result.agent, checkpoint, plan.device, arm)
+
+
+def _checkpoint(origin: Origin, trust: bool) -> str | None:
+    if origin.kind == "folder":
+        raise CheckpointError("the result names no checkpoint that can be found, only its digest. Add --checkpoint FOLDER.")
+    if origin.kind != "hub":
+        return origin.name or None
+    if not trust:
+        raise TrustError(f"checkpoint {origin.name}@{origin.revision[:12]} of the Hub", "downloaded")
+    return fetch(origin)
+
+
+def fetch(origin: Origin) -> str:
+    """Download the checkpoint of a Hub origin at its commit, weights and config alone; returns the folder."""
+    from huggingface_hub import snapshot_download
+
+    from ..benchmark.data.hub_mirror import hub_errors
+
+    with hub_errors(f"{origin.name}@{origin.revision}"):
+        wanted = ["config.json", "model.safetensors"]
+        return str(snapshot_download(origin.name, revision=origin.revision or None, allow_patterns=wanted))
+
+
+def _about_player(claimed: Player, loaded: Player) -> Iterator[str]:
+    apart = {"agent", "package", "origin"}  # what loads the same weights is the same, wherever they came from
+    if claimed.origin.kind == "unknown":
+        apart |= {"label", "arm", "privileged_training", "source_transitions", "source_steps"}  # schema 1 did not say
+    names = Player.model_fields.keys() - apart
+    yield from unlike(claimed.model_dump(include=names), loaded.model_dump(include=names), "")
+
+
+def _replayed(cell: CellRecord, again: CellResult) -> Replayed:
+    score = _score(cell.variant, cell.returns)
+    same = sum(_near(a, b) for a, b in zip(cell.returns, again.returns, strict=False))
+    return Replayed(cell.variant, cell.shots, cell.seed, score, again.score, same, len(cell.returns))
+
+
+def _score(variant: str, returns: Sequence[float]) -> float | None:
+    return references(variant).score(sum(returns) / len(returns)) if returns else None
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= NEAR * max(1.0, abs(b))
+
+
+def _about_cell(cell: CellRecord, again: CellResult, found: Replayed, tolerance: float) -> Iterator[str]:
+    if cell.failure or again.failure:
+        if bool(cell.failure) != bool(again.failure):
+            yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"
+        return
+    assert found.score is not None and found.score_again is not None
+    if tolerance:
+        if abs(found.score - found.score_again) > tolerance:
+            yield f"scores {found.score:.2f}, but {found.score_again:.2f} when played again, more than {tolerance:g} points off"
+        return
+    if found.same_episodes < found.episodes:
+        differ = found.episodes - found.same_episodes
+        yield f"{differ} of {found.episodes} returns differ; score {found.score:.2f}, {found.score_again:.2f} when played again"
+    for name, values in again.qos.items():
+        if not all(_near(a, b) for a, b in zip(cell.qos.get(name, ()), values, strict=True)):
+            yield f"qos.{name} differs"
+    counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
+    yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")

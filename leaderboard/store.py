@@ -1,0 +1,138 @@
+"""A results store: a folder of immutable files, each named after its content; files are only ever added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import OutputError, ResultError
+from .reading import read
+from .recompute import complaints
+from .schema import Result
+
+SHIPPED = Path(__file__).with_name("results")  # the board that the package came with
+_HERE = Path("leaderboard", "results")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a store takes: a name and the content that it is named after.
+
+    Attributes:
+        name: `AGENT-PROTOCOL-HASH.json`.
+        content: bytes of the file.
+    """
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def of(cls, result: Result) -> Submission:
+        """A result without its rivals, in one canonical form: the same run gives the same file."""
+        document = result.document() | {"comparison": []}
+        content = (json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        digest = hashlib.sha256(content).hexdigest()
+        slug = re.sub(r"[^a-z0-9]+", "-", result.label.lower()).strip("-")
+        return cls(f"{slug}-{result.protocol.lower()}-{digest[:16]}.json", content)
+
+    @classmethod
+    def read(cls, path: Path) -> Submission:
+        """The submission that a result file makes.
+
+        Raises:
+            ResultError: it is malformed, or does not hold up when recomputed.
+        """
+        result = read(path)
+        problem = next(complaints(result), None)
+        if problem:
+            raise ResultError(f"{path.name} does not hold up: {problem}. All that is wrong: wbench verify FILE")
+        return cls.of(result)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a submission.
+
+    Attributes:
+        name: the file.
+        where: the store: a folder or a Hub repository.
+        status: `added`, `known` (the same content is there), or `dry run`.
+        url: of the pull request, on the Hub.
+    """
+
+    name: str
+    where: str
+    status: str
+    url: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def default_store() -> Path | None:
+    """`leaderboard/results` of the checkout that the current folder is in, if it is in one."""
+    here = Path.cwd()
+    return next((folder / _HERE for folder in (here, *here.parents) if (folder / _HERE).is_dir()), None)
+
+
+def submit(submission: Submission, store: Path, dry_run: bool = False) -> Submitted:
+    """Add a file to a folder. Safe beside any number of others: each has a name of its own, and none is written over.
+
+    Raises:
+        OutputError: the folder cannot be written, or holds other content under this name.
+    """
+    target = store / submission.name
+    if target.exists() or target.is_symlink():
+        return _known(target, submission)
+    if dry_run:
+        return Submitted(submission.name, str(store), "dry run")
+    try:
+        _add(target, submission.content)
+    except FileExistsError:
+        return _known(target, submission)
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename or store}"
+        raise OutputError(f"cannot write in the store {store} ({reason}). Give another --store DIR.") from error
+    return Submitted(submission.name, str(store), "added")
+
+
+def _add(target: Path, content: bytes) -> None:
+    """Write a file under a name of its own and link it into place: whole or not at all, and never over another."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".submission.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        target.hardlink_to(temporary)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _known(target: Path, submission: Submission) -> Submitted:
+    if target.is_symlink() or not target.is_file() or target.read_bytes() != submission.content:
+        raise OutputError(f"{target} holds something else. A store never changes: nothing was written.")
+    return Submitted(submission.name, str(target.parent), "known")
+
+
+def result_files(store: Path) -> Iterator[Path]:
+    """The result files of a store in order of name; not its sidecars, hidden files or symlinks.
+
+    Raises:
+        OutputError: there is no such folder.
+    """
+    if not store.is_dir():
+        raise OutputError(f"no results store at {store}. Give --store DIR, a folder that wbench submit has filled.")
+    for path in sorted(store.glob("*.json")):
+        if not path.name.startswith(".") and not path.name.endswith(".verified.json") and not path.is_symlink():
+            yield path

@@ -1,0 +1,174 @@
+"""Synthetic rows for the page: well-formed documents of made-up agents, a dozen for the eye and any number for the clock."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Any, NamedTuple
+
+from wbench.leaderboard.board import ranked
+from wbench.leaderboard.entries import ALL, TIERS, Entry, RankInterval
+from wbench.leaderboard.summary import Grid, summarise
+
+VARIANTS = (
+    "access/n8-c1-load0.5",
+    "access/n16-c2-load0.4",
+    "power/n10-d500-v1-load0.5",
+    "power/n10-d800-v1-load0.5-umi",
+    "offload/n10-e3-p0.4",
+    "offload/n10-e3-p0.3-skewed",
+)
+RANKED = (5, 20)  # shots at which the cast is ranked
+SHOTS, EPISODES, HORIZON, AGENTS = (0, 1, 5, 20), 4, 100, 10
+FAMILIES = ("access", "power", "offload")
+ENERGY = {"access": 220.0, "power": 46.0, "offload": 310.0}
+FRAME = {"spec": {"agents": AGENTS, "horizon": HORIZON}, "dynamics": "1", "random": -100.0, "reference": -10.0}
+CONTRACT = {
+    "version": "fewshot-v1",
+    "variants": dict.fromkeys(VARIANTS, FRAME),
+    "shots": list(SHOTS),
+    "seeds": 5,
+    "episodes": EPISODES,
+}
+
+
+class Made(NamedTuple):
+    """A made-up agent: scores by family without shots, and what twenty shots add."""
+
+    label: str
+    skill: tuple[float, float, float]
+    gain: float
+    arm: str = "offline"
+    parameters: int = 0
+    milliseconds: float = 0.2
+    floats: int = 0
+    tier: str = "recomputed"
+    privileged: bool = False
+    privileged_training: bool = False
+
+
+CAST = (
+    Made("networld", (74.5, 78.2, 71.0), 9, parameters=2_856_066, milliseconds=38.4, floats=8, tier="rerun"),
+    Made("networld-no-mf", (70.1, 76.0, 66.3), 8, parameters=2_840_002, milliseconds=36.9, tier="rerun"),
+    Made("bcq", (73.0, 77.0, 68.8), 6, parameters=612_354, milliseconds=1.9, tier="rerun"),
+    Made("iql", (68.4, 70.2, 61.7), 7, parameters=410_112, milliseconds=0.61),
+    Made("iql/online-pretrained", (68.4, 70.2, 61.7), 5, "online-pretrained", 410_112, 0.61),
+    Made("qmix", (62.0, 66.8, 55.0), 8, parameters=498_304, milliseconds=0.66, privileged_training=True),
+    Made("mappo/online", (2.0, -3.0, 1.0), 34, "online", 301_570, 0.58, privileged_training=True),
+    Made("mappo/online-pretrained", (71.9, 80.4, 58.1), 4, "online-pretrained", 301_570, 0.58, privileged_training=True),
+    Made("bc", (74.9, 63.5, 11.8), 3, parameters=301_314, milliseconds=0.55, tier="rerun"),
+    Made("heuristic", (74.9, 90.5, 76.2), 0, tier="rerun"),
+    Made("greedy", (38.2, 55.1, 41.9), 0, tier="reported"),
+    Made("genie", (100.0, 100.0, 100.0), 0, privileged=True, milliseconds=4.1, tier="rerun"),
+    Made("random", (0.0, 0.0, 0.0), 0, milliseconds=0, tier="rerun"),
+)
+
+
+def entries() -> list[Entry]:
+    """A board of the cast under `lite`, one row without its last cells, and a row under `quick`."""
+    rows = [Entry(f"{made.label.replace('/', '-')}-lite-1f0c2a9be7d4.json", document(made), made.tier) for made in CAST]
+    half = document(Made("dreamer-mf", (60.0, 61.0, 40.0), 5, parameters=4_100_000, milliseconds=12.0), missing=17)
+    quick = document(CAST[0]) | {"protocol": "quick", "protocol_hash": _digest("quick")}
+    rows += [Entry("dreamer-mf-lite-77aa.json", half, "recomputed"), Entry("networld-quick-0a1b.json", quick, "rerun")]
+    return ranked(rows, shots=RANKED)
+
+
+def document(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) -> dict[str, Any]:
+    """A result document of schema 2; the last `missing` cells have failed."""
+    grid = Grid.of(contract)
+    cells = [_cell(made, variant, k, seed) for variant in grid.variants for k in grid.shots for seed in range(grid.seeds)]
+    for cell in cells[len(cells) - missing :]:
+        cell |= {"score": None, "return_mean": None, "returns": [], "qos": {}, "failure": "RuntimeError: out of memory"}
+    scores = {(c["variant"], c["shots"], c["seed"]): c["score"] for c in cells if c["score"] is not None}
+    agent = made.label.partition("/")[0]
+    names = cells[0]["ledger"]
+    ledger = {name: round(sum(cell["ledger"][name] for cell in cells), 3) for name in names}
+    return {
+        "schema": "wbench-result/2",
+        "protocol": "lite",
+        "protocol_hash": _digest(f"lite {contract}"),
+        "contract": contract,
+        "agent": agent,
+        "label": made.label,
+        "arm": made.arm,
+        "package": {"name": "wbench", "version": "0.4.0"},
+        "checkpoint": _digest(made.label) if made.parameters else "",
+        "origin": {
+            "kind": "packaged" if made.parameters else "none",
+            "name": f"{agent}-small" if made.parameters else "",
+            "revision": "",
+        },
+        "parameters": made.parameters,
+        "privileged": made.privileged,
+        "privileged_training": made.privileged_training,
+        "source_transitions": 19_600_000 if made.parameters and "online" not in made.arm else 0,
+        "source_steps": 4_000_000 if made.arm == "online-pretrained" else 0,
+        "message_floats": {family: made.floats for family in FAMILIES},
+        "complete": not missing,
+        "cells": cells,
+        "summary": summarise(grid, scores),
+        "latency": made.milliseconds / 1000 or None,
+        "ledger": ledger,
+        "releases": [
+            {"family": f, "release": "standard", "version": "v1.0.0", "dynamics": "1", "manifest": _digest(f)} for f in FAMILIES
+        ],
+        "comparison": [],
+        "command": f"wbench eval --agent {agent} --protocol lite --against none --out result.json",
+        "versions": {"wbench": "0.4.0", "torch": "2.12.1", "numpy": "2.3.1", "python": "3.11.9"},
+        "hardware": {"cpu": "Example CPU 3.0 GHz", "cores": 8, "threads": 1, "device": "cpu"},
+    }
+
+
+def _cell(made: Made, variant: str, shots: int, seed: int) -> dict[str, Any]:
+    family, draw = variant.partition("/")[0], random.Random(f"{made.label} {variant} {shots} {seed}")
+    learnt = made.gain * (shots / 20) ** 0.4
+    noise = 0.0 if made.label in ("genie", "random") else draw.gauss(VARIANTS.index(variant) % 2 * -4.0, 1.5 + made.gain / 6)
+    score = made.skill[FAMILIES.index(family)] + learnt + noise
+    offline, steps = made.arm == "offline", EPISODES * HORIZON
+    delay = 14.0 - 0.11 * score + draw.random() * 0.4
+    energy = ENERGY[family] * (0.55 + len(made.label) % 7 / 9 + draw.random() * 0.05)
+    return {
+        "family": family,
+        "variant": variant,
+        "shots": shots,
+        "seed": seed,
+        "return_mean": round(-100 + 0.9 * score, 6),
+        "score": round(score, 4),
+        "returns": [round(-100 + 0.9 * score, 6)] * EPISODES,
+        "qos": {"delay_mean": [delay] * EPISODES, "energy": [energy] * EPISODES},
+        "adaptation": {},
+        "failure": "",
+        "ledger": {
+            "support_transitions": shots * HORIZON * AGENTS if offline else 0,
+            "environment_steps": 0 if offline else shots * HORIZON,
+            "gradient_steps": 20 * shots,
+            "message_bits": 32 * made.floats * AGENTS * steps,
+            "planner_calls": 0,
+            "query_steps": steps,
+            "act_seconds": round(steps * made.milliseconds / 1000, 3),
+            "seconds": round(steps * made.milliseconds / 1000 + shots, 3),
+            "cpu_seconds": round(steps * made.milliseconds / 1000 + shots, 3),
+        },
+    }
+
+
+def many(count: int) -> list[Entry]:
+    """`count` rows of one board, quickly: the cells of the cast under other names and other summaries."""
+    documents = [document(made, contract=CONTRACT | {"seeds": 1}) for made in CAST if not made.privileged]
+    found = []
+    for number in range(count):
+        base, score = documents[number % len(documents)], 90.0 * (1 - number / count)
+        summary = {str(k): _summary(score + k / 10) for k in SHOTS}
+        place = {str(k): RankInterval(number + 1, min(number + 3, count)) for k in SHOTS}
+        row = base | {"label": f"agent-{number * 7919 % count:05d}", "summary": summary}
+        found.append(Entry(f"agent-{number:05d}.json", row, TIERS[number % 3], dict.fromkeys((ALL, *FAMILIES), place)))
+    return found
+
+
+def _summary(score: float) -> dict[str, Any]:
+    iqm = {"iqm": score, "ci_low": score - 1.5, "ci_high": score + 1.5}
+    return {**iqm, "families": dict.fromkeys(FAMILIES, iqm), "variants": dict.fromkeys(VARIANTS, iqm)}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""The board: ranks are intervals, ties are ties, what cannot be ranked says why; the terminal table and its JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from wbench.benchmark.ledger import Ledger
+from wbench.benchmark.protocol import protocol
+from wbench.benchmark.statistics import paired
+from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
+from wbench.leaderboard import board
+from wbench.leaderboard.entries import ALL, Entry, RankInterval
+from wbench.leaderboard.reading import parse
+from wbench.leaderboard.result import document
+from wbench.leaderboard.store import Submission, submit
+from wbench.leaderboard.summary import Grid
+from wbench.leaderboard.verify import SIDECAR, sidecar
+
+from . import samples
+
+
+def entry(data: dict, tier: str = "recomputed") -> Entry:
+    submission = Submission.of(parse(json.dumps(data).encode()))
+    return Entry(submission.name, json.loads(submission.content), tier)
+
+
+def incomplete(label: str, share: float) -> dict:
+    run, cell = samples.run(label, share), samples.small().cells()[-1]
+    lost = replace(run.cells[cell], returns=(), qos={}, ledger=Ledger(), failure="it raised")
+    return document(samples.small(), run.add(lost))
+
+
+@pytest.fixture(scope="module")
+def entries() -> list[Entry]:
+    return [
+        entry(samples.result("worst", 0.2)),
+        entry(samples.result("first", 0.8, own=1)),
+        entry(samples.result("twin", 0.8, own=2)),
+        entry(samples.result("middle", 0.5)),
+        entry(incomplete("unfinished", 0.9)),
+        entry(samples.result("genie", 1.0, privileged=True)),
+        entry(samples.result("forged", 0.99), "reported"),
+    ]
+
+
+def ranks(entries: list[Entry], shots: int = 5, family: str = ALL) -> dict[str, str]:
+    return {one.document["label"]: str(one.rank(shots, family)) for one in entries}
+
+
+def test_who_is_not_significantly_different_shares_a_rank(entries):
+    a, b = (Grid.of(one.document["contract"]).lay_out(board.scores(one.document), 5) for one in entries[1:3])
+    difference = paired(a, b)
+    assert difference.ci_low < 0 < difference.ci_high  # the twins differ, but not significantly
+    found = board.ranked(entries)
+    wanted = {"worst": "4", "first": "1-2", "twin": "1-2", "middle": "3"}
+    assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged"), "None")
+    assert set(found[0].ranks) == {ALL, "access", "offload"} and set(found[0].ranks["access"]) == {"0", "5"}
+    assert found[0].rank(0, "access") == RankInterval(4, 4)
+    shown = [(one.document["label"], board.row(one, 5)["unranked"]) for one in board.order(found, 5)]
+    assert {label for label, _ in shown[:2]} == {"first", "twin"} and [label for label, _ in shown[2:4]] == ["middle", "worst"]
+    assert shown[4:] == [("genie", "reference"), ("forged", "does not hold"), ("unfinished", "incomplete")]
+
+
+def test_without_intervals_everybody_ties():
+    two = samples.small(seeds=2)
+    found = board.ranked([entry(samples.result(label, share, two)) for label, share in (("a", 0.1), ("b", 0.5), ("c", 0.9))])
+    assert ranks(found) == dict.fromkeys("abc", "1-3")
+
+
+def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entries):
+    other = samples.small(episodes=2)
+    found = board.ranked([*entries, entry(samples.result("elsewhere", 0.01, other))], (ALL,), (5,))
+    assert ranks(found)["elsewhere"] == "1" and ranks(found)["worst"] == "4" and found[0].ranks.keys() == {ALL}
+    quick = entry(samples.result("hasty", 0.5, protocol("quick")))
+    assert board.ranked([quick])[0].ranks == {} and board.row(quick, 5)["unranked"] == "too few seeds"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    for label, share in (("first", 0.8), ("second", 0.4)):
+        submit(Submission.of(parse(json.dumps(samples.result(label, share)).encode())), folder)
+    return folder
+
+
+def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(store, tmp_path):
+    forged = samples.changed(samples.result("forged"), lambda data: data["summary"]["5"].update(iqm=99.0))
+    paths = [samples.save(tmp_path / "forged.json", forged), samples.save(tmp_path / "good.json", samples.result("good"))]
+    samples.save(tmp_path / "seen.json", samples.result("seen"))
+    (tmp_path / "junk.json").write_text("{}")
+    (tmp_path / "link.json").symlink_to(paths[1])
+    import hashlib
+
+    for name in ("good", "seen"):
+        digest = hashlib.sha256(paths[1].read_bytes()).hexdigest()
+        sidecar(tmp_path / f"{name}.json").write_text(json.dumps({"schema": SIDECAR, "tier": "rerun", "sha256": digest}))
+    notes: list[str] = []
+    found = {one.file: one.tier for one in board.load(tmp_path, None, notes.append)}
+    assert found == {"forged.json": "reported", "good.json": "rerun", "seen.json": "recomputed"}
+    assert len(notes) == 1 and notes[0].startswith("junk.json is left out: not a result: schema is None")
+
+
+def test_what_is_not_there_is_said(store, tmp_path):
+    cases = (
+        (lambda: board.load(tmp_path, None, print), ResultError, "no results in"),
+        (lambda: board.load(store, "lite", print), ResultError, "no results of protocol lite"),
+        (lambda: board.load(store, "light", print), UnknownNameError, "Did you mean 'lite'"),
+        (lambda: board.load(tmp_path / "x", None, print), OutputError, "Give --store DIR"),
+        (
+            lambda: board.check_selection(board.load(store, None, print), "acces", None),
+            UnknownNameError,
+            "Did you mean 'access'",
+        ),
+        (
+            lambda: board.check_selection(board.load(store, None, print), None, 7),
+            InvalidValueError,
+            "one of 0, 5 on this board",
+        ),
+    )
+    for call, error, said in cases:
+        with pytest.raises(error, match=said):
+            call()
+
+
+def test_the_command_prints_a_table_json_or_a_page(store, command, tmp_path):
+    chosen = ("leaderboard", "--store", str(store), "--protocol", "custom")
+    table = command(*chosen, "--shots", "0")
+    assert table.code == 0 and table.out.index("first") < table.out.index("second") and "at 0 shots" in table.out
+    data = command(*chosen, "--family", "offload", "--json").data
+    assert (data["shots"], data["family"]) == (5, "offload") and [one["rank"] for one in data["rows"]] == [[1, 1], [2, 2]]
+    first = data["rows"][0]
+    assert (first["agent"], first["tier"], first["message_bits"], first["parameters"]) == ("first", "recomputed", 576, 12_345)
+    assert (
+        first["score"]["iqm"] == pytest.approx(80, abs=8)
+        and first["environment_steps"] == 0
+        and not first["privileged_training"]
+    )
+    page = command(*chosen, "--html", str(tmp_path / "page"))
+    assert page.code == 0 and page.out.strip() == str(tmp_path / "page" / "index.html")
+    assert "wbench leaderboard" in (tmp_path / "page" / "index.html").read_text(encoding="utf-8")

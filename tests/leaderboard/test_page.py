@@ -1,0 +1,111 @@
+"""The page: the numbers that it is given, and the file that it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+
+import numpy as np
+import pytest
+import yaml
+from wbench.errors import OutputError
+from wbench.leaderboard.entries import ALL, Entry
+from wbench.leaderboard.page import render, write
+from wbench.leaderboard.page_model import THRESHOLDS, model
+
+from .page_data import CAST, CONTRACT, Made, document, entries
+
+HOSTILE = "</script ><script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Entry]:
+    """A dozen rows."""
+    return entries()
+
+
+# What the page is told
+
+
+def test_the_numbers_of_a_row_follow_from_its_document(rows):
+    board = model(rows)["protocols"][0]
+    shown = next(row for row in board["rows"] if row["agent"] == "qmix")
+    entry = next(row for row in rows if row.document["label"] == "qmix")
+    scores = {(c["variant"], c["shots"], c["seed"]): c["score"] for c in entry.document["cells"]}
+    at_5 = np.array([[scores[v, 5, s] for s in range(5)] for v in CONTRACT["variants"]])
+    k = board["shots"].index(5)
+
+    summary = entry.document["summary"]["5"]
+    assert shown["scores"][ALL][k] == [round(summary[end], 2) for end in ("iqm", "ci_low", "ci_high")]
+    fraction, low, high = shown["profiles"][ALL][k]
+    assert fraction == [round(float((at_5 > tau).mean()), 3) for tau in THRESHOLDS]
+    assert all(a <= b <= c for a, b, c in zip(low, fraction, high, strict=True))
+    assert shown["ranks"][ALL][k] == (entry.rank(5).best, entry.rank(5).worst)
+    assert (shown["latency"], shown["bits"], shown["environment_steps"]) == (0.66, 0.0, 0)
+    assert shown["samples"] == [0, 1000, 5000, 20000]  # K x 100 slots x 10 agents
+
+
+def test_slots_played_count_as_the_transitions_of_all_agents(rows):
+    board = model(rows)["protocols"][0]
+    online = next(row for row in board["rows"] if row["agent"] == "mappo/online")
+    assert online["samples"] == [0, 1000, 5000, 20000]
+    assert online["environment_steps"] == 6 * 5 * 100 * (0 + 1 + 5 + 20)
+
+
+def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
+    lite, quick = model(rows)["protocols"]
+    assert (lite["name"], len(lite["rows"]), lite["ranked"]) == ("lite", len(CAST) + 1, True)
+    assert (quick["name"], [row["agent"] for row in quick["rows"]], quick["ranked"]) == ("quick", ["networld"], False)
+    half = lite["rows"][-1]
+    assert (half["agent"], half["missing"], half["scores"][ALL], half["ranks"][ALL]) == (
+        "dreamer-mf",
+        17,
+        [None] * 4,
+        [None] * 4,
+    )
+
+
+def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
+    def at(label: str, delay: float, energy: float, privileged: bool = False) -> Entry:
+        made = document(Made(label, (50, 50, 50), 0, privileged=privileged))
+        for cell in made["cells"]:
+            cell["qos"] = {"delay_mean": [delay, delay], "energy": [energy, energy]}
+        return Entry(f"{label}.json", made, "reported")
+
+    given = [at("slow", 9, 1), at("fast", 1, 9), at("good", 3, 3), at("worse", 4, 3), at("same", 3, 4), at("genie", 0, 0, True)]
+    board = model(given)["protocols"][0]
+    for k in range(4):
+        assert [board["rows"][number]["agent"] for number in board["fronts"]["power"][k]] == ["slow", "good", "fast"]
+
+
+# What the file is
+
+
+def test_the_file_lets_nothing_in_and_nothing_out(rows):
+    text = render([*rows, Entry("x.json", rows[0].document | {"label": HOSTILE}, "reported")])
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    for directive, source in (("script-src", script), ("style-src", style)):
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert not re.search(r'(src|href|action)\s*=\s*"?(https?:)?//', text) and "@import" not in style and "url(" not in style
+    assert HOSTILE in [row["agent"] for row in json.loads(data)["protocols"][0]["rows"]]
+
+
+def test_the_folder_is_a_static_space(rows, tmp_path):
+    page = write(rows, tmp_path / "space")
+    _, front, _ = (tmp_path / "space" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    space = yaml.safe_load(front)
+    assert space["sdk"] == "static" and tmp_path / "space" / space["app_file"] == page and page.is_file()
+    assert len(space["short_description"]) <= 60  # the Hub refuses longer ones
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(rows, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError, match=r"cannot write the page into .*taken.*Give a folder"):
+        write(rows, tmp_path / "taken")

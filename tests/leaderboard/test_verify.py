@@ -1,0 +1,263 @@
+"""Verification: each kind of tampering is caught at the tier that can catch it, and strangers' code waits for --trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from wbench.benchmark import registry
+from wbench.benchmark.protocol import protocol
+from wbench.benchmark.registry import make_agent
+from wbench.benchmark.runner import run_cell
+from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
+from wbench.leaderboard.consistency import hash_of
+from wbench.leaderboard.reading import parse
+from wbench.leaderboard.rerun import Plan
+from wbench.leaderboard.result import Run, document
+from wbench.leaderboard.verify import record, recorded_tier, sidecar, verify
+
+from . import samples
+from .samples import changed, save
+
+TINY = {"variants": ["access/n4-c1-load0.2"], "shots": [0], "seeds": 2, "episodes": 2}
+
+
+def played(agent: str, checkpoint: str | None = None) -> dict:
+    """A result that was really played."""
+    tiny, player = protocol("quick", **TINY), make_agent(agent, checkpoint)
+    run = Run.start(player, checkpoint)
+    for cell in tiny.cells():
+        run = run.add(run_cell(player, cell, tiny.episodes))
+    return document(tiny, run)
+
+
+@pytest.fixture(scope="module")
+def honest() -> dict:
+    return played("bc")
+
+
+def rehash(data: dict) -> None:
+    data["protocol_hash"] = hash_of(data["contract"])
+
+
+def a_score(data: dict) -> None:
+    data["cells"][0]["score"] += 1
+
+
+def a_return(data: dict) -> None:
+    data["cells"][0]["returns"][1] += 5
+
+
+def a_return_and_its_mean(data: dict) -> None:
+    data["cells"][0]["returns"][1] += 5
+    data["cells"][0]["return_mean"] += 5 / 3
+
+
+def a_headline(data: dict) -> None:
+    data["summary"]["5"]["iqm"] += 1
+
+
+def an_interval(data: dict) -> None:
+    data["summary"]["0"]["families"]["access"]["ci_low"] += 0.5
+
+
+def a_difference(data: dict) -> None:
+    data["comparison"][0]["difference"]["5"]["ci_low"] += 1
+
+
+def a_rival(data: dict) -> None:
+    data["comparison"][0]["cells"][3]["returns"][0] -= 9
+
+
+def query_steps(data: dict) -> None:
+    data["cells"][0]["ledger"]["query_steps"] -= 1
+
+
+def support_transitions(data: dict) -> None:
+    data["cells"][5]["ledger"]["support_transitions"] = 0
+
+
+def message_bits(data: dict) -> None:
+    data["cells"][2]["ledger"]["message_bits"] //= 2
+
+
+def environment_steps(data: dict) -> None:
+    data["cells"][5]["ledger"]["environment_steps"] = 1
+
+
+def a_total(data: dict) -> None:
+    data["ledger"]["gradient_steps"] -= 10
+
+
+def the_latency(data: dict) -> None:
+    data["latency"] /= 2
+
+
+def a_reference(data: dict) -> None:
+    data["contract"]["variants"]["access/n8-c1-load0.5"]["reference"] *= 0.9
+    rehash(data)
+
+
+def the_support(data: dict) -> None:
+    data["contract"]["support"]["first_seed"] += 1
+    rehash(data)
+
+
+FOUND = {
+    a_score: "cells[0].score is",
+    a_return: "cells[0].return_mean is",
+    a_return_and_its_mean: "cells[0].score is",
+    a_headline: "summary.5.iqm is",
+    an_interval: "summary.0.families.access.ci_low is",
+    a_difference: "comparison[0].difference.5.ci_low is",
+    a_rival: "comparison[0].cells[3].return_mean is",
+    query_steps: "cells[0].ledger.query_steps is 383, but 384 follows",
+    support_transitions: "cells[5].ledger.support_transitions is 0, but 5120 follows",
+    message_bits: "cells[2].ledger.message_bits is 98304, but 196608 follows",
+    environment_steps: "cells[5].ledger.environment_steps is 1, above the budget of 0",
+    a_total: "ledger.gradient_steps is",
+    the_latency: "latency is",
+    a_reference: "contract.variants.access/n8-c1-load0.5.reference is",
+    the_support: "contract.support.first_seed is",
+}
+
+
+@pytest.mark.parametrize("tamper", FOUND, ids=lambda tamper: tamper.__name__)
+def test_recomputing_catches(tamper, tmp_path):
+    data = document(samples.small(), samples.run(), [samples.run("other", 0.4)])
+    assert verify(save(tmp_path / "honest.json", data)).tier == "recomputed"
+    path = save(tmp_path / "r.json", changed(data, tamper))
+    assert verify(path, "reported").holds
+    verdict = verify(path, "recomputed")
+    assert (verdict.tier, verdict.holds) == ("reported", False) and verdict.problems[0].startswith(FOUND[tamper]), (
+        verdict.problems
+    )
+    assert verify(path, "rerun").problems == verdict.problems  # what does not add up is not played again
+
+
+def test_a_hash_or_contract_that_do_not_belong_together_is_malformed(tmp_path):
+    def the_hash(data):
+        data["protocol_hash"] = "0" * 64
+
+    def the_contract(data):
+        data["contract"]["episodes"] = 4
+
+    for tamper in (the_hash, the_contract):
+        with pytest.raises(ResultError, match="is not the SHA-256 of the contract"):
+            verify(save(tmp_path / "r.json", changed(samples.result(), tamper)), "reported")
+
+
+def test_an_honest_result_holds_when_rerun_and_a_record_of_it_is_for_these_bytes_only(honest, tmp_path):
+    path = save(tmp_path / "bc.json", honest)
+    verdict = verify(path, "rerun", Plan(cells=9, seed=4))
+    assert verdict.tier == "rerun" and verdict.holds and verdict.seed == 4
+    assert [(one.same_episodes, one.episodes, one.score == one.score_again) for one in verdict.replayed] == [(2, 2, True)] * 2
+    with pytest.raises(InvalidValueError, match="--record"):
+        record(path, verify(path))
+    record(path, verdict)
+    assert recorded_tier(path, path.read_bytes()) == "rerun" and recorded_tier(path, b"other") is None
+    sidecar(path).write_text('{"schema": "wbench-verified/1", "tier": "blessed"}')
+    with pytest.raises(ResultError, match="no record of a verification"):
+        recorded_tier(path, path.read_bytes())
+
+
+def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(honest, tmp_path):
+    tiny = protocol("quick", **TINY)
+    run = Run.of(parse(json.dumps(honest).encode()))
+    cell = tiny.cells()[0]
+    better = run.cells[cell].returns[0] + 1.0, run.cells[cell].returns[1]
+    forged = document(tiny, run.add(replace(run.cells[cell], returns=better)))
+    path = save(tmp_path / "forged.json", forged)
+    assert verify(path).tier == "recomputed"
+    verdict = verify(path, "rerun", Plan(cells=2))
+    assert verdict.tier == "recomputed" and len(verdict.problems) == 1
+    assert verdict.problems[0].startswith("access/n4-c1-load0.2, 0 shots, seed 0: 1 of 2 returns differ")
+    points = abs(verdict.replayed[0].score - verdict.replayed[0].score_again) + abs(
+        verdict.replayed[1].score - verdict.replayed[1].score_again
+    )
+    assert not verify(path, "rerun", Plan(cells=2, tolerance=0.9 * points)).holds
+    assert verify(path, "rerun", Plan(cells=2, tolerance=1.1 * points)).holds
+
+
+def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
+    def gradient_steps(data):
+        for ledger in (data["cells"][1]["ledger"], data["ledger"]):
+            ledger["gradient_steps"] += 1
+
+    def energy(data):
+        data["cells"][0]["qos"]["energy"][0] -= 1
+
+    for tamper, said in ((gradient_steps, "ledger.gradient_steps is"), (energy, "qos.energy differs")):
+        path = save(tmp_path / "r.json", changed(honest, tamper))
+        verdict = verify(path, "rerun", Plan(cells=2))
+        assert verdict.tier == "recomputed" and said in verdict.problems[0]
+
+
+def test_rerunning_catches_another_checkpoint(honest, tmp_path):
+    def digest(data):
+        data["checkpoint"] = "0" * 64
+
+    def parameters(data):
+        data["parameters"] += 1
+
+    for tamper, said in ((digest, "checkpoint is '000"), (parameters, "parameters is")):
+        path = save(tmp_path / "r.json", changed(honest, tamper))
+        verdict = verify(path, "rerun")
+        assert verdict.tier == "recomputed" and not verdict.replayed and verdict.problems[0].startswith(said)
+
+
+def test_a_folder_has_to_be_named_and_is_known_by_its_weights(honest, tmp_path):
+    def from_folder(data):
+        data["origin"] = {"kind": "folder", "name": "", "revision": ""}
+
+    path = save(tmp_path / "r.json", changed(honest, from_folder))
+    with pytest.raises(CheckpointError, match="Add --checkpoint FOLDER"):
+        verify(path, "rerun")
+    packaged = Path(registry.__file__).parents[1] / "baselines" / "checkpoints" / "bc-small"
+    folder = shutil.copytree(packaged, tmp_path / "mine")
+    assert verify(path, "rerun", Plan(cells=1, checkpoint=str(folder))).tier == "rerun"
+
+
+def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, tmp_path, monkeypatch):
+    def hub(data):
+        data["origin"] = {"kind": "hub", "name": "somebody/bc", "revision": "0" * 40}
+
+    with pytest.raises(TrustError, match="somebody/bc@000000000000 of the Hub has to be downloaded"):
+        verify(save(tmp_path / "r.json", changed(honest, hub)), "rerun")
+
+    def plug_in(data):
+        data["agent"] = data["label"] = "stranger"
+
+    imported = []
+    monkeypatch.setattr(
+        EntryPoint, "load", lambda entry: imported.append(entry.name) or (lambda checkpoint, device: make_agent("bc"))
+    )
+    found = EntryPoint("stranger", "stranger_package:build", "wbench.agents")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [found] if group == "wbench.agents" else [])
+    path = save(tmp_path / "r.json", changed(honest, plug_in))
+    with pytest.raises(TrustError, match="'stranger', code of another package, has to be run"):
+        verify(path, "rerun")
+    assert not imported
+    verdict = verify(path, "rerun", Plan(cells=1, trust=True))
+    assert imported == ["stranger"] and verdict.problems == ("label is 'stranger', but 'bc' follows",)
+
+
+def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):
+    path = save(tmp_path / "r.json", changed(samples.result(), a_headline))
+    done = command("verify", str(path), "--json")
+    assert done.code == 1 and done.err.startswith("wbench: r.json does not hold when recomputed: summary.5.iqm is")
+    assert len(done.err.splitlines()) == 1 and (done.data["tier"], done.data["holds"]) == ("reported", False)
+    good = command("verify", str(save(tmp_path / "good.json", samples.result())))
+    assert (good.code, good.out, good.err) == (0, "good.json: holds as recomputed\n", "")
+    for arguments, named in (
+        (("--tier", "rerunn"), "Did you mean 'rerun'"),
+        (("--tier", "rerun", "--cells", "0"), "--cells is 0"),
+        (("--tier", "rerun"), "no checkpoint that can be found"),
+        (("--record",), "--record is 'recomputed'"),
+    ):
+        refused = command("verify", str(tmp_path / "good.json"), *arguments)
+        assert refused.code == 2 and named in refused.err and "Traceback" not in refused.err
