@@ -1,7 +1,9 @@
 """Behaviour cloning: imitate the recorded actions from the own observation history.
 
-Same source data, shared parameters, history and few-shot support as NetWorld; no messages, no values, no planning. At K shots
-the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or not to start.
+Same source data, shared parameters, history and few-shot support as NetWorld; no messages, no values, no planning. It is told
+the quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far less (see
+LOG.md). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or
+not to start.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import Pretrained, count_parameters, digest
+from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_episodes
 from ..benchmark.family import Family, FamilyShape, Variant
@@ -29,12 +33,23 @@ DEFAULT_CHECKPOINT = "bc-small"
 
 @dataclass(frozen=True)
 class BcConfig:
-    """What the network is: shapes of the families, width, slots of history, and whether it acts greedily or samples."""
+    """What the network is, and how it plays.
+
+    Attributes:
+        families: shape of each family that it knows, by name.
+        hidden: width.
+        history: observations seen, the current one included.
+        transitions: logged agent transitions that it was trained on.
+        aim: which recorded quality it plays as.
+        sampled: families in which it draws from its distribution; in the others it plays the mode.
+    """
 
     families: dict[str, FamilyShape]
     hidden: int = 256
     history: int = 4
-    greedy: bool = False
+    transitions: int = 0
+    aim: str = "expert"
+    sampled: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able data."""
@@ -45,13 +60,13 @@ class BcConfig:
         """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
         try:
             families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
-            return cls(**{**data, "families": families})
+            return cls(**{**data, "families": families, "sampled": tuple(data.get("sampled", ()))})
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError(f"config.json is not behaviour cloning's: {error}.") from error
 
 
 class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
-    """Family-specific stem on the last observations and the descriptor -> shared trunk -> logits of an action code."""
+    """Family-specific stem on last observations, descriptor and quality -> shared trunk -> logits of an action code."""
 
     PACKAGED = Path(__file__).parent / "checkpoints"
 
@@ -62,35 +77,43 @@ class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="ap
         self.codecs = {name: ActionCodec(shape.actions) for name, shape in c.families.items()}
         self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in c.families.items():
-            self.stems[name] = nn.Linear(c.history * shape.obs_size + shape.descriptor_size, c.hidden)
+            self.stems[name] = nn.Linear(c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES), c.hidden)
             self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(
             nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
         )
 
-    def forward(self, history: Tensor, descriptor: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Histories [..., L, O], descriptors [..., D], masks [..., A] -> masked logits [..., size] of an action code."""
-        x = torch.cat([history.flatten(-2), descriptor], dim=-1)
+    def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Masked logits [..., size] of an action code.
+
+        Args:
+            history: last observations, [..., L, O].
+            descriptor: of the variant, [..., D].
+            quality: who plays, indices into `QUALITIES`, [...].
+            mask: allowed actions, [..., A].
+            family: its name.
+        """
+        x = torch.cat([history.flatten(-2), descriptor, one_hot(quality, len(QUALITIES)).float()], dim=-1)
         return self.codecs[family].mask(self.heads[family](self.trunk(self.stems[family](x))), mask)
 
 
 def imitation_loss(model: BehaviourCloning, batch: Windows, family: str) -> Tensor:
     """Negative log-likelihood of the recorded action at the last slot of windows with `history - 1` slots before it."""
-    logits = model(batch.obs, batch.descriptor, batch.action_mask[:, -1], family)
+    logits = model(batch.obs, batch.descriptor, batch.quality, batch.action_mask[:, -1], family)
     codec = model.codecs[family]
     return -codec.log_prob(logits, codec.encode(batch.action[:, -1])).mean()
 
 
 @dataclass(frozen=True)
 class BcTrainConfig:
-    """How to train: data, gradient steps, rows a step, peak learning rate (cosine decay), hidden width, greedy play, seed."""
+    """How to train: data, steps, rows a step, peak learning rate (cosine decay), width, families sampled in play, seed."""
 
     release: str = "standard"
     steps: int = 4000
     rows: int = 2048
     rate: float = 1e-3
     hidden: int = 256
-    greedy: bool = True
+    sampled: tuple[str, ...] = ("power",)
     seed: int = 0
 
 
@@ -108,14 +131,12 @@ def train(
     """Clone all qualities of the train variants; the checkpoint goes to `folder`."""
     torch.manual_seed(config.seed)
     shapes = {family.name: FamilyShape.of(family) for family in families}
-    model = BehaviourCloning(BcConfig(shapes, hidden=config.hidden, greedy=config.greedy)).to(device)
+    shape = BcConfig(shapes, hidden=config.hidden, sampled=config.sampled)
     generator = torch.Generator().manual_seed(config.seed)
-    samplers = {
-        family.name: WindowSampler(
-            family, load_episodes(family, get_release(config.release), model.config.history - 1, 0), generator
-        )
-        for family in families
-    }
+    sources = {family.name: load_episodes(family, get_release(config.release), shape.history - 1, 0) for family in families}
+    samplers = {family.name: WindowSampler(family, sources[family.name], generator) for family in families}
+    transitions = sum(source.transitions for several in sources.values() for source in several)
+    model = BehaviourCloning(replace(shape, transitions=transitions)).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2)
     for step in range(config.steps):
         for group in optimiser.param_groups:
@@ -152,7 +173,7 @@ def train_preset(
 
 
 class BcAgent(Agent):
-    """Plays what the behaviours would have done.
+    """Plays what the expert would have done.
 
     Args:
         model: the cloned network; adaptation works on a copy.
@@ -167,6 +188,7 @@ class BcAgent(Agent):
         self._pretrained = self._model = model.to(device).eval()
         self._steps, self._rate = steps, rate
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
@@ -209,15 +231,18 @@ class BcAgent(Agent):
         state.memory["history"] = torch.zeros(shape, device=state.action_mask.device)
         descriptor = torch.tensor(state.variant.descriptor(), device=state.action_mask.device)
         state.memory["descriptor"] = descriptor.expand(*shape[:2], -1)
+        aim = QUALITIES.index(self._model.config.aim)
+        state.memory["quality"] = torch.full(shape[:2], aim, device=state.action_mask.device)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N] or [B, N, D]."""
         memory = state.memory
         memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
         with torch.no_grad():
-            logits = self._model(memory["history"], memory["descriptor"], state.action_mask, state.family.name)
+            known = memory["history"], memory["descriptor"], memory["quality"]
+            logits = self._model(*known, state.action_mask, state.family.name)
         codec = self._model.codecs[state.family.name]
-        if not self._model.config.greedy:  # the greatest of logits with Gumbel noise is a sample
+        if state.family.name in self._model.config.sampled:  # the greatest of logits with Gumbel noise is a sample
             logits = logits - torch.log(-torch.log(state.random.uniform(*logits.shape[1:])))
         return codec.mode(logits)
 

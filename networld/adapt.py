@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,10 +11,8 @@ from torch import Tensor
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
-from .losses import LossWeights, encode, slot_contexts, total
+from .losses import LossWeights, follow, total
 from .model import NetWorld
-
-RANKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,8 @@ class AdaptConfig:
         rate: learning rate.
         check: steps between looks at the validation split.
         seed: of the sampling.
+        scratch: ignore the pretrained weights and train fresh ones on the support alone, for `scratch_steps` (an ablation).
+        scratch_steps: gradient steps from scratch.
     """
 
     steps: int = 40
@@ -34,6 +34,8 @@ class AdaptConfig:
     rate: float = 3e-3
     check: int = 10
     seed: int = 0
+    scratch: bool = False
+    scratch_steps: int = 300
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,6 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     """
     c = pretrained.config
     train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in support.split())
-    for part in (train, held):
-        part.rank = estimate_rank(pretrained, family, part)
     generator = torch.Generator().manual_seed(config.seed)
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
@@ -94,27 +94,28 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     return Adapted(model.eval(), shift.detach(), config.steps, notes)
 
 
-@torch.no_grad()
-def estimate_rank(model: NetWorld, family: Family, episodes: Episodes) -> Tensor:
-    """The rank, on a grid, under which each episode's actions are likeliest: [E]. K episodes cannot rank themselves."""
-    sampler = WindowSampler(family, [episodes], torch.Generator())
-    slots = torch.arange(0, episodes.starts(), max(1, episodes.starts() // 16))
-    device = next(model.parameters()).device
-    found = []
-    for episode in range(episodes.count):
-        batch = sampler.windows(episodes, torch.full_like(slots, episode), slots).to(device)
-        fit = [
-            float(_behaviour_loss(model, replace(batch, rank=torch.full_like(batch.rank, rank)), family.name)) for rank in RANKS
-        ]
-        found.append(RANKS[fit.index(min(fit))])
-    return torch.tensor(found)
-
-
-def _behaviour_loss(model: NetWorld, batch: Windows, family: str) -> Tensor:
-    now, codec = model.config.history, model.codecs[family]
-    _, value = slot_contexts(model, encode(model, batch, family))
-    logits = model.behaviour_logits(value[:, 0], batch.action_mask[:, now], family)
-    return -codec.log_prob(logits, codec.encode(batch.action[:, now])).mean()
+def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
+    """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
+    c, device = like.config, next(like.parameters()).device
+    source = Episodes.from_support(variant, support, c.history, c.horizon)
+    sampler = WindowSampler(family, [source], torch.Generator().manual_seed(config.seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = NetWorld(c).to(device)
+    model.observation.fit(support.obs.flatten(0, 2).to(device), family.name)
+    target = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
+    noise = torch.Generator(device).manual_seed(config.seed)
+    for _ in range(config.scratch_steps):
+        optimiser.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16):
+            loss, _ = total(model, target, sampler.sample(config.rows).to(device), family.name, LossWeights(), noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        follow(target, model, 0.02)
+    shift = torch.zeros(c.embedding, device=device)
+    return Adapted(target.eval(), shift, config.scratch_steps, {"loss": float(loss.detach())})
 
 
 def _fixed(seed: int) -> torch.Generator:

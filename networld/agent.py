@@ -8,7 +8,7 @@ from torch import Tensor
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
-from .adapt import AdaptConfig, adapt
+from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
 from .modules import MeanField
@@ -41,6 +41,7 @@ class NetWorldAgent(Agent):
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
@@ -52,7 +53,8 @@ class NetWorldAgent(Agent):
         self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
         if support is None:
             return Adaptation()
-        adapted = adapt(self._pretrained, family, variant, support, self.adaptation)
+        learn = train_from_scratch if self.adaptation.scratch else adapt
+        adapted = learn(self._pretrained, family, variant, support, self.adaptation)
         self._model, self._shift = adapted.model, adapted.shift
         return Adaptation(adapted.steps, adapted.notes)
 
@@ -62,8 +64,7 @@ class NetWorldAgent(Agent):
         rows = state.batch * state.variant.agents
         descriptor = torch.tensor(state.variant.descriptor(), device=device)
         with torch.no_grad():
-            ambition = torch.tensor(self.planner.ambition, device=device)
-            scenario = self._model.scenario(descriptor, ambition, state.family.name) + self._shift
+            scenario = self._model.scenario(descriptor, state.family.name) + self._shift
         state.memory["scenario"] = scenario.expand(rows, -1)
         state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)

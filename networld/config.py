@@ -9,8 +9,10 @@ from ..benchmark.family import FamilyShape
 from ..errors import CheckpointError, InvalidValueError
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
-Choice = Literal["auto", "mode", "sample", "best"]
-CHOICES: tuple[Choice, ...] = ("auto", "mode", "sample", "best")
+MeanFieldUse = Literal["both", "world", "value", "off"]
+DenoiserKind = Literal["window", "slots"]
+Choice = Literal["mode", "sample", "best"]
+CHOICES: tuple[Choice, ...] = ("mode", "sample", "best")
 GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
 
 
@@ -20,7 +22,9 @@ class NetWorldConfig:
 
     Attributes:
         families: shape of each family that it knows, by name.
-        values: least and greatest discounted team reward, by family; the range of the two-hot values.
+        units: deviation of a slot's team reward in the source data, by family; all values are in this unit.
+        values: least and greatest discounted team reward in that unit, by family; the range of the two-hot values.
+        temperatures: of the improved policy pi_b(a) exp(Q / temperature), by family, in the same unit.
         latent: size D of an observation's latent.
         stem: width of the family-specific stems and of the shared trunk.
         embedding: size of the scenario embedding.
@@ -33,24 +37,41 @@ class NetWorldConfig:
         head: width of the heads.
         bins: bins of every two-hot distribution.
         discount: discount of the value.
-        temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
+        transitions: logged agent transitions that it was trained on.
+        aim: which recorded quality the improved policy starts from.
+        mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
+        shared_latents: one trunk for the observations of all families, or one for each.
+        two_hot: rewards and values as two-hot distributions, or as single numbers.
+        denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
     """
 
     families: dict[str, FamilyShape]
+    units: dict[str, float]
     values: dict[str, tuple[float, float]]
-    latent: int = 32
+    temperatures: dict[str, float]
+    latent: int = 64
     stem: int = 128
     embedding: int = 32
     message: int = 8
     history: int = 4
     horizon: int = 8
     context: int = 256
-    width: int = 288
+    width: int = 256
     blocks: int = 3
     head: int = 256
     bins: int = 65
     discount: float = 0.95
-    temperature: float = 0.1
+    transitions: int = 0
+    aim: str = "expert"
+    mean_field: MeanFieldUse = "both"
+    shared_latents: bool = True
+    two_hot: bool = True
+    denoiser: DenoiserKind = "window"
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a head that predicts a number: its bins, or the number itself."""
+        return self.bins if self.two_hot else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able data."""
@@ -60,7 +81,7 @@ class NetWorldConfig:
     def from_dict(cls, data: dict[str, Any]) -> NetWorldConfig:
         """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
         known = {field.name for field in fields(cls)}
-        if set(data) - known or not {"families", "values"} <= set(data):
+        if set(data) - known or not {"families", "units", "values", "temperatures"} <= set(data):
             unknown = ", ".join(sorted(set(data) - known)) or "none"
             allowed = ", ".join(sorted(known))
             raise CheckpointError(f"config.json is not NetWorld's: unknown fields {unknown}; allowed {allowed}.")
@@ -82,11 +103,9 @@ class PlannerConfig:
         steps: DDIM steps of a fresh plan.
         replan: slots between plans; in between the old plan is followed.
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
-        temperature: of the improved policy pi_b(a) exp(Q / temperature), in units of team reward.
-        choice: `mode` of the improved policy, a `sample` of it, the `best` value, or `auto`: the mode of a choice, a sample
-            of an amount (a link that is silent more often than not must not be silent always).
+        temperature: of the improved policy pi_b(a) exp(Q / temperature), a multiple of the checkpoint's own.
+        choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
-        ambition: rank among recorded episodes that is aimed at, in [0, 1].
     """
 
     guidance: Guidance = "mcss"
@@ -95,10 +114,9 @@ class PlannerConfig:
     steps: int = 3
     replan: int = 1
     warm_start: float = 1.0
-    temperature: float = 0.1
-    choice: Choice = "auto"
-    recovery: float = 0.1
-    ambition: float = 1.0
+    temperature: float = 0.8
+    choice: Choice = "mode"
+    recovery: float = 0.05
 
     def __post_init__(self) -> None:
         checks = {
@@ -109,7 +127,6 @@ class PlannerConfig:
             "replan": (self.replan >= 1, "1 or more"),
             "warm_start": (0 < self.warm_start <= 1, "in (0, 1]"),
             "recovery": (0 <= self.recovery <= 1, "in [0, 1]"),
-            "ambition": (0 <= self.ambition <= 1, "in [0, 1]"),
             "temperature": (self.temperature > 0, "above 0"),
             "choice": (self.choice in CHOICES, "one of " + ", ".join(CHOICES)),
         }

@@ -1,6 +1,6 @@
 """What NetWorld learns from a batch of joint windows. One function a mechanism; `total` adds them up.
 
-Notation in shapes: R rows (one an agent), W = L + 1 + H slots, L history, H horizon; slot L is 'now'.
+Notation in shapes: R rows (one an agent), W slots, L history, H horizon; a window has L + 1 + H slots and slot L is 'now'.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
-from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .diffusion import LAST, add_noise
-from .model import NetWorld, history_windows
-from .modules import MeanField
+from .model import NetWorld
+from .modules import MeanField, miss
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class LossWeights:
     reconstruction: float = 1.0
     reward: float = 0.5
     inverse: float = 0.5
-    behaviour: float = 0.5
-    critic: float = 1.0
+    behaviour: float = 1.0
+    critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
 
@@ -39,48 +39,32 @@ class Encoded:
     scenario: Tensor
 
 
-def encode(model: NetWorld, batch: Windows, family: str, scenario_shift: Tensor | None = None) -> Encoded:
-    """Latents, delivered messages and scenario embedding of a batch, exactly as an acting agent would have them."""
-    known = batch.valid.unsqueeze(-1)
-    latents = model.observation(batch.obs, family) * known
+def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_shift: Tensor | None = None) -> Encoded:
+    """Latents and delivered messages of the first W slots of a batch, and its scenarios, as an acting agent has them."""
+    known = batch.valid[:, :slots].unsqueeze(-1)
+    latents = model.observation(batch.obs[:, :slots], family) * known
     message = model.mean_field.message(latents) * known
     total = message.new_zeros(batch.groups, *message.shape[1:]).index_add_(0, batch.group, message)
     inbox = (total[batch.group] - message) / batch.others.clamp(min=1)[:, None, None]
     late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
     features = MeanField.read(late, batch.others[:, None, None])
-    scenario = model.scenario(batch.descriptor, batch.rank, family)
+    scenario = model.scenario(batch.descriptor, family)
     if scenario_shift is not None:
         scenario = scenario + scenario_shift
     return Encoded(latents, features, scenario)
 
 
-def slot_contexts(model: NetWorld, encoded: Encoded) -> tuple[Tensor, Tensor]:
-    """World and value context at slots 'now' .. 'now + H', each [R, H + 1, C]."""
-    length = model.config.history
-    latents = history_windows(encoded.latents[:, 1:], length)
-    inboxes = history_windows(encoded.inboxes[:, 1:], length)
-    scenario = encoded.scenario.unsqueeze(1).expand(-1, latents.shape[1], -1)
-    return model.contexts(latents, inboxes, scenario)
+def contexts_at(model: NetWorld, encoded: Encoded, slot: int, played: Tensor) -> tuple[Tensor, Tensor]:
+    """World and value context [R, C] at a slot; `played` [R, E] embeds the scenario and who plays it."""
+    stretch = slice(slot - model.config.history + 1, slot + 1)
+    past = encoded.latents[:, stretch], encoded.inboxes[:, stretch]
+    return model.world_context(*past, played), model.value_context(*past, encoded.scenario)
 
 
-def others_follow(log_policy: Tensor, log_behaviour: Tensor, action: Tensor, batch: Windows, limit: float) -> Tensor:
-    """How much more likely the others' recorded actions are under the improved policy than under the behaviour.
-
-    A value learned from logs assumes that everybody else goes on behaving as recorded; weighting each slot by this ratio
-    (clipped, and normalised to mean one) lets it assume that they improve as well.
-
-    Args:
-        log_policy: log of the improved policy at every slot and action, [R, S, number].
-        log_behaviour: log of the behaviour, [R, S, number].
-        action: recorded actions as indices, [R, S].
-        batch: the windows, for their groups.
-        limit: clip of the ratio, in [1 / limit, limit].
-    """
-    index = action.unsqueeze(-1)
-    ratio = (log_policy.gather(-1, index) - log_behaviour.gather(-1, index)).squeeze(-1)
-    total = ratio.new_zeros(batch.groups, ratio.shape[1]).index_add_(0, batch.group, ratio)
-    weight = (total[batch.group] - ratio).clamp(-limit, limit).exp().clamp(max=limit)
-    return weight / weight.mean().clamp(min=1e-6)
+def team_mean(share: Tensor, batch: Windows) -> Tensor:
+    """Mean over the agents of each joint window: [R] -> [groups]."""
+    total = share.new_zeros(batch.groups).index_add_(0, batch.group, share)
+    return total / share.new_zeros(batch.groups).index_add_(0, batch.group, torch.ones_like(share))
 
 
 @dataclass(frozen=True)
@@ -88,35 +72,35 @@ class Targets:
     """What the moving average says of a batch.
 
     Attributes:
-        bellman: reward and discounted value of the improved policy, [R, H].
-        taken: value of the action at 'now', [R].
-        plan: latents of the slots after 'now', [R, H D].
-        follow: weight of each slot in the critic's loss, [R, H]; see `others_follow`.
+        bellman: the team's reward and discounted value of its improved policy, in the family's unit, [groups].
+        taken: an agent's share of the value of what was done 'now', [R].
+        plan: latents of the slots after 'now', [rows of `planned`, H D].
     """
 
     bellman: Tensor
     taken: Tensor
     plan: Tensor
-    follow: Tensor
 
 
 @torch.no_grad()
-def targets(target: NetWorld, batch: Windows, family: str, scenario_shift: Tensor | None, follow_limit: float) -> Targets:
-    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`."""
+def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None) -> Targets:
+    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`.
+
+    The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
+    maximises it is then each agent's own pi_b(a) exp(Q / temperature): a local improvement is a global one (Wang et al., OMIGA,
+    NeurIPS 2023).
+    """
     now, codec = target.config.history, target.codecs[family]
-    slots = slice(now, now + target.config.horizon)
-    action, mask = batch.action[:, slots], batch.action_mask[:, now:]
-    past = encode(target, batch, family, scenario_shift)
-    _, value = slot_contexts(target, past)
-    log_policy, values = target.improved_log_policy(value, mask, family)
-    bellman = batch.reward[:, slots] + target.config.discount * (log_policy.exp() * values).sum(-1)[:, 1:]
-    critic = target.critic(value[:, 0], codec.encode(action[:, 0]), family)
-    follow = torch.ones_like(bellman)
-    if follow_limit:
-        behaviour = codec.table_log_probs(target.behaviour_logits(value, mask, family))
-        follow = others_follow(log_policy[:, :-1], behaviour[:, :-1], codec.index(action), batch, follow_limit)
-    plan = past.latents[:, now + 1 :].flatten(1).float()
-    return Targets(bellman, expectation(critic, *target.value_range(family)), plan, follow)
+    seen = encode(target, batch, family, now + 2, scenario_shift)
+    aimed = target.aimed(seen.scenario)
+    _, here = contexts_at(target, seen, now, aimed)
+    world, value = contexts_at(target, seen, now + 1, aimed)
+    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
+    following = team_mean((log_policy.exp() * shares).sum(-1), batch)
+    reward = team_mean(batch.reward[:, now], batch) / target.config.units[family]
+    taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
+    plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
+    return Targets(reward + target.config.discount * following, taken, plan)
 
 
 def total(
@@ -127,7 +111,7 @@ def total(
     weights: LossWeights,
     generator: torch.Generator | None = None,
     scenario_shift: Tensor | None = None,
-    follow_limit: float = 0.0,
+    plan_share: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
 
@@ -139,50 +123,52 @@ def total(
         weights: weight of each part.
         generator: source of diffusion times and noise.
         scenario_shift: few-shot offset of the scenario embedding, [E].
-        follow_limit: clip of the others-follow weight of the critic; 0 = no weight.
+        plan_share: share of the rows that train denoiser and classifier, the costliest parts.
     """
-    now, horizon = model.config.history, model.config.horizon
+    now = model.config.history
     low, high = model.value_range(family)
-    bins = model.config.bins
-    codec = model.codecs[family]
-    seen = encode(model, batch, family, scenario_shift)
-    world, value = slot_contexts(model, seen)
-    slots = slice(now, now + horizon)
-    action, reward, mask = batch.action[:, slots], batch.reward[:, slots], batch.action_mask[:, slots]
-    code = codec.encode(action)
+    codec, shape = model.codecs[family], model.shape(family)
+    seen = encode(model, batch, family, now + 2, scenario_shift)
+    world, value = contexts_at(model, seen, now, model.scenario.played(seen.scenario, batch.quality))
+    action, mask = batch.action[:, now], batch.action_mask[:, now]
+    code, index = codec.encode(action), codec.index(action)
+    count = max(1, round(plan_share * len(action)))
+    planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
+    aims = targets(target, batch, family, planned, scenario_shift)
 
-    aims = targets(target, batch, family, scenario_shift, follow_limit)
-    plan = aims.plan
-
-    here, following = seen.latents[:, slots], seen.latents[:, now + 1 :]
     parts: dict[str, Tensor] = {}
-    shown = model.observation.standardise(batch.obs, family)
+    shown = model.observation.standardise(batch.obs[:, : now + 2], family)
     error = (model.observation.decode(seen.latents, family).float() - shown).square().mean(-1)
-    parts["reconstruction"] = (error * batch.valid).sum() / batch.valid.sum()
-    scenario = seen.scenario.unsqueeze(1).expand(-1, horizon, -1)
-    shape = model.shape(family)
-    coded_reward = two_hot(reward, shape.reward_low, shape.reward_high, bins)
-    reward_logits = model.reward(torch.cat([here, following, scenario], dim=-1))
-    parts["reward"] = cross_entropy(reward_logits, coded_reward).mean()
-    inverse = codec.mask(model.inverse(world[:, :-1], here, following, family), mask)
+    valid = batch.valid[:, : now + 2]
+    parts["reconstruction"] = (error * valid).sum() / valid.sum()
+    here, following = seen.latents[:, now], seen.latents[:, now + 1]
+    reward = model.reward(torch.cat([here, following, seen.scenario], dim=-1))
+    parts["reward"] = miss(reward, batch.reward[:, now], shape.reward_low, shape.reward_high).mean()
+    inverse = codec.mask(model.inverse(world, here, following, family), mask)
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
-    parts["behaviour"] = -codec.log_prob(model.behaviour_logits(value[:, :-1], mask, family), code).mean()
-    critic = model.critic(value[:, :-1], code, family)
-    parts["critic"] = (aims.follow * cross_entropy(critic, two_hot(aims.bellman, low, high, bins))).mean()
+    parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
+    share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
+    parts["critic"] = smooth_l1_loss(team_mean(share, batch), aims.bellman)
 
-    time = torch.rand(len(plan), generator=generator, device=plan.device) * LAST
-    noise = torch.randn(plan.shape, generator=generator, device=plan.device)
-    noisy = add_noise(plan, noise, time)
-    miss = (model.denoiser(noisy, time, world[:, 0]).float() - plan).square()
-    parts["denoiser"] = (_slot_weights(horizon, plan) * miss).mean()
-    guess = model.classifier(noisy, time, value[:, 0].detach())
-    parts["classifier"] = cross_entropy(guess, two_hot(aims.taken, low, high, bins)).mean()
-    loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=plan.device))
+    time = torch.rand(count, generator=generator, device=action.device) * LAST
+    noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
+    noisy = add_noise(aims.plan, noise, time)
+    wrong = (model.denoiser(noisy, time, world[planned]).float() - aims.plan).square()
+    parts["denoiser"] = (_slot_weights(model.config.horizon, aims.plan) * wrong).mean()
+    guess = model.classifier(noisy, time, value[planned].detach())
+    parts["classifier"] = miss(guess, aims.taken[planned], low, high).mean()
+    loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=action.device))
     with torch.no_grad():
-        parts["td_error"] = (expectation(critic, low, high) - aims.bellman).abs().mean()
         recovered = codec.decode(codec.most_likely(inverse))
-        parts["inverse_top1"] = (codec.index(recovered) == codec.index(action)).float().mean()
+        parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+@torch.no_grad()
+def follow(target: NetWorld, model: NetWorld, rate: float) -> None:
+    """Move the moving average a step towards the network."""
+    for average, current in zip(target.parameters(), model.parameters(), strict=True):
+        average.lerp_(current, rate)
 
 
 def _slot_weights(horizon: int, plan: Tensor) -> Tensor:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..benchmark.checkpoint import Pretrained
+from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
-from ..benchmark.two_hot import ActionCodec, expectation
+from ..benchmark.two_hot import ActionCodec
 from ..errors import CheckpointError
 from .config import NetWorldConfig
 from .modules import (
@@ -21,6 +23,7 @@ from .modules import (
     ObservationEncoder,
     PlanClassifier,
     ScenarioEncoder,
+    SlotDenoiser,
     action_sizes,
     mlp,
 )
@@ -52,13 +55,14 @@ class NetWorld(
         self.scenario = ScenarioEncoder(c)
         self.observation = ObservationEncoder(c)
         self.mean_field = MeanField(c)
-        self.world_context, self.value_context = Context(c), Context(c)
-        self.denoiser = Denoiser(c)
+        self.world_context = Context(c, hears=c.mean_field in ("both", "world"))
+        self.value_context = Context(c, hears=c.mean_field in ("both", "value"))
+        self.denoiser = Denoiser(c) if c.denoiser == "window" else SlotDenoiser(c)
         self.classifier = PlanClassifier(c)
-        self.critic = Critic(c, sizes)
+        self.critic = Critic(c, {name: len(codec.table()) for name, codec in self.codecs.items()})
         self.inverse = InverseDynamics(c, sizes)
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
-        self.reward = mlp(2 * c.latent + c.embedding, c.head, c.bins)
+        self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
@@ -68,34 +72,32 @@ class NetWorld(
         return self.config.families[family]
 
     def value_range(self, family: str) -> tuple[float, float]:
-        """Range of the two-hot values: bounds of a discounted sum of team rewards."""
+        """Range of the two-hot values: bounds of a discounted sum of team rewards, in the family's unit."""
         self.shape(family)
         return self.config.values[family]
 
+    def aimed(self, scenario: Tensor) -> Tensor:
+        """Embeddings [..., E] of scenarios played by the quality that the policy starts from."""
+        quality = torch.full(scenario.shape[:-1], QUALITIES.index(self.config.aim), device=scenario.device)
+        return self.scenario.played(scenario, quality)
+
     def contexts(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
         """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E]."""
-        return self.world_context(latents, inboxes, scenario), self.value_context(latents, inboxes, scenario)
+        return (
+            self.world_context(latents, inboxes, self.aimed(scenario)),
+            self.value_context(latents, inboxes, scenario),
+        )
 
     def behaviour_logits(self, context: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Masked logits [..., size] of what the recorded behaviours would do, from the value context."""
+        """Masked logits [..., size] of what those who play would do, from the world context [..., C]."""
         return self.codecs[family].mask(self.behaviour[family](context), mask)
 
-    def action_values(self, context: Tensor, family: str) -> Tensor:
-        """Q of every action of the table, [..., number], from the value context [..., C]."""
-        table = self.codecs[family].table(context.device)
-        return expectation(self.critic(context.unsqueeze(-2), table, family), *self.value_range(family))
-
-    def improved_log_policy(self, context: Tensor, mask: Tensor, family: str) -> tuple[Tensor, Tensor]:
+    def improved_log_policy(self, world: Tensor, value: Tensor, mask: Tensor, family: str) -> tuple[Tensor, Tensor]:
         """Log of the policy pi_b(a) exp(Q / temperature), normalised, and Q; both [..., number of actions]."""
-        values = self.action_values(context, family)
-        prior = self.codecs[family].table_log_probs(self.behaviour_logits(context, mask, family))
-        return (prior + values / self.config.temperature).log_softmax(-1), values
+        values = self.critic(value, family)
+        prior = self.codecs[family].table_log_probs(self.behaviour_logits(world, mask, family))
+        return (prior + values / self.config.temperatures[family]).log_softmax(-1), values
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""
         return self.observation(obs, family)
-
-
-def history_windows(x: Tensor, length: int) -> Tensor:
-    """All stretches of `length` slots: [..., W, D] -> [..., W - length + 1, length, D]."""
-    return x.unfold(-2, length, 1).transpose(-1, -2)

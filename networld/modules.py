@@ -8,13 +8,32 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
+from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .config import NetWorldConfig
+
+REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
+FAR = 5.0  # deviations; a variant unlike those of training must not drive the network out of its range
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Linear, norm, SiLU, linear: the one small network used everywhere."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+
+def decode(output: Tensor, low: float, high: float) -> Tensor:
+    """The number [...] that a head's output [..., bins] (two-hot logits) or [..., 1] (regression) stands for."""
+    if output.shape[-1] > 1:
+        return expectation(output, low, high)
+    return low + (high - low) * (0.5 + output.squeeze(-1).float())
+
+
+def miss(output: Tensor, target: Tensor, low: float, high: float) -> Tensor:
+    """Loss [...] of a head's output for targets [...]: cross-entropy of two-hot codes, or a squared error."""
+    if output.shape[-1] > 1:
+        return cross_entropy(output, two_hot(target, low, high, output.shape[-1]))
+    return ((decode(output, low, high) - target) / (high - low)).square() * REGRESSION
 
 
 class UnitRms(nn.RMSNorm):
@@ -26,10 +45,10 @@ class UnitRms(nn.RMSNorm):
 
 
 class ScenarioEncoder(nn.Module):
-    """A variant's public descriptor and an ambition -> embedding [.., E]; lets an unseen variant work at zero shots.
+    """A variant's public descriptor -> embedding [.., E]; lets an unseen variant work at zero shots.
 
-    The ambition is the rank that an episode should have among those recorded. Recorded behaviours differ widely; told which
-    rank an episode had, the network need not mistake the traces of a better behaviour for the effects of an action.
+    What is *done* in a scenario depends on who plays: `played` adds the quality of the recording. Values do not see it, or they
+    would take the traces of a better behaviour for the effects of an action.
 
     The first layer starts at zero, so that a descriptor that never varied in training has no effect, rather than a random one.
     """
@@ -38,14 +57,19 @@ class ScenarioEncoder(nn.Module):
         super().__init__()
         self.stems = nn.ModuleDict()
         for name, shape in config.families.items():
-            stem = nn.Linear(shape.descriptor_size + 1, 64)
+            stem = nn.Linear(shape.descriptor_size, 64)
             nn.init.zeros_(stem.weight)
             self.stems[name] = stem
         self.trunk = nn.Sequential(nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, config.embedding))
+        self.qualities = nn.Embedding(len(QUALITIES), config.embedding)
 
-    def forward(self, descriptor: Tensor, ambition: Tensor, family: str) -> Tensor:
-        """Descriptors [..., D] and ambitions [...] in [0, 1] -> embeddings [..., E]."""
-        return self.trunk(self.stems[family](torch.cat([descriptor, 2.0 * ambition.unsqueeze(-1) - 1.0], dim=-1)))
+    def forward(self, descriptor: Tensor, family: str) -> Tensor:
+        """Descriptors [..., D] -> embeddings [..., E]."""
+        return self.trunk(self.stems[family](descriptor))
+
+    def played(self, scenario: Tensor, quality: Tensor) -> Tensor:
+        """Embeddings [..., E] of scenarios played by these qualities [...] (indices into `QUALITIES`)."""
+        return scenario + self.qualities(quality)
 
 
 class ObservationEncoder(nn.Module):
@@ -59,9 +83,8 @@ class ObservationEncoder(nn.Module):
             self.readouts[name] = mlp(config.latent, config.stem, shape.obs_size)
             self.register_buffer(f"mean_{name}", torch.zeros(shape.obs_size))
             self.register_buffer(f"std_{name}", torch.ones(shape.obs_size))
-        self.trunk = nn.Sequential(
-            nn.LayerNorm(config.stem), nn.SiLU(), mlp(config.stem, config.stem, config.latent), UnitRms(config.latent)
-        )
+        self.shared = config.shared_latents
+        self.trunks = nn.ModuleDict({name: _trunk(config) for name in (("shared",) if self.shared else config.families)})
 
     def fit(self, obs: Tensor, family: str) -> None:
         """Set the standardiser from observations [R, O]; features that never vary are left as they are."""
@@ -70,16 +93,23 @@ class ObservationEncoder(nn.Module):
         cast(Tensor, getattr(self, f"std_{family}")).copy_(torch.where(std > 1e-4, std, 1.0))
 
     def standardise(self, obs: Tensor, family: str) -> Tensor:
-        """Observations [..., O] with zero mean and unit deviation over the source data."""
-        return (obs - getattr(self, f"mean_{family}")) / getattr(self, f"std_{family}")
+        """Observations [..., O] with zero mean and unit deviation over the source data, clipped far outside it."""
+        return ((obs - getattr(self, f"mean_{family}")) / getattr(self, f"std_{family}")).clamp(-FAR, FAR)
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Observations [..., O] -> latents [..., D]."""
-        return self.trunk(self.stems[family](self.standardise(obs, family)))
+        trunk = self.trunks["shared" if self.shared else family]
+        return trunk(self.stems[family](self.standardise(obs, family)))
 
     def decode(self, latent: Tensor, family: str) -> Tensor:
         """Latents [..., D] -> standardised observations [..., O]."""
         return self.readouts[family](latent)
+
+
+def _trunk(config: NetWorldConfig) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(config.stem), nn.SiLU(), mlp(config.stem, config.stem, config.latent), UnitRms(config.latent)
+    )
 
 
 class MeanField(nn.Module):
@@ -105,10 +135,11 @@ class MeanField(nn.Module):
 
 
 class Context(nn.Module):
-    """Latent history, inbox history and scenario -> context vector, with an adapter for few-shot adaptation."""
+    """Latent history, inbox history (if it `hears`) and scenario -> context vector, with an adapter for few shots."""
 
-    def __init__(self, config: NetWorldConfig) -> None:
+    def __init__(self, config: NetWorldConfig, hears: bool) -> None:
         super().__init__()
+        self.hears = hears
         inputs = config.history * (config.latent + 2 * config.message) + config.embedding
         self.net = nn.Sequential(mlp(inputs, config.context, config.context), nn.LayerNorm(config.context), nn.SiLU())
         self.scale = nn.Parameter(torch.zeros(config.context))
@@ -116,6 +147,8 @@ class Context(nn.Module):
 
     def forward(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
         """Latents [..., L, D], inbox features [..., L, 2 M], scenario [..., E] -> [..., C]."""
+        if not self.hears:
+            inboxes = torch.zeros_like(inboxes)
         context = self.net(torch.cat([latents.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
         return context * (1 + self.scale) + self.shift
 
@@ -165,6 +198,42 @@ class Denoiser(nn.Module):
         return self.leave(self.norm(x))
 
 
+class SlotDenoiser(nn.Module):
+    """The same from a token a slot: a small diffusion transformer with adaptive layer norm (Peebles and Xie 2023)."""
+
+    HEADS = 4
+
+    def __init__(self, config: NetWorldConfig) -> None:
+        super().__init__()
+        self.shape, width = (config.horizon, config.latent), config.width // 2
+        self.enter = nn.Linear(config.latent, width)
+        self.place = nn.Parameter(torch.randn(config.horizon, width) * 0.02)
+        self.time = NoiseEmbedding(config.context)
+        self.modulate = nn.ModuleList(nn.Linear(config.context, 6 * width) for _ in range(config.blocks))
+        self.attend = nn.ModuleList(nn.Linear(width, 3 * width) for _ in range(config.blocks))
+        self.merge = nn.ModuleList(nn.Linear(width, width) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 4 * width), nn.SiLU(), nn.Linear(4 * width, width)) for _ in range(config.blocks)
+        )
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.leave = nn.Linear(width, config.latent)
+        for layer in self.modulate:
+            nn.init.zeros_(cast(nn.Linear, layer).weight)
+            nn.init.zeros_(cast(nn.Linear, layer).bias)
+
+    def forward(self, noisy: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        """Noisy plans [..., H D], times [...], contexts [..., C] (broadcastable) -> clean plans [..., H D]."""
+        condition = nn.functional.silu(context + self.time(time)).unsqueeze(-2)
+        x = self.enter(noisy.unflatten(-1, self.shape)) + self.place
+        for modulate, attend, merge, block in zip(self.modulate, self.attend, self.merge, self.blocks, strict=True):
+            shift, scale, gate, shift_out, scale_out, gate_out = modulate(condition).chunk(6, dim=-1)
+            heads = attend(self.norm(x) * (1 + scale) + shift).unflatten(-1, (3, self.HEADS, -1)).movedim(-4, -2)
+            mixed = nn.functional.scaled_dot_product_attention(*heads.unbind(-4))
+            x = x + (1 + gate) * merge(mixed.transpose(-3, -2).flatten(-2))
+            x = x + (1 + gate_out) * block(self.norm(x) * (1 + scale_out) + shift_out)
+        return self.leave(self.norm(x)).flatten(-2)
+
+
 class PlanClassifier(nn.Module):
     """Noisy plan, diffusion time, context -> two-hot logits of the value of the plan's first action.
 
@@ -176,25 +245,32 @@ class PlanClassifier(nn.Module):
         super().__init__()
         self.time = NoiseEmbedding(config.context)
         self.plan = nn.Linear(config.horizon * config.latent, config.context)
-        self.net = nn.Sequential(nn.LayerNorm(config.context), nn.SiLU(), mlp(config.context, config.head, config.bins))
+        self.net = nn.Sequential(nn.LayerNorm(config.context), nn.SiLU(), mlp(config.context, config.head, config.outputs))
 
     def forward(self, noisy: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        """Noisy plans [..., H D], times [...], contexts [..., C] -> [..., bins]."""
+        """Noisy plans [..., H D], times [...], contexts [..., C] -> output of a number's head."""
         return self.net(self.plan(noisy) + context + self.time(time))
 
 
 class Critic(nn.Module):
-    """Context and action code -> two-hot logits of the value of the improved policy, Q(history, action)."""
+    """Context -> an agent's share Q(history, action) of the team's value, for every action of the table.
 
-    def __init__(self, config: NetWorldConfig, action_sizes: dict[str, int]) -> None:
+    The team's value is the *mean* of the agents' shares: additive, so that what one agent did is not credited to another that
+    did the same at the same time, and the team's best policy near the recorded one is each agent's own. See `losses.targets`.
+    """
+
+    def __init__(self, config: NetWorldConfig, numbers: dict[str, int]) -> None:
         super().__init__()
-        self.context = nn.Linear(config.context, config.head)
-        self.actions = nn.ModuleDict({name: nn.Linear(size, config.head, bias=False) for name, size in action_sizes.items()})
-        self.net = nn.Sequential(nn.LayerNorm(config.head), nn.SiLU(), nn.Linear(config.head, config.bins))
+        self.act = nn.Sequential(nn.Linear(config.context, config.head), nn.LayerNorm(config.head), nn.SiLU())
+        self.state = nn.ModuleDict({name: nn.Linear(config.head, config.outputs) for name in numbers})
+        self.advantage = nn.ModuleDict({name: nn.Linear(config.head, number) for name, number in numbers.items()})
+        self.range = config.values
 
-    def forward(self, context: Tensor, code: Tensor, family: str) -> Tensor:
-        """Contexts [..., C] and codes [..., size] (broadcastable) -> [..., bins]."""
-        return self.net(self.context(context) + self.actions[family](code))
+    def forward(self, context: Tensor, family: str) -> Tensor:
+        """Contexts [..., C] -> [..., number of actions] in the family's unit."""
+        hidden = self.act(context)
+        state = decode(self.state[family](hidden), *self.range[family])
+        return state.unsqueeze(-1) + self.advantage[family](hidden).float()
 
 
 class InverseDynamics(nn.Module):

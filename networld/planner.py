@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from ..benchmark.randomness import Draw
-from ..benchmark.two_hot import expectation
 from .config import PlannerConfig
 from .diffusion import LAST, add_noise, ddim
 from .model import NetWorld
+from .modules import decode
 
 BLOCK = 16  # rows a block
 RARE = 1e-3  # actions proposed less often are not chosen for their value alone
@@ -134,10 +134,10 @@ class Planner:
         def steer(noisy: Tensor, time: Tensor) -> Tensor:
             with torch.enable_grad():
                 x = noisy.detach().requires_grad_(True)
-                value = expectation(self.model.classifier(x, time, context), low, high)
+                value = decode(self.model.classifier(x, time, context), low, high)
                 (gradient,) = torch.autograd.grad(value.sum(), x)
             variance = (time * (torch.pi / 2)).sin().square().unsqueeze(-1)
-            return self.config.scale * variance * gradient.float() / self.config.temperature
+            return self.config.scale * variance * gradient.float()
 
         return steer
 
@@ -152,9 +152,9 @@ class Planner:
         logits = codec.mask(model.inverse(world.unsqueeze(1), here, plans[:, :, 0], family), view.action_mask.unsqueeze(1))
         recovered = codec.table_log_probs(logits)  # [R, K, number]
         proposed = recovered.logsumexp(1) - math.log(plans.shape[1])
-        prior = codec.table_log_probs(model.behaviour_logits(value, view.action_mask, family))
+        prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
         share = self.config.recovery
-        choice = self._select(view, model.action_values(value, family), share * proposed + (1.0 - share) * prior)
+        choice = self._select(view, model.critic(value, family), share * proposed + (1.0 - share) * prior)
         row = torch.arange(len(choice), device=choice.device)
         closest = recovered[row, :, choice].argmax(-1)
         return codec.decode(codec.table(choice.device)[choice]), plans[row, closest]
@@ -165,11 +165,10 @@ class Planner:
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / self.config.temperature
+        weight = values / (self.config.temperature * self.model.config.temperatures[self.family])
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
-        amount = self.model.codecs[self.family].components[0].kind == "ordinal"
-        if self.config.choice == "sample" or (self.config.choice == "auto" and amount):
+        if self.config.choice == "sample":
             uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
             weight = weight - torch.log(-torch.log(uniform))
         return (weight + prior).argmax(-1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from wbench import NetWorld
 from wbench.benchmark.data.collect import record_quality
+from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import ActionComponent
 from wbench.benchmark.registry import get_family
@@ -20,17 +22,20 @@ from wbench.networld import losses
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import FamilyShape, NetWorldConfig, PlannerConfig
 from wbench.networld.diffusion import LAST, add_noise, ddim, levels
-from wbench.networld.modules import MeanField
+from wbench.networld.modules import MeanField, SlotDenoiser
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n6-c2-load0.3")
+SCALE = {"units": {"access": 0.5}, "values": {"access": (0.0, 20.0)}, "temperatures": {"access": 1.0}}
+EXPERT, MIXED = QUALITIES.index("expert"), QUALITIES.index("mixed")
+TINY = {"stem": 32, "context": 32, "width": 32, "blocks": 1, "head": 32}
 
 
 @pytest.fixture(scope="module")
 def model() -> NetWorld:
     torch.manual_seed(0)
     shape = {"access": FamilyShape.of(FAMILY)}
-    return NetWorld(NetWorldConfig(shape, {"access": (0.0, 20.0)}, stem=32, context=32, width=32, blocks=1, head=32)).eval()
+    return NetWorld(NetWorldConfig(shape, **SCALE, **TINY)).eval()
 
 
 def test_two_hot_round_trip_and_hand_value():
@@ -108,7 +113,7 @@ def test_a_descriptor_that_never_varied_has_no_effect(model):
     plain = FAMILY.variant("access/n8-c1-load0.3").descriptor()
     bursty = FAMILY.variant("access/n8-c1-load0.3-bursty").descriptor()
     assert plain != bursty
-    embeddings = model.scenario(torch.tensor([plain, bursty]), torch.ones(2), "access")
+    embeddings = model.scenario(torch.tensor([plain, bursty]), "access")
     assert torch.equal(embeddings[0], embeddings[1])
 
 
@@ -121,17 +126,16 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
             action = super().act(obs, inbox, state)
             with torch.no_grad():
                 memory = state.memory
-                seen.append(model.contexts(memory["latents"], memory["inboxes"], memory["scenario"])[1])
+                seen.append(torch.cat(model.contexts(memory["latents"], memory["inboxes"], memory["scenario"]), dim=-1))
             return action
 
     agent = Spy(model)
     slots = []
     play(FAMILY, VARIANT, agent, [0, 1], record=slots.append)
     stack = {name: torch.stack([getattr(s, name) for s in slots], 1) for name in ("obs", "action", "action_mask", "reward")}
-    source = Episodes(VARIANT, **stack, history=4, horizon=8)
+    source = Episodes(VARIANT, **stack, quality=torch.tensor([EXPERT, EXPERT]), history=4, horizon=8)
     for slot in (0, 2, 60):
         window = source.gather(torch.tensor([0, 1]), torch.tensor([slot, slot]))
-        window["rank"].fill_(agent.planner.ambition)
         batch = losses.Windows(
             **window,
             group=torch.arange(2).repeat_interleave(6),
@@ -139,31 +143,91 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
             descriptor=torch.tensor([VARIANT.descriptor()]).expand(12, -1),
         )
         with torch.no_grad():
-            context = losses.slot_contexts(model, losses.encode(model, batch, "access"))[1]
-        acting = torch.stack(seen[slot : slot + 9], dim=1)
+            encoded = losses.encode(model, batch, "access", 13)
+            played = model.scenario.played(encoded.scenario, batch.quality)
+            contexts = [torch.cat(losses.contexts_at(model, encoded, 4 + k, played), dim=-1) for k in range(9)]
+        context, acting = torch.stack(contexts, dim=1), torch.stack(seen[slot : slot + 9], dim=1)
         assert torch.allclose(context, acting, atol=0.05), slot  # acting runs in bfloat16
         assert (context - acting).abs().mean() < 0.01
 
 
-def test_others_follow_weights_by_hand():
-    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(12)
-    rows, action = len(batch.group), batch.action[:, 4:6] * 0
-    behaviour = torch.zeros(rows, 2, 4).log_softmax(-1)
-    policy = behaviour.clone()
-    assert torch.equal(losses.others_follow(policy, behaviour, action, batch, 5.0), torch.ones(rows, 2))
-    first = (batch.group == 0).nonzero()[0, 0]
-    policy[first, 0, 0] += 1.0  # one agent of the first joint window would rather do what was recorded
-    weight = losses.others_follow(policy, behaviour, action, batch, 5.0)
-    friends = (batch.group == 0) & (torch.arange(rows) != first)
-    ratio = weight[friends, 0] / weight[first, 0]
-    assert torch.allclose(ratio, torch.full_like(ratio, 2.71828), atol=1e-3)
-    assert float(weight.mean()) == pytest.approx(1.0)
+def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
+    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
+    planned = torch.arange(3)
+    aims = losses.targets(model, batch, "access", planned, None)
+    with torch.no_grad():
+        encoded = losses.encode(model, batch, "access", 6)
+        played = model.scenario.played(encoded.scenario, torch.full_like(batch.group, EXPERT))
+        world, value = losses.contexts_at(model, encoded, 5, played)
+        shares = model.critic(value, "access")
+        prior = model.behaviour_logits(world, batch.action_mask[:, 5], "access").log_softmax(-1)
+        policy = (prior + shares / 1.0).softmax(-1)
+        expected = [
+            float(batch.reward[batch.group == g, 4][0]) / 0.5 + 0.95 * float((policy * shares).sum(-1)[batch.group == g].mean())
+            for g in range(batch.groups)
+        ]
+    assert aims.bellman.tolist() == pytest.approx(expected, abs=1e-4) and aims.plan.shape == (3, 8 * 64)
+
+
+def test_values_do_not_see_who_plays_and_the_world_does(model):
+    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
+    with torch.no_grad():
+        encoded = losses.encode(model, batch, "access", 6)
+        (world, value), (other_world, other_value) = (
+            losses.contexts_at(
+                model, encoded, 4, model.scenario.played(encoded.scenario, torch.full_like(batch.group, quality))
+            )
+            for quality in (EXPERT, MIXED)
+        )
+    assert torch.equal(value, other_value) and not torch.allclose(world, other_world)
+
+
+@pytest.mark.parametrize(
+    ("switch", "hears"),
+    [("both", (True, True)), ("world", (True, False)), ("value", (False, True)), ("off", (False, False))],
+)
+def test_the_mean_field_reaches_whom_it_should(switch, hears):
+    torch.manual_seed(0)
+    net = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, mean_field=switch))
+    latents, scenario, inbox = torch.randn(3, 4, 64), torch.randn(3, 32), torch.randn(3, 4, 16)
+    with_inbox, without = (net.contexts(latents, heard, scenario) for heard in (inbox, torch.zeros_like(inbox)))
+    assert tuple(not torch.equal(a, b) for a, b in zip(with_inbox, without, strict=True)) == hears
+
+
+@pytest.mark.parametrize("switches", [{"shared_latents": False}, {"two_hot": False}, {"denoiser": "slots"}])
+def test_ablated_networks_learn_and_play(switches):
+    torch.manual_seed(0)
+    net = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, **switches))
+    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(120)
+    optimiser, seen = torch.optim.Adam(net.parameters(), 3e-3), []
+    for _ in range(30):
+        optimiser.zero_grad()
+        noise = torch.Generator().manual_seed(0)
+        loss, parts = losses.total(net, net, batch, "access", losses.LossWeights(), noise)
+        loss.backward()
+        optimiser.step()
+        seen.append(parts)
+    assert all(seen[-1][name] < seen[0][name] for name in ("reconstruction", "reward", "denoiser", "behaviour", "inverse"))
+    agent = NetWorldAgent(net.eval(), PlannerConfig(guidance="cg+mcss", candidates=2, steps=2))
+    assert torch.isfinite(play(FAMILY, replace(VARIANT, horizon=6), agent, [0, 1]).returns).all()
+
+
+def test_a_slot_denoiser_treats_rows_alone_and_needs_every_slot(model):
+    torch.manual_seed(0)
+    net = SlotDenoiser(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY))
+    noisy, time, context = torch.randn(5, 8 * 64), torch.rand(5), torch.randn(5, 32)
+    with torch.no_grad():
+        clean = net(noisy, time, context)
+        assert torch.allclose(clean[2:3], net(noisy[2:3], time[2:3], context[2:3]), atol=1e-5)
+        last_slot_changed = noisy.clone()
+        last_slot_changed[:, -64:] += 1.0
+        assert (net(last_slot_changed, time, context) - clean)[:, :64].abs().max() > 1e-4
 
 
 def _source() -> Episodes:
     columns = record_quality(FAMILY, VARIANT, "mixed", range(4))
     tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
-    return Episodes(VARIANT, **tensors, history=4, horizon=8)
+    return Episodes(VARIANT, **tensors, quality=torch.full((4,), MIXED), history=4, horizon=8)
 
 
 def test_saved_and_loaded_it_plans_the_same(model, tmp_path):
@@ -204,7 +268,7 @@ def _spoil(folder, kind):
         ("truncated", "truncated or no safetensors"),
         ("missing tensor", "1 tensors missing.*mean_field"),
         ("extra tensor", "1 unknown.*surplus"),
-        ("shape", r"mean_field.project.weight.*\(8, 31\).*\(8, 32\)"),
+        ("shape", r"mean_field.project.weight.*\(8, 63\).*\(8, 64\)"),
         ("nan", "mean_field.project.weight holds NaN"),
         ("config field", "unknown fields depth; allowed"),
         ("config not json", "config.json is not JSON"),

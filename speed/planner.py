@@ -1,0 +1,159 @@
+"""Latency of NetWorld's decisions, against networks as large as those of other diffusion planners; and return against latency.
+
+`python speed/planner.py` prints latencies: one thread, medians of process-CPU time, 8 agents, one decision for all of them.
+`python speed/planner.py --curve power/n10-d800-v1-load0.5` also plays a variant with each setting of steps, candidates and
+replanning, and prints score and milliseconds a decision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from wbench.benchmark.checkpoint import count_parameters
+from wbench.benchmark.references import references
+from wbench.benchmark.registry import get_variant
+from wbench.benchmark.rollout import play
+from wbench.networld.agent import NetWorldAgent
+from wbench.networld.config import PlannerConfig
+from wbench.networld.model import NetWorld
+
+AGENTS, OBS, HORIZON = 8, 32, 16  # of the peers' networks, as in their papers' settings
+TARGET = "access/n8-c1-load0.4"  # eight agents
+
+
+class ResidualBlock(nn.Module):
+    """Two temporal convolutions with group norm, and the time embedding in between (Janner et al. 2022)."""
+
+    def __init__(self, inputs: int, outputs: int, time: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv1d(inputs, outputs, 5, padding=2), nn.GroupNorm(4, outputs), nn.Mish())
+        self.time = nn.Sequential(nn.Mish(), nn.Linear(time, outputs))
+        self.second = nn.Sequential(nn.Conv1d(outputs, outputs, 5, padding=2), nn.GroupNorm(4, outputs), nn.Mish())
+        self.skip = nn.Conv1d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Plans [R, width, H] and time embeddings [R, T] -> [R, width, H]."""
+        return self.second(self.first(x) + self.time(time).unsqueeze(-1)) + self.skip(x)
+
+
+class UNet(nn.Module):
+    """The temporal U-Net of Diffuser and Decision Diffuser; MADiff runs one of the larger size for every agent."""
+
+    def __init__(self, size: int, width: int, multiples: tuple[int, ...]) -> None:
+        super().__init__()
+        widths = [size, *(width * multiple for multiple in multiples)]
+        self.embed = nn.Sequential(nn.Linear(1, 4 * width), nn.Mish(), nn.Linear(4 * width, width))
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList(
+            nn.ModuleList([ResidualBlock(a, b, width), ResidualBlock(b, b, width), nn.Conv1d(b, b, 3, 2, 1)]) for a, b in pairs
+        )
+        self.middle = nn.ModuleList([ResidualBlock(widths[-1], widths[-1], width) for _ in range(2)])
+        self.up = nn.ModuleList(
+            nn.ModuleList(
+                [nn.ConvTranspose1d(b, b, 4, 2, 1), ResidualBlock(2 * b, b, width), ResidualBlock(b, max(a, width), width)]
+            )
+            for a, b in reversed(pairs)
+        )
+        self.leave = nn.Conv1d(width, size, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """Noisy plans [R, O, H] and times [R] -> clean plans [R, O, H]."""
+        t, kept = self.embed(time.unsqueeze(-1)), []
+        for first, second, halve in self.down:
+            x = second(first(x, t), t)
+            kept.append(x)
+            x = halve(x)
+        for block in self.middle:
+            x = block(x, t)
+        for double, first, second in self.up:
+            x = second(first(torch.cat([double(x), kept.pop()], dim=1), t), t)
+        return self.leave(x)
+
+
+def median_ms(work: Callable[[], object], repeats: int = 5) -> float:
+    """Median process-CPU milliseconds of a call, after one to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        times.append(1e3 * (time.process_time() - start))
+    return statistics.median(times)
+
+
+@torch.no_grad()
+def peer(name: str, net: UNet, calls: int, guided: int) -> None:
+    """A decision of a peer: `calls` steps, `guided` forward passes a step (2 with classifier-free guidance)."""
+    for episodes in (1, 32):
+        x, t = torch.randn(episodes * AGENTS, OBS, HORIZON), torch.rand(episodes * AGENTS)
+        once = median_ms(lambda x=x, t=t: net(x, t), 3)
+        decision = once * calls * guided
+        size = f"{count_parameters(net) / 1e6:5.1f} M"
+        print(
+            f"{name:34s} {size} {episodes:3d} episodes  forward {once:8.1f} ms  decision {decision:9.1f} ms  "
+            f"an episode {decision / episodes:8.2f} ms"
+        )
+
+
+def decide_ms(agent: NetWorldAgent, variant_name: str, episodes: int, slots: int = 24) -> float:
+    """Milliseconds of a slot's decision for all agents of all episodes, the environment's own time taken off."""
+    family, variant = get_variant(variant_name)
+    short = replace(variant, horizon=slots)  # type: ignore[type-var]
+    agent.adapt(family, variant, None)
+    idle = family.policies[family.random]()
+    seeds = range(episodes)
+    own = median_ms(lambda: play(family, short, agent, seeds), 3)
+    return (own - median_ms(lambda: play(family, short, idle, seeds), 3)) / slots
+
+
+def curve(agent: NetWorldAgent, variant_name: str, episodes: int) -> None:
+    """Score and latency of a variant for every setting."""
+    family, variant = get_variant(variant_name)
+    base = PlannerConfig()
+    settings = [replace(base, candidates=n) for n in (1, 2, 4, 8, 16, 32)]
+    settings += [replace(base, steps=n) for n in (1, 2, 5, 10, 20)]
+    settings += [replace(base, replan=n) for n in (2, 4, 8)]
+    print(f"\n{variant_name}, {episodes} episodes of a train variant\nsteps candidates replan  ms a decision  score")
+    for planner in settings:
+        agent.planner = planner
+        agent.adapt(family, variant, None)
+        start = time.process_time()
+        returns = play(family, variant, agent, range(900_000, 900_000 + episodes)).returns
+        spent = 1e3 * (time.process_time() - start) / (variant.horizon * episodes)
+        score = references(variant_name).score(float(returns.mean()))
+        print(f"{planner.steps:5d} {planner.candidates:10d} {planner.replan:6d} {spent:14.2f} {score:6.1f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default="networld-small")
+    parser.add_argument("--curve", action="append", default=[], metavar="VARIANT")
+    parser.add_argument("--episodes", type=int, default=16)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
+    for variant_name in (TARGET, "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.3"):
+        for episodes in (1, 32):
+            for replan in (1, 4):
+                agent.planner = PlannerConfig(replan=replan)
+                ms = decide_ms(agent, variant_name, episodes)
+                print(
+                    f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  replan {replan}  "
+                    f"decision {ms:8.2f} ms  an episode {ms / episodes:6.2f} ms",
+                    flush=True,
+                )
+    peer("Diffuser-sized U-Net, 20 steps", UNet(OBS, 28, (1, 4, 8)).eval(), 20, 1)
+    peer("MADiff-sized U-Net, DDIM-15, guided", UNet(OBS, 108, (1, 4, 8)).eval(), 15, 2)
+    for variant_name in asked.curve:
+        curve(agent, variant_name, asked.episodes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What looks into NetWorld: ablations on the same episodes, fidelity against fresh ones, training in two processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from wbench import NetWorld
+from wbench.benchmark.data.collect import train_seeds
+from wbench.benchmark.data.release import RELEASES
+from wbench.benchmark.data.schema import QUALITIES
+from wbench.benchmark.protocol import protocol
+from wbench.benchmark.registry import get_family
+from wbench.networld import ablate, fidelity
+
+FAMILY = get_family("access")
+VARIANT = FAMILY.variant("access/n8-c1-load0.4")
+ONE_CELL = protocol("quick", variants=[VARIANT.name], shots=[0], seeds=1, episodes=2)
+
+
+def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
+    played: list[str] = []
+    chosen = ablate.select(["candidates 1", "no value"])
+    rows = {row.name: row for row in ablate.ablate(str(debug_checkpoint), chosen, ONE_CELL, None, played.append)}
+    assert list(rows) == ["whole", "candidates 1", "no value"] and rows["whole"].difference[0].iqm == 0.0
+    assert played == list(rows)
+    for row in rows.values():
+        assert row.difference[0].iqm == pytest.approx(row.score[0].iqm - rows["whole"].score[0].iqm)
+
+
+def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
+    done = wbench("ablate", "--only", "mean feild off")
+    assert done.code == 2 and "Did you mean 'mean field off'" in done.err
+    missing = wbench("ablate", "--only", "mean field off", "--networks", str(tmp_path))
+    assert missing.code == 2 and "no trained network for 'whole', 'mean field off'" in missing.err
+    assert "--train-steps 1000" in missing.err
+
+
+def test_fidelity_of_fresh_episodes(debug_checkpoint):
+    sources = fidelity.fresh_episodes(FAMILY, VARIANT, 2, history=4, horizon=8)
+    assert sources.count == 2 * len(QUALITIES) and sources.quality.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    most = max(release.episodes for release in RELEASES.values())
+    assert max(train_seeds("random", most)) < train_seeds("random", 1)[0] + fidelity.FRESH
+    report = fidelity.fidelity(NetWorld.from_pretrained(debug_checkpoint), FAMILY, [VARIANT], episodes=2, rows=400)
+    assert set(report["ks"]) == {"queue", "silence", "reward"}
+    assert all(0.0 <= x <= 1.0 for distances in report["ks"].values() for x in distances.values())
+    assert report["reward_nats"]["marginal"] <= 0.0 and set(report["value"]) == {"correlation", "slope", "bias"}
+    assert set(report["top1"]) == {"inverse_dynamics", "behaviour_cloning"}
+
+
+def test_a_trained_world_model_is_truer_than_an_untrained_one(debug_checkpoint):
+    trained, raw = NetWorld.from_pretrained("networld-small"), NetWorld.from_pretrained(debug_checkpoint)
+    ours, theirs = (fidelity.fidelity(model, FAMILY, [VARIANT], episodes=2, rows=1000) for model in (trained, raw))
+    assert ours["ks"]["queue"]["1"] < 0.5 * theirs["ks"]["queue"]["1"]
+    assert ours["reward_nats"]["model"] > ours["reward_nats"]["marginal"] + 0.1
+    assert ours["top1"]["inverse_dynamics"] > 0.99 > ours["top1"]["behaviour_cloning"]
+    assert ours["value"]["correlation"] > 0.5
+
+
+def test_two_processes_train_one_network(tmp_path):
+    pytest.importorskip("accelerate")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "wbench.cli", "train", "networld"]
+    done = subprocess.run(
+        [*launch, "--preset", "debug", "--family", "access", "--out", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("checkpoint in") == 1
+    log = json.loads((tmp_path / "training_report.json").read_text())["log"]
+    assert log[-1]["access/denoiser"] < log[0]["access/denoiser"]
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / "model.safetensors").values())
