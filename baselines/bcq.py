@@ -1,0 +1,170 @@
+"""bcq: behaviour cloning weighed by a learned value, the strongest cheap control that we know of.
+
+One network clones every recording, told its quality (random, medium, ...), another learns the value Q of playing on with the
+improved policy pi_b(a | expert) exp(Q / tau), which is also what it plays: the best of all actions of the table where others
+draw N candidates from the clone and weigh them (Ghasemipour et al., EMaQ, 2021; Peng et al., AWR, 2019).
+
+Q is additive as NetWorld's: the team's value is the mean of the agents' (Sunehag et al. 2018), so that an agent is not credited
+with what the others did at the same time, and the team's improved policy is the product of the agents' own (Wang et al., OMIGA,
+2023). No world model, no messages: what a planner adds must show above this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, smooth_l1_loss
+
+from ..benchmark.agent import Agent
+from ..benchmark.data.schema import QUALITIES
+from ..benchmark.data.windows import Episodes, Windows
+from ..benchmark.family import Family, FamilyShape
+from .networks import AgentView, Trunk, team_sum
+from .value_agent import ValueAgent
+from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, pick, pretrain_preset
+
+DEFAULT_CHECKPOINT = "bcq-small"
+
+
+@dataclass(frozen=True)
+class BcqConfig(ValueConfig):
+    """As `ValueConfig`; `temperatures` are tau in acting, and the unit of values is the deviation of a slot's team reward.
+
+    Attributes:
+        rewards: mean and deviation of a slot's team reward in the source data, by family.
+        aim: the recorded quality whose clone is improved on.
+        improvement: tau in learning.
+        weight: of the value's loss beside the clone's.
+        sampled: families in which it draws from the improved policy; in the others it plays the mode.
+    """
+
+    rewards: dict[str, tuple[float, float]] = field(default_factory=dict)
+    aim: str = "expert"
+    improvement: float = 1.0
+    weight: float = 4.0
+    sampled: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
+        found = super().from_dict(data)
+        rewards = {name: (mean, deviation) for name, (mean, deviation) in found.rewards.items()}
+        return replace(found, rewards=rewards, sampled=tuple(found.sampled))
+
+    def measured(self, sources: Mapping[str, Sequence[Episodes]]) -> Self:
+        """These settings with what the source data of each family say."""
+        rewards: dict[str, tuple[float, float]] = {}
+        for name, several in sources.items():
+            slots = torch.cat([source.returns_to_go(0.0).flatten() for source in several])
+            rewards[name] = round(float(slots.mean()), 4), round(float(slots.std()), 4)
+        return replace(super().measured(sources), rewards=rewards)
+
+
+class Bcq(ValueModel):
+    """Clone and value on trunks of their own; the value is told nothing of who plays.
+
+    Args:
+        config: settings or their dict.
+    """
+
+    CONFIG = BcqConfig
+    RANKED = False
+
+    def __init__(self, config: BcqConfig | dict[str, Any]) -> None:
+        super().__init__(config)
+        c = self.config
+        inputs = {name: self.inputs(shape) + len(QUALITIES) for name, shape in c.families.items()}
+        self.clone_trunk = Trunk(inputs, c.hidden, c.layers)
+        self.clone_heads = nn.ModuleDict({name: nn.Linear(c.hidden, codec.size) for name, codec in self.codecs.items()})
+
+    @property
+    def settings(self) -> BcqConfig:
+        """The settings as what they are."""
+        assert isinstance(self.config, BcqConfig)
+        return self.config
+
+    def inputs(self, shape: FamilyShape) -> int:
+        """Length of what the value of a family sees: own observations and the variant's description."""
+        return self.config.history * shape.obs_size + shape.descriptor_size
+
+    def forward(self, view: AgentView, family: str) -> Tensor:
+        """An agent's share Q of the team's value, for the rows of the action table, [..., number]."""
+        return self.heads[family](self.trunk(view.seen(), family))
+
+    def clone(self, view: AgentView, quality: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Log-probabilities [..., number] of what players of a quality [...] do; `mask` [..., A] forbids choices."""
+        x = torch.cat([view.seen(), one_hot(quality, len(QUALITIES)).float()], dim=-1)
+        codec = self.codecs[family]
+        return codec.table_log_probs(codec.mask(self.clone_heads[family](self.clone_trunk(x, family)), mask))
+
+    def aimed(self, view: AgentView, mask: Tensor, family: str) -> Tensor:
+        """`clone` for players of the quality aimed at."""
+        aim = torch.full(mask.shape[:-1], QUALITIES.index(self.settings.aim), device=mask.device)
+        return self.clone(view, aim, mask, family)
+
+    def draws(self, family: str) -> int:
+        """Uniform numbers that choosing an action takes."""
+        return self.numbers[family] if family in self.settings.sampled else 0
+
+    def choose(self, view: AgentView, mask: Tensor, luck: Tensor, family: str) -> Tensor:
+        """The mode of pi_b exp(Q / tau), or a draw from it: table rows [...]."""
+        temperature = self.config.temperatures.get(family, self.settings.improvement)
+        logits = self.aimed(view, mask, family) + self(view, family) / temperature
+        if self.draws(family):  # the greatest of logits with Gumbel noise is a sample
+            logits = logits - torch.log(-torch.log(luck))
+        return logits.argmax(-1)
+
+    def scaled_reward(self, reward: Tensor, family: str) -> Tensor:
+        """Team rewards, standardised."""
+        mean, deviation = self.settings.rewards[family]
+        return (reward - mean) / deviation
+
+    def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
+        """Cross entropy of the clone, and Huber loss of the team's value to that of the improved policy."""
+        seen, mask = Seen.of(self, batch, family), batch.action_mask[:, self.config.history - 1 :]
+        agents = team_sum(torch.ones_like(batch.others), batch).unsqueeze(1)
+        now, later = seen.view.earlier(), seen.view.later()
+        with torch.no_grad():
+            shares = target(later, family)
+            policy = (target.aimed(later, mask[:, 1:], family) + shares / self.settings.improvement).softmax(-1)
+            backup = seen.reward + self.config.discount * (policy * shares).sum(-1)
+        quality = batch.quality.unsqueeze(1).expand_as(seen.taken)
+        cloning = -pick(self.clone(now, quality, mask[:, :-1], family), seen.taken).mean()
+        error = team_sum(pick(self(now, family), seen.taken) - backup, batch) / agents
+        return cloning + self.settings.weight * smooth_l1_loss(error, torch.zeros_like(error))
+
+
+PRESETS = {
+    "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
+    "small": PretrainConfig(
+        steps=3000,
+        rows=3072,
+        slots=1,
+        follow=0.03,
+        network=(("temperatures", {"access": 1.0, "power": 3.0, "offload": 0.7}), ("sampled", ("power",))),
+    ),
+}
+
+
+def train_preset(
+    families: Sequence[Family],
+    name: str,
+    folder: Path,
+    *,
+    resume: bool,
+    seed: int,
+    device: str,
+    on_step: Callable[[int, int], None],
+) -> None:
+    """Entry point of `wbench train bcq`."""
+    pretrain_preset("bcq", Bcq, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+
+
+def build(checkpoint: str | None, device: str) -> Agent:
+    """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
+    return ValueAgent("bcq", Bcq.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), arms=("offline",), device=device)

@@ -1,0 +1,63 @@
+"""IQL: independent Q-learning on the team reward (Tan 1993; Tampuu et al. 2017), with the practice of later years.
+
+Every agent learns the value of its own actions from its own view and takes the others for a part of the world. Parameters are
+shared, agents have identities, targets are Double-Q from a Polyak-averaged network, the network is dueling with layer norm, and
+learning from logs is conservative (CQL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import smooth_l1_loss
+
+from ..benchmark.agent import Agent
+from ..benchmark.data.windows import Windows
+from ..benchmark.family import Family
+from .value_agent import ValueAgent
+from .value_learning import PretrainConfig, Seen, ValueModel, conservative_gap, double_q, pick, pretrain_preset
+
+DEFAULT_CHECKPOINT = "iql-small"
+
+
+class Iql(ValueModel):
+    """Independent values of all agents."""
+
+    def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
+        """Huber loss to the Double-Q target of each agent alone, and the conservative term."""
+        seen = Seen.of(self, batch, family)
+        values = self(seen.view, family)
+        with torch.no_grad():
+            following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
+            backup = seen.reward + self.config.discount * following
+        loss = smooth_l1_loss(pick(values[:, :-1], seen.taken), backup)
+        return loss + conservatism * conservative_gap(values[:, :-1], seen).mean() if conservatism else loss
+
+
+PRESETS = {
+    "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
+    "small": PretrainConfig(network=(("temperatures", {"power": 0.5, "offload": 0.2}),)),
+}
+
+
+def train_preset(
+    families: Sequence[Family],
+    name: str,
+    folder: Path,
+    *,
+    resume: bool,
+    seed: int,
+    device: str,
+    on_step: Callable[[int, int], None],
+) -> None:
+    """Entry point of `wbench train iql`."""
+    pretrain_preset("iql", Iql, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+
+
+def build(checkpoint: str | None, device: str) -> Agent:
+    """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
+    return ValueAgent("iql", Iql.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)

@@ -1,0 +1,196 @@
+"""Learning online in a metered environment: play with some exploration, a replay of joint episodes, many updates a slot."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..benchmark.data.windows import Episodes, Windows, WindowSampler
+from ..benchmark.family import Family, Variant
+from ..benchmark.meter import MeteredEnvironment
+from .networks import AgentView, first_view, next_view, table_mask
+from .value_learning import ValueModel, advance
+
+AMBITION = 1.0  # the rank among recorded episodes that is aimed at
+
+
+@dataclass(frozen=True)
+class PracticeConfig:
+    """How to learn online.
+
+    Attributes:
+        updates: gradient steps, spread evenly over the slots played.
+        rows: agent windows a step.
+        slots: transitions a window.
+        rate: learning rate.
+        follow: share by which the target network moves to the online one after a step.
+        explore: probability of a random action at first.
+        settle: the same once `decay` of the budget is spent, falling linearly in between.
+        decay: see `settle`.
+        rounds: batches of parallel episodes that the budget is spent in, where it is large enough.
+        conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
+        trial: share of the budget for the comparison with the checkpoint that learning started from.
+    """
+
+    updates: int = 400
+    rows: int = 256
+    slots: int = 2
+    rate: float = 1e-3
+    follow: float = 0.02
+    explore: float = 1.0
+    settle: float = 0.05
+    decay: float = 0.5
+    rounds: int = 5
+    conservatism: float = 0.0
+    trial: float = 0.3
+
+    def after_pretraining(self) -> PracticeConfig:
+        """The same for a network that can already play: little exploration, small steps, conservative ones."""
+        return replace(self, rate=self.rate / 10.0, explore=self.settle, conservatism=0.5)
+
+    def exploration(self, progress: float) -> float:
+        """Probability of a random action after this share of the budget."""
+        return self.explore + (self.settle - self.explore) * min(1.0, progress / self.decay)
+
+
+class Replay:
+    """Joint episodes of one variant, as they grow.
+
+    Args:
+        family: the family.
+        variant: its variant.
+        capacity: episodes that it can hold.
+        history: slots before the current one in a window.
+        slots: transitions in a window.
+        generator: the random source of the samples.
+    """
+
+    def __init__(
+        self, family: Family, variant: Variant, capacity: int, history: int, slots: int, generator: torch.Generator
+    ) -> None:
+        self._family, self._variant, self._generator = replace(family, relabel=None), variant, generator
+        self._history, self._slots = history, slots
+        shape = (capacity, variant.horizon, variant.agents)
+        parts = len(family.actions)
+        kind = torch.int64 if parts == 1 and family.actions[0].kind == "categorical" else torch.float32
+        self._columns = {
+            "obs": torch.zeros(*shape, family.obs_size),
+            "action": torch.zeros(*shape, *((parts,) if parts > 1 else ()), dtype=kind),
+            "action_mask": torch.zeros(*shape, family.mask_size, dtype=torch.bool),
+            "reward": torch.zeros(shape),
+        }
+        self._played = torch.zeros(capacity)
+
+    def add(self, first: int, slot: int, **columns: Tensor) -> None:
+        """Store slot `slot` of the episodes from `first` on; columns [B, N, ...]."""
+        for name, values in columns.items():
+            self._columns[name][first : first + len(values), slot] = values
+        self._played[first : first + len(columns["reward"])] = slot + 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether an episode is long enough for a window."""
+        return bool((self._played > self._slots).any())
+
+    def sample(self, rows: int) -> Windows:
+        """About `rows` rows of windows, every recorded slot as likely."""
+        choices = (self._played - self._slots).clamp(min=0)
+        count = max(1, rows // self._variant.agents)
+        episode = torch.multinomial(choices, count, replacement=True, generator=self._generator)
+        slot = (torch.rand(count, generator=self._generator) * choices[episode]).long()
+        episodes = Episodes(self._variant, **self._columns, history=self._history, horizon=self._slots)
+        episodes.rank = torch.full((episodes.count,), AMBITION)
+        return WindowSampler(self._family, [episodes], self._generator).windows(episodes, episode, slot)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A slot of a batch of episodes: number of its first episode, slot, and what `Replay.add` stores, [B, N, ...]."""
+
+    first: int
+    slot: int
+    columns: dict[str, Tensor]
+
+
+def spend(
+    environment: MeteredEnvironment, budget: int, width: int, history: int, act: Callable[[AgentView, Tensor], Tensor]
+) -> Iterator[Played]:
+    """Play exactly `budget` slots, `width` episodes at a time; `act` maps views and action masks [B, N] to actions."""
+    family, variant = environment.family, environment.variant
+    spent = first = 0
+    while spent < budget:
+        batch = min(width, max(1, (budget - spent) // variant.horizon))
+        obs, info = environment.reset(batch)
+        view = first_view(family, variant, history, batch, AMBITION, obs.device)
+        for slot in range(min(variant.horizon, (budget - spent) // batch)):
+            view, columns = next_view(view, obs), {"obs": obs, "action_mask": info["action_mask"]}
+            columns["action"] = act(view, info["action_mask"])
+            obs, columns["reward"], _, _, info = environment.step(columns["action"])
+            spent += batch
+            yield Played(first, slot, columns)
+        first += batch
+
+
+def learn_online(
+    model: ValueModel, environment: MeteredEnvironment, budget: int, config: PracticeConfig
+) -> tuple[ValueModel, int]:
+    """Spend `budget` slots; returned are the averaged network and the gradient steps taken."""
+    family, variant, length = environment.family, environment.variant, model.config.history
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(environment.draw)
+    width = max(1, math.ceil(budget / (config.rounds * variant.horizon)))
+    replay = Replay(family, variant, budget // variant.horizon + 2 * width, length - 1, config.slots, generator)
+    model.train().requires_grad_(True)
+    target = copy.deepcopy(model).requires_grad_(False)
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate)
+    begun, steps = environment.used, 0
+
+    def act(view: AgentView, mask: Tensor) -> Tensor:
+        progress = (environment.used - begun) / budget
+        return explore(model, view, mask, config.exploration(progress), family.name, generator)
+
+    for played in spend(environment, budget, width, length, act):
+        replay.add(played.first, played.slot, **played.columns)
+        due = config.updates * (environment.used - begun) // budget
+        for _ in range(due - steps if replay.ready else 0):
+            optimiser.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = model.loss(target, replay.sample(config.rows).to(device), family.name, config.conservatism)
+            loss.backward()
+            advance(model, target, optimiser, config.follow)
+            steps += 1
+    return target.eval(), steps
+
+
+def explore(
+    model: ValueModel, view: AgentView, mask: Tensor, epsilon: float, family: str, generator: torch.Generator
+) -> Tensor:
+    """The network's actions [B, N, ...], with probability epsilon any allowed ones, every agent on its own."""
+    codec = model.codecs[family]
+    allowed = table_mask(codec, mask)
+    luck = torch.rand(*mask.shape[:2], model.draws(family), generator=generator).to(mask.device)
+    with torch.no_grad():
+        best = model.choose(view, mask, luck, family)
+    draws = torch.rand(allowed.shape, generator=generator).to(allowed.device)
+    anything = torch.where(allowed, draws, -1.0).argmax(-1)
+    curious = torch.rand(best.shape, generator=generator).to(best.device) < epsilon
+    return codec.decode(codec.table(best.device)[torch.where(curious, anything, best)])
+
+
+def trial(models: Sequence[ValueModel], environment: MeteredEnvironment) -> list[float]:
+    """Spend what is left of the budget on play without exploration, in equal shares: mean team reward of a slot by network."""
+    name, generator = environment.family.name, torch.Generator().manual_seed(environment.draw)
+    rewards = []
+    for i, model in enumerate(models):
+        budget = environment.left // (len(models) - i)
+        width = max(1, budget // environment.variant.horizon)
+        act = partial(explore, model, epsilon=0.0, family=name, generator=generator)
+        slots = [p.columns["reward"].sum() for p in spend(environment, budget, width, model.config.history, act)]
+        rewards.append(float(torch.stack(slots).sum()) / max(budget, 1) if slots else 0.0)
+    return rewards

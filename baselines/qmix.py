@@ -1,0 +1,151 @@
+"""QMIX: values of joint actions that grow with every agent's own value (Rashid et al. 2018), for any number of agents.
+
+In training a mixer sees all agents' observations and combines the values of the actions they took; acting needs an agent's own
+value alone, since what is best for it is best for the sum. The mixer's weights come from an embedding of the agent and one of
+the state, the mean over agents, so that it neither depends on the order nor on the number of agents (as in Qatten, Yang et al.
+2020, and REFIL, Iqbal et al. 2021). Learning from logs is conservative (CQL) in the agents' own values, which the mixer keeps
+in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import elu, smooth_l1_loss
+
+from ..benchmark.agent import Agent
+from ..benchmark.data.windows import Windows
+from ..benchmark.family import Family
+from .networks import Trunk, team_sum
+from .value_agent import ValueAgent
+from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_gap, double_q, pick, pretrain_preset
+
+DEFAULT_CHECKPOINT = "qmix-small"
+
+
+@dataclass(frozen=True)
+class QmixConfig(ValueConfig):
+    """As `ValueConfig`.
+
+    Attributes:
+        embedding: size of the mixer's embeddings of agents and state.
+        mixing: units of the mixer's hidden layer.
+    """
+
+    embedding: int = 64
+    mixing: int = 32
+
+
+class Mixer(nn.Module):
+    """Q_tot = w2 . elu(sum_i w1_i Q_i / N + b1) + b2, with w1_i and w2 >= 0 given by agents and state.
+
+    Args:
+        config: settings.
+    """
+
+    def __init__(self, config: QmixConfig) -> None:
+        super().__init__()
+        size, hidden = config.embedding, config.mixing
+        inputs = {name: shape.obs_size + shape.descriptor_size + 1 for name, shape in config.families.items()}
+        self.encoder = Trunk(inputs, size, layers=1)
+        self.first = nn.Linear(2 * size, hidden)
+        self.bias = nn.Linear(size, hidden)
+        self.second = nn.Linear(size, hidden)
+        self.offset = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, 1))
+
+    def forward(self, obs: Tensor, batch: Windows, family: str) -> Mix:
+        """The mixing weights at slots with the observations [R, S, O] of a batch's rows."""
+        slots = obs.shape[1]
+        public = torch.cat([batch.descriptor, batch.rank.unsqueeze(-1)], dim=-1).unsqueeze(1).expand(-1, slots, -1)
+        agent = self.encoder(torch.cat([obs, public], dim=-1), family)
+        with torch.autocast(obs.device.type, enabled=False):
+            agent, agents = agent.float(), batch.others + 1
+            state = team_sum(agent, batch) / agents[_firsts(batch)][:, None, None]
+            first = self.first(torch.cat([agent, state[batch.group]], dim=-1)).abs() / agents[:, None, None]
+            return Mix(first, self.bias(state), self.second(state).abs(), self.offset(state).squeeze(-1))
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Weights of a mixer at S slots of G joint windows of R rows.
+
+    Attributes:
+        first: [R, S, E], none negative.
+        bias: [G, S, E].
+        second: [G, S, E], none negative.
+        offset: [G, S].
+    """
+
+    first: Tensor
+    bias: Tensor
+    second: Tensor
+    offset: Tensor
+
+    def total(self, values: Tensor, batch: Windows) -> Tensor:
+        """Q_tot [G, S] of the agents' values [R, S]."""
+        hidden = team_sum(self.first * values.unsqueeze(-1), batch) + self.bias
+        return (elu(hidden) * self.second).sum(-1) + self.offset
+
+
+def _firsts(batch: Windows) -> Tensor:
+    """The first row of each joint window, [G]."""
+    return torch.searchsorted(batch.group, torch.arange(batch.groups, device=batch.group.device))
+
+
+class Qmix(ValueModel):
+    """Agents' values and their mixer.
+
+    Args:
+        config: settings or their dict.
+    """
+
+    CONFIG = QmixConfig
+
+    def __init__(self, config: QmixConfig | dict[str, Any]) -> None:
+        super().__init__(config)
+        assert isinstance(self.config, QmixConfig)
+        self.mixer = Mixer(self.config)
+
+    def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
+        """Huber loss of the joint value to its Double-Q target, and the conservative term."""
+        seen, obs = Seen.of(self, batch, family), batch.obs[:, self.config.history - 1 :]
+        reward = seen.reward[_firsts(batch)]
+        values = self(seen.view, family)
+        taken = pick(values[:, :-1], seen.taken)
+        mix = self.mixer(obs[:, :-1], batch, family)
+        with torch.no_grad():
+            following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
+            backup = reward + self.config.discount * target.mixer(obs[:, 1:], batch, family).total(following, batch)
+        loss = smooth_l1_loss(mix.total(taken, batch), backup)
+        return loss + conservatism * conservative_gap(values[:, :-1], seen).mean() if conservatism else loss
+
+
+PRESETS = {
+    "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32), ("embedding", 16))),
+    "small": PretrainConfig(network=(("temperatures", {"power": 0.8, "offload": 0.3}),)),
+}
+
+
+def train_preset(
+    families: Sequence[Family],
+    name: str,
+    folder: Path,
+    *,
+    resume: bool,
+    seed: int,
+    device: str,
+    on_step: Callable[[int, int], None],
+) -> None:
+    """Entry point of `wbench train qmix`."""
+    pretrain_preset("qmix", Qmix, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+
+
+def build(checkpoint: str | None, device: str) -> Agent:
+    """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
+    model = Qmix.from_pretrained(checkpoint or DEFAULT_CHECKPOINT)
+    return ValueAgent("qmix", model, privileged_training=True, device=device)

@@ -1,0 +1,194 @@
+"""Our MAPPO, QMIX and IQL beside BenchMARL's on VMAS simple_spread: same frames, same evaluation episodes.
+
+    pip install -e . benchmarl==1.5.2 vmas && python speed/simple_spread.py --out runs [--algorithm mappo] [--side ours]
+
+Three agents, discrete actions, 100 slots an episode. BenchMARL runs at its defaults; ours with the settings in `OURS`. Every
+finished run is a file in `--out`: called again, the script plays only what is missing, then prints the table of all that is
+there. `speed/marl.py` compares the speed at equal networks and updates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from spread import FAMILY, HORIZON, Act, Spread, evaluate
+from torch import Tensor
+from wbench.baselines.mappo import MappoConfig, fresh, learn
+from wbench.baselines.networks import first_view
+from wbench.baselines.online import PracticeConfig, learn_online
+from wbench.baselines.ppo import PpoConfig
+from wbench.baselines.ppo_play import Sight, sample
+from wbench.benchmark.family import FamilyShape
+
+ALGORITHMS, SIDES = ("mappo", "qmix", "iql"), ("benchmarl", "ours")
+ROUND = 6_000  # frames of an iteration of BenchMARL
+
+
+PPO = PpoConfig(epochs=10, minibatch=1200, rate=7e-4, discount=0.95, trace=0.9, entropy=0.01)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How our side learns.
+
+    Attributes:
+        hidden: width of the networks' two layers.
+        episodes: a round of MAPPO.
+        ppo: how MAPPO learns from it.
+        updates: of QMIX and IQL, in ROUND frames.
+        rows: of agents in each of them.
+        rate: of their learning.
+    """
+
+    hidden: int = 256
+    episodes: int = 20
+    ppo: PpoConfig = PPO
+    updates: int = 1000
+    rows: int = 384  # 128 frames of three agents
+    rate: float = 5e-4
+
+
+OURS = Settings()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: mean return of the evaluation episodes after so many frames, and the CPU seconds of training.
+
+    Policies are evaluated as they are (`sampled`) and by their likeliest action (`greedy`); for values both are the same.
+    """
+
+    side: str
+    algorithm: str
+    seed: int
+    frames: int
+    sampled: float
+    greedy: float
+    seconds: float
+
+
+def benchmarl(algorithm: str, seed: int, frames: int, folder: Path) -> tuple[Act, float]:
+    """Train BenchMARL at its defaults; returns its policy and the CPU seconds."""
+    from benchmarl.algorithms import IqlConfig, MappoConfig, QmixConfig
+    from benchmarl.environments import VmasTask
+    from benchmarl.experiment import Experiment, ExperimentConfig
+    from benchmarl.models.mlp import MlpConfig
+    from tensordict import TensorDict
+    from torchrl.envs.utils import ExplorationType, set_exploration_type
+
+    config = ExperimentConfig.get_from_yaml()
+    config.max_n_frames, config.prefer_continuous_actions, config.evaluation = frames, False, False
+    config.loggers, config.create_json, config.save_folder = [], False, str(folder)
+    chosen = {"mappo": MappoConfig, "qmix": QmixConfig, "iql": IqlConfig}[algorithm].get_from_yaml()
+    task, mlp = VmasTask.SIMPLE_SPREAD.get_from_yaml(), MlpConfig.get_from_yaml()
+    experiment = Experiment(task, chosen, mlp, seed, config, critic_model_config=MlpConfig.get_from_yaml())
+    policy = experiment.policy
+    begun = time.process_time()
+    experiment.run()
+    seconds = time.process_time() - begun
+
+    def act(obs: Tensor, greedy: bool) -> Tensor:
+        kind = ExplorationType.RANDOM if algorithm == "mappo" and not greedy else ExplorationType.DETERMINISTIC
+        batch = TensorDict({"agents": TensorDict({"observation": obs}, obs.shape[:2])}, obs.shape[:1])
+        with torch.no_grad(), set_exploration_type(kind):
+            return policy(batch)["agents", "action"].reshape(obs.shape[:2])
+
+    return act, seconds
+
+
+def ours(algorithm: str, seed: int, frames: int, settings: Settings = OURS) -> tuple[Act, float]:
+    """Train ours; returns its policy and the CPU seconds."""
+    return (mappo if algorithm == "mappo" else values)(algorithm, seed, frames, settings)
+
+
+def mappo(_: str, seed: int, frames: int, settings: Settings) -> tuple[Act, float]:
+    """Our MAPPO."""
+    model = fresh(MappoConfig({"spread": FamilyShape.of(FAMILY)}, settings.hidden, history=1, layers=1), seed)
+    begun = time.process_time()
+    learn(model, [Spread(seed, frames)], frames // (settings.episodes * HORIZON), settings.episodes, settings.ppo, seed)
+    seconds = time.process_time() - begun
+
+    def act(obs: Tensor, greedy: bool) -> Tensor:
+        features = Sight(Spread.variant, len(obs), obs.shape[-1], 1, "cpu").look(obs)
+        codec = model.codecs["spread"]
+        with torch.no_grad():
+            logits = model.logits(features, torch.ones(*obs.shape[:2], codec.size, dtype=torch.bool), "spread")
+        return codec.mode(logits) if greedy else codec.decode(sample(codec, logits, torch.rand(logits.shape)))
+
+    return act, seconds
+
+
+def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[Act, float]:
+    """Our QMIX or IQL."""
+    from wbench.baselines.iql import Iql
+    from wbench.baselines.qmix import Qmix, QmixConfig
+    from wbench.baselines.value_learning import ValueConfig
+
+    torch.manual_seed(seed)
+    kind, config = (Qmix, QmixConfig) if algorithm == "qmix" else (Iql, ValueConfig)
+    shapes, spans = {"spread": FamilyShape.of(FAMILY)}, {"spread": (-800.0, 0.0)}
+    model = kind(config(shapes, spans, hidden=settings.hidden, layers=1, history=1, discount=0.99))
+    rounds = frames // ROUND
+    practice = PracticeConfig(updates=settings.updates * rounds, rows=settings.rows, slots=1, rate=settings.rate, rounds=rounds)
+    begun = time.process_time()
+    trained, _ = learn_online(model, Spread(seed, frames), frames, practice)
+    seconds = time.process_time() - begun
+
+    def act(obs: Tensor, greedy: bool) -> Tensor:
+        view = first_view(FAMILY, Spread.variant, 1, len(obs), 1.0, obs.device)
+        with torch.no_grad():
+            return trained(type(view)(obs.unsqueeze(2), view.descriptor, view.identity, view.rank), "spread").argmax(-1)
+
+    return act, seconds
+
+
+def play(side: str, algorithm: str, seed: int, frames: int, folder: Path) -> Run:
+    """Train and evaluate."""
+    act, seconds = benchmarl(algorithm, seed, frames, folder) if side == "benchmarl" else ours(algorithm, seed, frames)
+    return Run(side, algorithm, seed, frames, evaluate(act, False), evaluate(act, True), seconds)
+
+
+def table(runs: list[Run]) -> str:
+    """Markdown: what each side scored, seed by seed."""
+    lines = ["| algorithm | side | frames | sampled, by seed | greedy, by seed | frames a CPU second |", "|" + " --- |" * 6]
+    for key in sorted({(run.algorithm, run.frames, run.side) for run in runs}):
+        found = sorted((r for r in runs if (r.algorithm, r.frames, r.side) == key), key=lambda run: run.seed)
+        columns = [
+            f"{statistics.mean(values):.0f} ({', '.join(f'{x:.0f}' for x in values)})"
+            for values in ([run.sampled for run in found], [run.greedy for run in found])
+        ]
+        speed = statistics.median(run.frames / run.seconds for run in found)
+        lines.append(f"| {key[0]} | {key[2]} | {key[1]:,} | {columns[0]} | {columns[1]} | {speed:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Play what is missing, print what is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", choices=SIDES, action="append")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, action="append")
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--frames", type=int, default=60_000)
+    parser.add_argument("--out", type=Path, default=Path("simple-spread"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for seed in options.seed or range(3):
+        for algorithm in options.algorithm or ALGORITHMS:
+            for side in options.side or SIDES:
+                path = options.out / f"{side}-{algorithm}-{seed}-{options.frames}.json"
+                if not path.exists():
+                    run = play(side, algorithm, seed, options.frames, options.out)
+                    path.write_text(json.dumps(asdict(run)), encoding="utf-8")
+                    print(run, flush=True)
+    print(table([Run(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(options.out.glob("*-*.json"))]))
+
+
+if __name__ == "__main__":
+    main()

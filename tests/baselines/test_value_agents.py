@@ -1,0 +1,125 @@
+"""The value-based agents at the benchmark: presets, the three arms, careful adaptation, batches that do not matter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from wbench.baselines.bcq import PRESETS, Bcq
+from wbench.baselines.fine_tuning import FineTuneConfig
+from wbench.baselines.iql import Iql
+from wbench.baselines.online import PracticeConfig
+from wbench.baselines.qmix import Qmix
+from wbench.baselines.value_agent import ValueAgent
+from wbench.baselines.value_learning import ValueModel, pretrain
+from wbench.benchmark.checkpoint import digest
+from wbench.benchmark.data import release
+from wbench.benchmark.data.collect import support
+from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.registry import get_trainer, make_agent
+from wbench.benchmark.rollout import play
+from wbench.errors import CheckpointError, InvalidValueError, UnknownNameError
+
+from ..benchmark import tiny
+
+KINDS = {"iql": Iql, "qmix": Qmix, "bcq": Bcq}
+HELD_OUT = tiny.FAMILY.variant("access/n8-c1-load0.5")
+SHORT = replace(HELD_OUT, horizon=12)
+QUICK = PracticeConfig(updates=6, rows=64)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Each kind trained by its debug preset on two variants of `access`: folder by name."""
+    folders = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
+        for name, kind in KINDS.items():
+            folders[name] = tmp_path_factory.mktemp(name)
+            pretrain(kind, [tiny.FAMILY], replace(PRESETS["debug"], release="tiny"), folders[name])
+    return folders
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_debug_checkpoint_loads_and_says_where_it_comes_from(checkpoints, name):
+    agent = make_agent(name, str(checkpoints[name]))
+    transitions = sum(v.agents * v.horizon * 2 * 4 for v in tiny.FAMILY.select("train"))  # two episodes of four qualities
+    assert agent.arm == "offline" and agent.source_transitions == transitions and len(agent.checkpoint_digest) == 64
+    assert agent.privileged_training == (name == "qmix")
+    agent.adapt(tiny.FAMILY, SHORT, None)
+    assert torch.isfinite(play(tiny.FAMILY, SHORT, agent, [0, 1]).returns).all()
+
+
+@pytest.mark.parametrize("name", [*KINDS, "bcq, sampled"])
+def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoints, name):
+    kind, _, sampled = name.partition(", ")
+    agent = make_agent(kind, str(checkpoints[kind]))
+    if sampled:
+        agent._model.config = replace(agent._model.config, sampled=("access",))
+    agent.adapt(tiny.FAMILY, SHORT, None)
+    together = play(tiny.FAMILY, SHORT, agent, range(6)).returns
+    alone = torch.cat([play(tiny.FAMILY, SHORT, agent, [seed]).returns for seed in range(6)])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier_cells(checkpoints, name):
+    model: ValueModel = KINDS[name].from_pretrained(checkpoints[name])
+    before, shots = digest(model), support(tiny.FAMILY, HELD_OUT, 0, 5)
+    wild = ValueAgent(name, model, adaptation=FineTuneConfig(steps=4, rows=64, rate=30.0, check=2))
+    done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
+    assert digest(wild._model) == before and done.gradient_steps == 4
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=10, rows=128, rate=1e-3, check=5))
+    done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
+    assert digest(careful._model) != before == digest(model)
+    careful.adapt(tiny.FAMILY, HELD_OUT, None)
+    assert digest(careful._model) == before
+
+
+@pytest.mark.parametrize("name", ["iql", "qmix"])
+def test_from_scratch_means_none_of_the_checkpoints_weights(checkpoints, name):
+    pretrained = KINDS[name].from_pretrained(checkpoints[name])
+    agent = ValueAgent(name, pretrained, practice=QUICK)
+    agent.enter("online")
+    assert agent.source_transitions == 0 and agent.checkpoint_digest == ""
+    agent.adapt(tiny.FAMILY, SHORT, None)
+    untrained = digest(agent._model)
+    assert untrained != digest(pretrained)
+    found = []
+    for draw in (0, 1, 0):
+        environment = MeteredEnvironment(tiny.FAMILY, SHORT, draw, shots=3)
+        done = agent.practise(environment)
+        assert environment.left == 0 and 0 < done.gradient_steps <= 6
+        found.append(digest(agent._model))
+    assert found[0] == found[2] and len({*found, untrained}) == 3
+
+
+@pytest.mark.parametrize("name", ["iql", "qmix"])
+@pytest.mark.parametrize("shots", [1, 3, 7])
+def test_after_pretraining_the_budget_is_spent_to_the_slot_and_the_better_network_plays(checkpoints, name, shots):
+    pretrained = KINDS[name].from_pretrained(checkpoints[name])
+    agent = ValueAgent(name, pretrained, practice=QUICK)
+    agent.enter("online-pretrained")
+    environment = MeteredEnvironment(tiny.FAMILY, SHORT, draw=0, shots=shots)
+    done = agent.practise(environment)
+    assert environment.left == 0
+    assert done.notes["kept"] == (done.notes["reward_after"] > done.notes["reward_before"])
+    assert (digest(agent._model) != digest(pretrained)) == done.notes["kept"]
+
+
+def test_bad_input_is_named(checkpoints, tmp_path):
+    agent = make_agent("bcq", str(checkpoints["bcq"]))
+    with pytest.raises(UnknownNameError, match="offline"):
+        agent.enter("online")
+    with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access"):
+        agent.adapt(replace(tiny.FAMILY, name="radar"), HELD_OUT, None)
+    with pytest.raises(CheckpointError, match=r"unknown fields|another model"):
+        make_agent("iql", str(checkpoints["qmix"]))
+    options = {"seed": 0, "device": "cpu", "on_step": lambda step, steps: None}
+    with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
+        get_trainer("iql")([tiny.FAMILY], "smal", tmp_path, resume=False, **options)
+    with pytest.raises(InvalidValueError, match="left out"):
+        get_trainer("qmix")([tiny.FAMILY], "debug", tmp_path, resume=True, **options)
