@@ -7,19 +7,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from . import __version__
+from .cli_board import board
 from .cli_data import data, print_datasets
-from .console import Json, print_rows, progress
-from .errors import CheckpointError, ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
-
-if TYPE_CHECKING:
-    from .benchmark.agent import Agent
-    from .benchmark.protocol import Protocol
-    from .leaderboard.result import Run
+from .cli_eval import evaluation
+from .cli_networld import inside
+from .console import Json, check_device, print_rows, progress
+from .errors import CheckpointError, ConformanceError, InvalidValueError, WbenchError
 
 app = typer.Typer(
     name="wbench",
@@ -29,9 +27,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(evaluation)
 app.add_typer(data)
+app.add_typer(board)
+app.add_typer(inside)
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
-RIVALS = "random,heuristic,bc"
 
 
 def main() -> None:
@@ -70,84 +70,9 @@ def _root(
     """Options that stand before the command."""
 
 
-@app.command("eval")
-def evaluate(
-    agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`.")],
-    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Number of seeds instead.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
-    protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
-    checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
-    against: Annotated[
-        str | None, typer.Option(help="Agents played on the same episodes, or none; default: random, heuristic, bc.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    out: Annotated[Path | None, typer.Option(help="Result file; an interrupted run goes on from it.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Score an agent under the few-shot protocol, beside others on the same episodes."""
-    from .benchmark.protocol import protocol as get_protocol
-    from .benchmark.registry import get_family, make_agent
-    from .leaderboard import result
-
-    _check_device(device)
-    chosen = get_protocol(
-        protocol, family=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
-    )
-    player = make_agent(agent, checkpoint, device)
-    families = [get_family(name) for name in dict.fromkeys(cell.family for cell in chosen.cells())]
-    names = [name.strip() for name in (against or RIVALS).split(",") if name.strip() not in ("", "none", agent)]
-    rivals = [make_agent(name, None, device) for name in dict.fromkeys(names)]
-    if against is None:  # by default only those that were trained for the task
-        rivals = [rival for rival in rivals if all(map(rival.knows, families))]
-    run = result.Run.start(player)
-    earlier: list[Run] = []
-    if out:
-        run, earlier = result.load(out, chosen, run)
-        result.save(out, result.document(chosen, run, earlier))
-    runs = _play_all([player, *rivals], [run, *earlier], chosen, device, out)
-    document = result.document(chosen, runs[0], runs[1:])
-    if out:
-        result.save(out, document)
-    if as_json:
-        print(json.dumps(document, allow_nan=False))
-    else:
-        _print_table(document)
-
-
-def _play_all(agents: list[Agent], known: list[Run], protocol: Protocol, device: str, out: Path | None) -> list[Run]:
-    """Play what is missing, with a progress bar; the result file is brought up to date after every cell."""
-    from .benchmark.registry import get_variant
-    from .benchmark.runner import run as play
-    from .leaderboard import result
-
-    finished: list[Run] = []
-    slots = sum(get_variant(cell.variant)[1].horizon for cell in protocol.cells())
-    with progress() as add:
-        for place, agent in enumerate(agents):
-            run = next((r for r in known if r.same_agent(result.Run.start(agent))), result.Run.start(agent))
-            left = sum(get_variant(c.variant)[1].horizon for c in protocol.cells() if c not in run.cells)
-            advance = add(agent.name, slots, slots - left)
-            try:
-                for cell in play(agent, protocol, done=run.cells, device=device, on_slot=lambda: advance(1)):  # noqa: B023
-                    run = run.add(cell)
-                    if out:
-                        everyone = [*finished, run]
-                        rest = [r for r in known if not any(r.same_agent(e) for e in everyone)] if place else known[1:]
-                        result.save(out, result.document(protocol, everyone[0], [*everyone[1:], *rest]))
-            except KeyboardInterrupt:
-                count = f"{len(run.cells)} of {len(protocol.cells())} cells of {agent.name}"
-                kept = f"{count} are in {out}; the same command goes on" if out else "to be able to resume, add --out FILE"
-                raise InterruptedRunError(f"interrupted; {kept}.") from None
-            finished.append(run)
-    return finished
-
-
 @app.command()
 def train(
-    agent: Annotated[str, typer.Argument(help="networld or bc.")],
+    agent: Annotated[str, typer.Argument(help="See `wbench list`, trainable.")],
     preset: Annotated[str, typer.Option(help="debug (seconds) or small (the packaged checkpoint).")] = "small",
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint; default runs/AGENT-PRESET.")] = None,
@@ -159,8 +84,9 @@ def train(
     from .benchmark.protocol import FAMILIES
     from .benchmark.registry import get_family, get_trainer
     from .cards.model_card import write_model_card
+    from .networld.parallel import rank
 
-    _check_device(device)
+    check_device(device)
     trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
     folder = out or Path("runs") / f"{agent}-{preset}"
     with progress() as add:
@@ -174,6 +100,8 @@ def train(
             last = step
 
         trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+    if rank() > 0:  # several processes train together; the first one writes and speaks
+        return
     write_model_card(folder, agent, tasks)
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
 
@@ -181,7 +109,7 @@ def train(
 @app.command()
 def card(
     folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.")],
-    agent: Annotated[str, typer.Option(help="networld or bc.")],
+    agent: Annotated[str, typer.Option(help="See `wbench list`, trainable.")],
     results: Annotated[Path | None, typer.Option(help="Result file of `wbench eval --out` for this checkpoint.")] = None,
 ) -> None:
     """Render the model card of a checkpoint from its config, training report and results."""
@@ -301,32 +229,6 @@ def show(name: Annotated[str, typer.Argument(help="A family, variant, agent or p
     print(found.text)
     if found.rows:
         print_rows(found.header, found.rows)
-
-
-def _numbers(option: str, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise InvalidValueError(option, text, "whole numbers with commas, e.g. 0,5") from None
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device not in ("cpu", "cuda"):
-        raise InvalidValueError("--device", device, "cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
-
-
-def _print_table(document: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from .leaderboard.table import render
-
-    Console(width=None if sys.stdout.isatty() else 160).print(render(document))
 
 
 if __name__ == "__main__":

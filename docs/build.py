@@ -1,6 +1,8 @@
 """Draws docs/figures/FAMILY.png: what a scenario looks like, queues under different policies, returns of the references.
 
-pip install -e ".[docs]" && python docs/figures.py
+Also writes docs/admission.md. The table of results in the README is docs/readme.py's.
+
+pip install -e ".[docs]" && python docs/build.py
 """
 
 from __future__ import annotations

@@ -1,0 +1,67 @@
+"""Writes the table of results into README.md, between its two markers, from the results in leaderboard/results.
+
+python docs/readme.py
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from wbench.benchmark.protocol import Protocol, protocol
+from wbench.console import note
+from wbench.leaderboard import board
+from wbench.leaderboard.board_table import short
+from wbench.leaderboard.entries import Entry
+from wbench.leaderboard.store import result_files
+from wbench.leaderboard.table import score
+
+ROOT = Path(__file__).parents[1]
+README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"
+MARKED = re.compile(r"(?<=<!-- leaderboard -->\n).*?(?=<!-- /leaderboard -->)", re.DOTALL)
+NONE = "No results yet.\n"
+
+
+def table(store: Path = STORE) -> str:
+    """The board of today's `lite` as Markdown; results under another protocol hash belong to another board."""
+    lite = protocol("lite")
+    found = board.load(store, None, note) if any(result_files(store)) else []
+    entries = board.ranked([entry for entry in found if entry.document["protocol_hash"] == lite.hash()])
+    return _rows(board.order(entries, board.HEADLINE), lite) if entries else NONE
+
+
+def _rows(entries: list[Entry], lite: Protocol) -> str:
+    families = list(dict.fromkeys(cell.family for cell in lite.cells()))
+    shots = board.HEADLINE
+    lines = [
+        f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} | parameters | verified |",
+        "| --- | --- | --: | --: " + "| --: " * len(families) + "| --: | --- |",
+    ]
+    for entry in entries:
+        one = board.row(entry, shots)
+        parts = ["-" if (found := one["families"][name]) is None else f"{found['iqm']:.1f}" for name in families]
+        cells = [
+            str(entry.rank(shots) or one["unranked"]),
+            one["agent"],
+            score(one["score"]),
+            score(board.row(entry, 0)["score"]),
+            *parts,
+            short(one["parameters"]),
+            one["tier"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    played = f"{len(lite.variants)} variants that no agent was trained on, {lite.seeds} seeds, {lite.episodes} episodes a cell"
+    lines += ["", f"`lite`, protocol `{lite.hash()[:12]}`: {played}; families at {shots} shots."]
+    return "\n".join(lines) + "\n"
+
+
+def updated(readme: str, store: Path = STORE) -> str:
+    """A README with the table of a store between its markers."""
+    text, times = MARKED.subn(lambda _: table(store), readme)
+    if times != 1:
+        raise SystemExit(f"README.md has {times} pairs of leaderboard markers, but must have one")
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text(encoding="utf-8")), encoding="utf-8")

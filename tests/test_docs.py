@@ -1,0 +1,207 @@
+"""What the words around wbench promise: commands run, links lead somewhere, the table is the store's, the example plays."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import yaml
+from wbench.benchmark.agent import State
+from wbench.benchmark.protocol import protocol
+from wbench.benchmark.randomness import EpisodeRandom
+from wbench.benchmark.references import references
+from wbench.benchmark.registry import agent_names, get_variant, make_agent
+from wbench.benchmark.rollout import mean_field, play
+from wbench.errors import DataError, InvalidValueError, UnknownNameError
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "examples" / "own_agent.py"
+GUIDE = ROOT / "docs" / "own-agent.md"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("leaderboard/results/*.md")])
+QUICK = ("list", "show", "protocol show", "list datasets", "doctor")  # README commands that a test can afford
+HELD_OUT = protocol("quick").variants  # one of each family
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The `wbench ...` lines of a page's shell blocks, without comments, as words."""
+    lines = [line for kind in ("bash", "console", "text") for block in blocks(page, kind) for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("wbench ")]
+
+
+def readme_script() -> ModuleType:
+    """docs/readme.py, which makes the README's table."""
+    spec = importlib.util.spec_from_file_location("docs_readme", ROOT / "docs" / "readme.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    broken = [link for link in links if not (page.parent / link.partition("#")[0]).exists()]
+    assert not broken
+
+
+def known_options() -> dict[str, set[str]]:
+    """Options of every command, from the command line's own definition."""
+    import typer
+    from wbench.cli import app
+
+    found: dict[str, set[str]] = {}
+
+    def walk(command, path: str) -> None:
+        for name, below in getattr(command, "commands", {}).items():
+            walk(below, f"{path} {name}".strip())
+        found[path] = {option for parameter in command.params for option in parameter.opts}
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+def test_every_command_in_the_pages_exists_with_its_options():
+    known, seen = known_options(), 0
+    for page in PAGES:
+        for words in commands(page):
+            name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+            assert name in known, (page.name, words)
+            wrong = {word for word in words if word.startswith("--")} - known[name] - {"--help", "--version"}
+            assert not wrong, (page.name, words)
+            seen += 1
+    assert seen > 60
+
+
+def test_the_quick_commands_of_the_readme_run(wbench):
+    quick = [words for words in commands(ROOT / "README.md") if " ".join(words[:2]) in QUICK or words[0] in QUICK]
+    assert len(quick) >= 5
+    for words in quick:
+        done = wbench(*words, cwd=ROOT)
+        assert done.code == 0 and done.out, (words, done.err)
+
+
+def test_the_python_of_the_readme_runs(monkeypatch):
+    first, second = blocks(ROOT / "README.md", "python")
+    names: dict = {}
+    exec(compile(first, "README.md", "exec"), names)
+    assert names["obs"].shape[:2] == (32, 8) and len(names["shots"]) == 5 * 128 and names["data"].num_rows > 0
+    pytest.importorskip("pettingzoo")
+    exec(compile(second, "README.md", "exec"), names)
+    assert names["envs"].num_envs == 32 and len(names["env"].possible_agents) == 10
+
+
+def test_the_table_in_the_readme_is_what_the_store_gives():
+    script, text = readme_script(), (ROOT / "README.md").read_text(encoding="utf-8")
+    assert script.updated(text) == text
+    assert text.index("<!-- leaderboard -->") < text.index("```bash") < text.index("## ")  # all on the first screen
+    with pytest.raises(SystemExit, match="0 pairs of leaderboard markers"):
+        script.updated("# wbench\n")
+
+
+def test_the_table_ranks_what_was_submitted_and_nothing_of_another_protocol(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "leaderboard"))
+    from samples import result, save, small
+    from wbench.leaderboard.store import Submission, submit
+
+    script = readme_script()
+    assert script.table(tmp_path) == script.NONE
+    for share, label in ((0.5, "middling"), (0.9, "best")):
+        submit(Submission.read(save(tmp_path / "own.txt", result(label, share))), tmp_path)
+    assert script.table(tmp_path) == script.NONE  # none of them played today's lite
+    monkeypatch.setattr(script, "protocol", lambda name: small())
+    rows = [line.split(" | ") for line in script.table(tmp_path).splitlines() if line.startswith("| ")]
+    assert [row[1] for row in rows[2:]] == ["best", "middling"] and rows[2][0] == "| 1"
+    assert abs(float(rows[2][2].split()[0]) - 90) < 10 and rows[2][-1] == "recomputed |"
+
+
+@pytest.mark.parametrize("name", HELD_OUT)
+def test_the_example_is_a_decentralised_agent_that_beats_random(name: str):
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 80
+    agent, (family, variant) = make_agent(str(EXAMPLE), run_files=True), get_variant(name)
+    assert agent.name == "claim" and not agent.privileged and agent.message_size == 1 and agent.knows(family)
+    heard: list[tuple] = []
+    act = agent.act
+    agent.act = lambda obs, inbox, state: heard.append((obs, inbox, state.action_mask)) or act(obs, inbox, state)
+    played = play(family, variant, agent, range(10))
+    assert references(name).score(played.returns.mean().item()) > 15
+    assert played.message_bits == 32 * variant.agents * variant.horizon * 10
+
+    def decide(obs: torch.Tensor, inbox: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        state = State(family, variant, EpisodeRandom(variant.name, range(10)), 10, 40, mask)
+        return act(obs, inbox, state), agent.message(obs, state)
+
+    obs, inbox, mask = heard[40]
+    _, sent = decide(*heard[39])
+    assert torch.allclose(inbox, mean_field(sent)) and inbox.any()
+    others = torch.cat([obs[:, :1], obs[:, 1:].flip(0) + 0.5], 1)  # agent 0 sees the same, all others something else
+    for was, now in zip(decide(obs, inbox, mask), decide(others, inbox, mask), strict=True):
+        assert torch.equal(was[:, 0], now[:, 0]) and not torch.equal(was[:, 1:], now[:, 1:])
+    assert not torch.equal(decide(obs, 9 * inbox + 1, mask)[0], decide(obs, inbox, mask)[0])  # what it hears matters
+
+
+def test_the_guide_quotes_the_example():
+    example = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    quoted = [block.splitlines() for block in blocks(GUIDE, "python")]
+    assert len(quoted) == 5 and all(line in example for block in quoted for line in block)
+    assert f"complete one in {len(example)} lines" in GUIDE.read_text(encoding="utf-8")
+
+
+def test_a_file_plays_under_its_own_name_in_any_number_of_processes(wbench, tmp_path):
+    chosen = ("eval", "--agent", str(EXAMPLE), "--family", "access", "--shots", "0", "--episodes", "2", "--against", "none")
+    done = wbench(*chosen, "--out", str(tmp_path / "one.json"))
+    assert done.code == 0, done.err
+    assert wbench(*chosen, "--jobs", "2", "--out", str(tmp_path / "two.json")).code == 0
+    one, two = (json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json"))
+    assert one["agent"] == one["label"] == "claim" and one["package"]["name"] == "unregistered"
+    assert one["command"].startswith("wbench eval --agent FILE.py ") and str(ROOT) not in json.dumps(one)
+    assert [cell["returns"] for cell in one["cells"]] == [cell["returns"] for cell in two["cells"]]
+    again = wbench("verify", str(tmp_path / "one.json"), "--tier", "rerun")
+    assert again.code == 2 and "unknown agent 'claim'" in again.err and "Traceback" not in again.err
+
+
+def test_what_is_no_agent_is_said_in_one_line(tmp_path):
+    base = "from wbench.benchmark.agent import Agent, RandomPolicy\nclass Mine(Agent):\n    name = {name!r}\n"
+    for name, content, error, said in (
+        ("none.py", None, InvalidValueError, "PATH is .*none.py', but must be a file that exists"),
+        ("broken.py", "import nowhere_to_be_found", DataError, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
+        ("empty.py", "x = 1", InvalidValueError, "build in .*empty.py is 'NoneType'.*function"),
+        ("empty.py:x", None, InvalidValueError, "x in .*empty.py is 'int'"),
+        ("three.py", "def build(checkpoint, device):\n    return 3", InvalidValueError, "returned is 'int'"),
+        ("lazy.py", "def build():\n    return 3", DataError, "build in .*lazy.py failed: TypeError"),
+        ("taken.py", f"{base.format(name='bc')}def build(c, d):\n    return Mine()", InvalidValueError, "is 'bc'.*its own"),
+        ("odd.py", f"{base.format(name='a b')}def build(c, d):\n    return Mine()", InvalidValueError, "is 'a b'.*letters"),
+        ("unnamed.py", f"{base.format(name='agent')}def build(c, d):\n    return Mine()", InvalidValueError, "is 'agent'"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(error, match=said):
+            make_agent(str(tmp_path / name), run_files=True)
+
+
+def test_a_name_out_of_a_result_file_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    with pytest.raises(UnknownNameError, match=r"unknown agent 'evil\.py'"):
+        make_agent("evil.py")
+    assert not Path("ran").exists() and "_checked_evil" not in sys.modules
+
+
+def test_the_citation_names_the_paper_and_what_is_used():
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert about["cff-version"] == "1.2.0" and about["authors"] == [{"name": "wbench developers"}]
+    assert any("2602.00558" in each.get("url", "") for each in about["references"])
+    assert all(each.keys() >= {"type", "title", "authors", "year", "notes"} for each in about["references"])
+    noted = " ".join(each["notes"] for each in about["references"])
+    assert all(name in noted for name in ("networld", "mappo", "qmix", "iql", "bcq")) and "claim" not in agent_names()
