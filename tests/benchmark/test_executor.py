@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from wbench.benchmark.executor import Player, Task, package_versions, play_all
@@ -134,7 +135,13 @@ def test_a_run_that_is_killed_loses_no_finished_cell_and_counts_none_twice(wbenc
     out, journal = tmp_path / "result.json", tmp_path / "result.json.cells.jsonl"
     command = (*ARGUMENTS, "--seeds", "6", "--jobs", str(jobs), "--out", str(out))
     slowly = {**os.environ, **moody, "MOODY": "sleep 0.3"}
-    process = subprocess.Popen([sys.executable, "-m", "wbench.cli", *command], stderr=subprocess.PIPE, text=True, env=slowly)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wbench.cli", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=slowly,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
         time.sleep(0.01)
