@@ -1,4 +1,4 @@
-"""bcq: behaviour cloning weighed by a learned value, the strongest cheap control that we know of.
+"""bcq: behaviour cloning weighed by a learned value, the control without world model and messages.
 
 One network clones every recording, told its quality (random, medium, ...), another learns the value Q of playing on with the
 improved policy pi_b(a | expert) exp(Q / tau), which is also what it plays: the best of all actions of the table where others

@@ -84,7 +84,7 @@ _ABOUT = {
         "wbench.baselines.bcq",
         "Bcq",
         "Behaviour cloning weighed by an additive value of the team: NetWorld's value without its world model and messages, "
-        "the strongest cheap control.",
+        "a cheap control.",
     ),
     "iql": _About(
         "wbench.baselines.iql",
