@@ -41,13 +41,22 @@ def main() -> None:
     except WbenchError as error:
         code = _fail(error, str(error), error.exit_code)
     except _USAGE_ERROR as error:
-        code = _fail(error, f"{error.format_message()} Try: wbench --help", 2)
+        code = _misused(error)
     except (typer.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "interrupted", 130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _misused(error: Any) -> int:
+    """A command line that does not parse; one without any command asks for the help, and gets it."""
+    context = error.ctx
+    if context and type(error).__name__ == "NoArgsIsHelpError":
+        print(context.get_help())
+        return 0
+    return _fail(error, f"{error.format_message()} Try: {context.command_path if context else 'wbench'} --help", 2)
 
 
 def _fail(error: BaseException, message: str, code: int) -> int:

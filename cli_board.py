@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,13 +53,19 @@ def submit(
 @board.command()
 def verify(
     file: ResultFile,
-    tier: Annotated[str, typer.Option(help="How deep: reported, recomputed or rerun.")] = "recomputed",
+    tier: Annotated[
+        str | None,
+        typer.Option(help="How deep: reported, recomputed or rerun; default: rerun with --trust or --agent, else recomputed."),
+    ] = None,
     cells: Annotated[int, typer.Option(help="How many cells to play again.")] = 3,
     seed: Annotated[int | None, typer.Option(help="Draws the same cells as before; default: a fresh sample.")] = None,
     tolerance: Annotated[float, typer.Option(help="Points a cell's score may be off; default: every episode the same.")] = 0.0,
     trust: Annotated[
-        bool, typer.Option("--trust", help="May run code of plug-ins and fetch checkpoints from the Hub.")
+        bool, typer.Option("--trust", help="May run code of plug-ins and --agent, and fetch checkpoints from the Hub.")
     ] = False,
+    agent: Annotated[
+        str | None, typer.Option(help="FILE.py[:ATTR] of an agent that is in no package: the very file that was played.")
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights, where the result names none.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     record: Annotated[bool, typer.Option("--record", help="Note a rerun that holds beside the file, for the board.")] = False,
@@ -68,13 +76,13 @@ def verify(
     from .leaderboard.rerun import Plan
 
     check_device(device)
-    plan = Plan(cells, seed, trust, checkpoint, tolerance, device)
-    if tier == "rerun":
-        with progress() as add:
-            advance = add("playing again", cells, 0)
-            verdict = library.verify(file, tier, replace(plan, on_cell=lambda: advance(1)))
-    else:
-        verdict = library.verify(file, tier)
+    tier = tier or ("rerun" if trust or agent else "recomputed")
+    with ExitStack() as shown:  # no bar before it is known that something may be played
+
+        def bar(total: int) -> Callable[[], None]:
+            return partial(shown.enter_context(progress())("playing again", total, 0), 1)
+
+        verdict = library.verify(file, tier, Plan(cells, seed, trust, checkpoint, agent, tolerance, device, bar))
     if record and verdict.holds:
         note(f"recorded in {library.record(file, verdict)}")
     if as_json:
@@ -137,7 +145,8 @@ def leaderboard(
     if as_json:
         print(json.dumps({"shots": k, "family": part, "rows": [library.row(entry, k, part) for entry in entries]}))
     else:
-        Console(width=None if sys.stdout.isatty() else 200).print(board_table.render(entries, k, part))
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(board_table.render(entries, k, part, console.width))
 
 
 @board.command()

@@ -43,7 +43,7 @@ def ablate(
     from .benchmark.protocol import protocol as get_protocol
     from .benchmark.registry import get_family
     from .networld import ablate as ablations
-    from .networld.train import preset
+    from .networld.train import TRAINER
 
     families = family or list(TUNING)
     tasks = [get_family(name) for name in families]
@@ -59,7 +59,7 @@ def ablate(
     bars: dict[str, Callable[[int], None]] = {}
     with progress() as add:
         if networks and train_steps:
-            config = replace(preset("small"), steps=train_steps)
+            config = replace(TRAINER.preset("small"), steps=train_steps)
             seen: dict[str, int] = {}
 
             def on_step(name: str, step: int) -> None:

@@ -11,10 +11,10 @@ with what the others did at the same time, and the team's improved policy is the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Self
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,13 @@ from torch.nn.functional import one_hot, smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.schema import QUALITIES
-from ..benchmark.data.windows import Episodes, Windows
-from ..benchmark.family import Family, FamilyShape
-from .networks import AgentView, Trunk, team_sum
+from ..benchmark.data.windows import Windows, WindowSampler
+from ..benchmark.family import FamilyShape
+from ..benchmark.randomness import gumbel
+from ..benchmark.training import Trainer
+from .networks import AgentView, Trunk
 from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, pick, pretrain_preset
+from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, pick, pretrain
 
 DEFAULT_CHECKPOINT = "bcq-small"
 
@@ -37,32 +39,25 @@ class BcqConfig(ValueConfig):
 
     Attributes:
         rewards: mean and deviation of a slot's team reward in the source data, by family.
-        aim: the recorded quality whose clone is improved on.
         improvement: tau in learning.
         weight: of the value's loss beside the clone's.
         sampled: families in which it draws from the improved policy; in the others it plays the mode.
     """
 
+    OWNER: ClassVar[str] = "bcq"
+
     rewards: dict[str, tuple[float, float]] = field(default_factory=dict)
-    aim: str = "expert"
     improvement: float = 1.0
     weight: float = 4.0
     sampled: tuple[str, ...] = ()
 
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
-        found = super().from_dict(data)
-        rewards = {name: (mean, deviation) for name, (mean, deviation) in found.rewards.items()}
-        return replace(found, rewards=rewards, sampled=tuple(found.sampled))
-
-    def measured(self, sources: Mapping[str, Sequence[Episodes]]) -> Self:
+    def measured(self, samplers: Mapping[str, WindowSampler]) -> Self:
         """These settings with what the source data of each family say."""
         rewards: dict[str, tuple[float, float]] = {}
-        for name, several in sources.items():
-            slots = torch.cat([source.returns_to_go(0.0).flatten() for source in several])
+        for name, sampler in samplers.items():
+            slots = torch.cat([source.returns_to_go(0.0).flatten() for source in sampler.sources])
             rewards[name] = round(float(slots.mean()), 4), round(float(slots.std()), 4)
-        return replace(super().measured(sources), rewards=rewards)
+        return replace(super().measured(samplers), rewards=rewards)
 
 
 class Bcq(ValueModel):
@@ -73,7 +68,6 @@ class Bcq(ValueModel):
     """
 
     CONFIG = BcqConfig
-    RANKED = False
 
     def __init__(self, config: BcqConfig | dict[str, Any]) -> None:
         super().__init__(config)
@@ -94,11 +88,11 @@ class Bcq(ValueModel):
 
     def forward(self, view: AgentView, family: str) -> Tensor:
         """An agent's share Q of the team's value, for the rows of the action table, [..., number]."""
-        return self.heads[family](self.trunk(view.seen(), family))
+        return self.heads[family](self.trunk(self.scaled(view, family).seen(), family))
 
     def clone(self, view: AgentView, quality: Tensor, mask: Tensor, family: str) -> Tensor:
         """Log-probabilities [..., number] of what players of a quality [...] do; `mask` [..., A] forbids choices."""
-        x = torch.cat([view.seen(), one_hot(quality, len(QUALITIES)).float()], dim=-1)
+        x = torch.cat([self.scaled(view, family).seen(), one_hot(quality, len(QUALITIES)).float()], dim=-1)
         codec = self.codecs[family]
         return codec.table_log_probs(codec.mask(self.clone_heads[family](self.clone_trunk(x, family)), mask))
 
@@ -115,8 +109,8 @@ class Bcq(ValueModel):
         """The mode of pi_b exp(Q / tau), or a draw from it: table rows [...]."""
         temperature = self.config.temperatures.get(family, self.settings.improvement)
         logits = self.aimed(view, mask, family) + self(view, family) / temperature
-        if self.draws(family):  # the greatest of logits with Gumbel noise is a sample
-            logits = logits - torch.log(-torch.log(luck))
+        if self.draws(family):
+            logits = logits + gumbel(luck)
         return logits.argmax(-1)
 
     def scaled_reward(self, reward: Tensor, family: str) -> Tensor:
@@ -124,10 +118,13 @@ class Bcq(ValueModel):
         mean, deviation = self.settings.rewards[family]
         return (reward - mean) / deviation
 
+    def can_learn_from(self, quality: Sequence[str]) -> bool:
+        """Any: the clone, which holds it to what is done, is told who plays."""
+        return True
+
     def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
         """Cross entropy of the clone, and Huber loss of the team's value to that of the improved policy."""
         seen, mask = Seen.of(self, batch, family), batch.action_mask[:, self.config.history - 1 :]
-        agents = team_sum(torch.ones_like(batch.others), batch).unsqueeze(1)
         now, later = seen.view.earlier(), seen.view.later()
         with torch.no_grad():
             shares = target(later, family)
@@ -135,34 +132,16 @@ class Bcq(ValueModel):
             backup = seen.reward + self.config.discount * (policy * shares).sum(-1)
         quality = batch.quality.unsqueeze(1).expand_as(seen.taken)
         cloning = -pick(self.clone(now, quality, mask[:, :-1], family), seen.taken).mean()
-        error = team_sum(pick(self(now, family), seen.taken) - backup, batch) / agents
+        error = batch.team_mean(pick(self(now, family), seen.taken) - backup)
         return cloning + self.settings.weight * smooth_l1_loss(error, torch.zeros_like(error))
 
 
 PRESETS = {
     "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
-    "small": PretrainConfig(
-        steps=3000,
-        rows=3072,
-        slots=1,
-        follow=0.03,
-        network=(("temperatures", {"access": 1.0, "power": 3.0, "offload": 0.7}), ("sampled", ("power",))),
-    ),
+    "small": PretrainConfig(steps=6000, network=(("temperatures", {"access": 1.5, "power": 2.4, "offload": 0.35}),)),
 }
 
-
-def train_preset(
-    families: Sequence[Family],
-    name: str,
-    folder: Path,
-    *,
-    resume: bool,
-    seed: int,
-    device: str,
-    on_step: Callable[[int, int], None],
-) -> None:
-    """Entry point of `wbench train bcq`."""
-    pretrain_preset("bcq", Bcq, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+TRAINER = Trainer("bcq", PRESETS, partial(pretrain, Bcq))
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

@@ -7,8 +7,7 @@ learning from logs is conservative (CQL).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Self
 
 import torch
@@ -17,9 +16,9 @@ from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.windows import Windows
-from ..benchmark.family import Family
+from ..benchmark.training import Trainer
 from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueModel, conservative_gap, double_q, pick, pretrain_preset
+from .value_learning import PretrainConfig, Seen, ValueModel, conservative_loss, double_q, pick, pretrain
 
 DEFAULT_CHECKPOINT = "iql-small"
 
@@ -35,27 +34,15 @@ class Iql(ValueModel):
             following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
             backup = seen.reward + self.config.discount * following
         loss = smooth_l1_loss(pick(values[:, :-1], seen.taken), backup)
-        return loss + conservatism * conservative_gap(values[:, :-1], seen).mean() if conservatism else loss
+        return loss + conservatism * conservative_loss(values[:, :-1], seen) if conservatism else loss
 
 
 PRESETS = {
     "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
-    "small": PretrainConfig(network=(("temperatures", {"power": 0.5, "offload": 0.2}),)),
+    "small": PretrainConfig(network=(("conservatism", 3.0), ("temperatures", {"power": 0.6, "offload": 0.45}))),
 }
 
-
-def train_preset(
-    families: Sequence[Family],
-    name: str,
-    folder: Path,
-    *,
-    resume: bool,
-    seed: int,
-    device: str,
-    on_step: Callable[[int, int], None],
-) -> None:
-    """Entry point of `wbench train iql`."""
-    pretrain_preset("iql", Iql, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+TRAINER = Trainer("iql", PRESETS, partial(pretrain, Iql))
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.checkpoint import Pretrained, count_parameters, digest
+from ..benchmark.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest
 from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.meter import MeteredEnvironment
 from ..benchmark.two_hot import ActionCodec
-from ..errors import CheckpointError
+from ..benchmark.world import Playground
 from .networks import IDENTITY, Trunk, orthogonal
 from .ppo import ActorCritic, PpoConfig, Updates, ValueNormaliser, optimise
-from .ppo_play import Playground, Round, Sight, play_round, sample
+from .ppo_play import Round, Sight, play_round, sample
 
 DEFAULT_CHECKPOINT = "mappo-small"
 
 
 @dataclass(frozen=True)
-class MappoConfig:
+class MappoConfig(CheckpointConfig):
     """What the network is.
 
     Attributes:
@@ -37,24 +37,12 @@ class MappoConfig:
         source_steps: slots of train variants that it was trained in.
     """
 
-    families: dict[str, FamilyShape]
+    OWNER: ClassVar[str] = "MAPPO"
+
     hidden: int = 128
     layers: int = 2
     history: int = 4
     source_steps: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> MappoConfig:
-        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
-        try:
-            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
-            return cls(**{**data, "families": families})
-        except (TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"config.json is not MAPPO's: {error}.") from error
 
     def inputs(self) -> dict[str, int]:
         """Length of the features of each family: history, descriptor, identity."""
@@ -82,6 +70,10 @@ class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0"
         hidden, head = self.policy(features, family), self.heads[family]
         with torch.autocast(hidden.device.type, enabled=False):  # bfloat16 would round away what a small step changes
             return self.codecs[family].mask(head(hidden.to(head.weight.dtype)), mask)
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """Those that decide, without the critic's."""
+        return [*self.policy.parameters(), *self.heads.parameters()]
 
     def values(self, features: Tensor, agents: Tensor, family: str) -> Tensor:
         """Normalised values [R]; see `Critic`."""
@@ -128,7 +120,7 @@ class Learner:
     def __init__(self, model: Mappo, config: PpoConfig, seed: int) -> None:
         self.model, self.config = model.train().requires_grad_(True), config
         self.generator = torch.Generator().manual_seed(seed)
-        actor, critic = [*model.policy.parameters(), *model.heads.parameters()], [*model.critic.parameters()]
+        actor, critic = model.policy_parameters(), [*model.critic.parameters()]
         groups = [{"params": actor}, {"params": critic}]  # two networks: the gradient of each is clipped by itself
         self.optimiser = torch.optim.Adam(groups, config.rate, eps=1e-5, fused=True)  # Huang, detail 3
 
@@ -136,17 +128,6 @@ class Learner:
         """Play so many episodes in every playground and learn from them; `progress` is the share of the training before it."""
         played = play_round(self.model, playgrounds, episodes, self.config, self.generator)
         return played, optimise(self.model, self.optimiser, played.frames, self.config, progress, self.generator)
-
-    def state(self) -> dict[str, Any]:
-        """All that must come back for a resumed training to give the same numbers."""
-        parts = {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return {**parts, "generator": self.generator.get_state()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Inverse of `state`."""
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
 
 
 def learn(
@@ -241,9 +222,7 @@ class MappoAgent(Agent):
         if self.arm == "online":
             config = replace(self._pretrained.config, families={family.name: FamilyShape.of(family)}, source_steps=0)
             return fresh(config, seed).to(self._device)
-        if not self.knows(family):
-            known = ", ".join(self._pretrained.config.families)
-            raise CheckpointError(f"this MAPPO was not trained on family {family.name!r}, only on {known}. Try --arm online.")
+        self._pretrained.config.require(family.name, hint=" Try --arm online.")
         return copy.deepcopy(self._pretrained)
 
     def _play_with(self, model: Mappo) -> None:

@@ -28,13 +28,11 @@ class AgentView:
         history: own last observations, the current one last, [..., L, O]; zero before the episode's start.
         descriptor: the variant's public description, [..., D].
         identity: which of the agents it is, [..., IDENTITY].
-        rank: place among recorded episodes that is assumed (learning) or aimed at (acting), 0 = worst, 1 = best, [...].
     """
 
     history: Tensor
     descriptor: Tensor
     identity: Tensor
-    rank: Tensor
 
     def seen(self) -> Tensor:
         """What was observed and is public as one vector, [..., L O + D]."""
@@ -42,7 +40,7 @@ class AgentView:
 
     def features(self) -> Tensor:
         """All of it as one vector, [..., input_size]."""
-        return torch.cat([self.seen(), self.identity, self.rank.unsqueeze(-1)], dim=-1)
+        return torch.cat([self.seen(), self.identity], dim=-1)
 
     def earlier(self) -> AgentView:
         """Without the last slot: [R, S, ...] -> [R, S - 1, ...]."""
@@ -55,7 +53,7 @@ class AgentView:
 
 def input_size(shape: FamilyShape, history: int) -> int:
     """Length of `AgentView.features`."""
-    return history * shape.obs_size + shape.descriptor_size + IDENTITY + 1
+    return history * shape.obs_size + shape.descriptor_size + IDENTITY
 
 
 def identity(index: Tensor, agents: Tensor) -> Tensor:
@@ -76,11 +74,10 @@ def agent_views(batch: Windows, history: int) -> AgentView:
         seen,
         batch.descriptor.unsqueeze(1).expand(-1, slots, -1),
         whoami.unsqueeze(1).expand(-1, slots, -1),
-        batch.rank.unsqueeze(1).expand(-1, slots),
     )
 
 
-def first_view(family: Family, variant: Variant, history: int, batch: int, rank: float, device: torch.device) -> AgentView:
+def first_view(family: Family, variant: Variant, history: int, batch: int, device: torch.device) -> AgentView:
     """The view before anything was seen, [B, N]; see `next_view`."""
     agents = torch.tensor(variant.agents, device=device)
     shape = (batch, variant.agents)
@@ -88,7 +85,6 @@ def first_view(family: Family, variant: Variant, history: int, batch: int, rank:
         torch.zeros(*shape, history, family.obs_size, device=device),
         torch.tensor(variant.descriptor(), device=device).expand(*shape, -1),
         identity(torch.arange(variant.agents, device=device), agents).expand(*shape, -1),
-        torch.full(shape, rank, device=device),
     )
 
 
@@ -103,15 +99,10 @@ def table_mask(codec: ActionCodec, mask: Tensor) -> Tensor:
     return mask.repeat_interleave(number // mask.shape[-1], -1)
 
 
-def team_sum(x: Tensor, batch: Windows) -> Tensor:
-    """Sums over the agents of each joint window: [R, ...] -> [G, ...]."""
-    return x.new_zeros(batch.groups, *x.shape[1:]).index_add_(0, batch.group, x)
-
-
 class Trunk(nn.Module):
     """A linear stem for each family, then layers shared by all: features [..., input_size] -> [..., hidden].
 
-    Layer norm keeps values from running away under bootstrapping (Lyle et al. 2023; Ball et al., RLPD, 2023).
+    Layer norm keeps values from running away under bootstrapping (Ball et al., RLPD, 2023).
 
     Args:
         inputs: length of the features of each family.

@@ -11,13 +11,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
 from ..benchmark.meter import MeteredEnvironment
 from .networks import AgentView, first_view, next_view, table_mask
 from .value_learning import ValueModel, advance
-
-AMBITION = 1.0  # the rank among recorded episodes that is aimed at
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,21 @@ class Replay:
         history: slots before the current one in a window.
         slots: transitions in a window.
         generator: the random source of the samples.
+        quality: which of `schema.QUALITIES` its episodes are taken for.
     """
 
     def __init__(
-        self, family: Family, variant: Variant, capacity: int, history: int, slots: int, generator: torch.Generator
+        self,
+        family: Family,
+        variant: Variant,
+        capacity: int,
+        history: int,
+        slots: int,
+        generator: torch.Generator,
+        quality: str = "mixed",
     ) -> None:
         self._family, self._variant, self._generator = replace(family, relabel=None), variant, generator
-        self._history, self._slots = history, slots
+        self._history, self._slots, self._quality = history, slots, QUALITIES.index(quality)
         shape = (capacity, variant.horizon, variant.agents)
         parts = len(family.actions)
         kind = torch.int64 if parts == 1 and family.actions[0].kind == "categorical" else torch.float32
@@ -104,8 +111,8 @@ class Replay:
         count = max(1, rows // self._variant.agents)
         episode = torch.multinomial(choices, count, replacement=True, generator=self._generator)
         slot = (torch.rand(count, generator=self._generator) * choices[episode]).long()
-        episodes = Episodes(self._variant, **self._columns, history=self._history, horizon=self._slots)
-        episodes.rank = torch.full((episodes.count,), AMBITION)
+        own = torch.full((len(choices),), self._quality)
+        episodes = Episodes(self._variant, **self._columns, history=self._history, horizon=self._slots, quality=own)
         return WindowSampler(self._family, [episodes], self._generator).windows(episodes, episode, slot)
 
 
@@ -127,7 +134,7 @@ def spend(
     while spent < budget:
         batch = min(width, max(1, (budget - spent) // variant.horizon))
         obs, info = environment.reset(batch)
-        view = first_view(family, variant, history, batch, AMBITION, obs.device)
+        view = first_view(family, variant, history, batch, obs.device)
         for slot in range(min(variant.horizon, (budget - spent) // batch)):
             view, columns = next_view(view, obs), {"obs": obs, "action_mask": info["action_mask"]}
             columns["action"] = act(view, info["action_mask"])
@@ -145,7 +152,9 @@ def learn_online(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(environment.draw)
     width = max(1, math.ceil(budget / (config.rounds * variant.horizon)))
-    replay = Replay(family, variant, budget // variant.horizon + 2 * width, length - 1, config.slots, generator)
+    replay = Replay(
+        family, variant, budget // variant.horizon + 2 * width, length - 1, config.slots, generator, model.config.aim
+    )
     model.train().requires_grad_(True)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate)

@@ -1,7 +1,7 @@
 """Proximal policy optimisation for teams: advantages, value normalisation, the clipped objective and one round of updates.
 
 The details are those of Yu et al., 'The surprising effectiveness of PPO in cooperative multi-agent games' (NeurIPS 2022),
-Andrychowicz et al., 'What matters in on-policy reinforcement learning?' (ICLR 2021) and Huang et al., 'The 37 implementation
+Andrychowicz et al., 'What matters for on-policy deep actor-critic methods?' (ICLR 2021) and Huang et al., 'The 37 implementation
 details of PPO' (ICLR blog track 2022); each is named where it stands.
 """
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
+from ..benchmark.training import set_rate
 from ..benchmark.two_hot import ActionCodec
 
 
@@ -204,8 +205,7 @@ def optimise(
         generator: the random source of the minibatches.
     """
     fade = 1.0 + (config.rate_end - 1.0) * progress
-    for group in optimiser.param_groups:
-        group["lr"] = config.rate * fade
+    set_rate(optimiser, config.rate * fade)
     parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.minibatch))
     steps, figures = 0, {}
     for _ in range(config.epochs):

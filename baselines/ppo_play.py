@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..benchmark.family import Family, Info, Variant
+from ..benchmark.randomness import gumbel
 from ..benchmark.two_hot import ActionCodec
+from ..benchmark.world import Playground as Playground
 from .networks import identity
 from .ppo import ActorCritic, Frames, PpoConfig, gae
-
-
-class Playground(Protocol):
-    """Episodes of one variant, stepped together; `benchmark.meter.MeteredEnvironment` is one, a world model can be another."""
-
-    @property
-    def family(self) -> Family:
-        """The family."""
-
-    @property
-    def variant(self) -> Variant:
-        """What is played; an episode has `variant.horizon` slots."""
-
-    def reset(self, episodes: int) -> tuple[Tensor, Info]:
-        """Start so many new episodes; returns obs [B, N, O] and info with `action_mask` [B, N, A]."""
-
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot: obs [B, N, O], reward [B, N], terminated [B], truncated [B], info; see `benchmark.family.Env`."""
 
 
 class OpenEnvironment:
@@ -47,7 +30,7 @@ class OpenEnvironment:
         return self._env.reset(range(first, self._next))
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot; see `Playground.step`."""
+        """Play one slot; see `benchmark.world.Playground.step`."""
         return self._env.step(action)
 
 
@@ -78,8 +61,8 @@ class Sight:
 
 
 def sample(codec: ActionCodec, logits: Tensor, uniform: Tensor) -> Tensor:
-    """Codes [..., size] drawn from masked logits [..., size] by uniform numbers [..., size] (the Gumbel trick)."""
-    noisy = codec.split(logits - torch.log(-torch.log(uniform)))
+    """Codes [..., size] drawn from masked logits [..., size] by uniform numbers [..., size]."""
+    noisy = codec.split(logits + gumbel(uniform))
     return torch.cat([one_hot(part.argmax(-1), part.shape[-1]) for part in noisy], dim=-1).to(logits.dtype)
 
 
@@ -127,6 +110,8 @@ class _Player:
         self.shape, self.total = (episodes, playground.variant.agents), 0.0
         obs, info = playground.reset(episodes)
         self._sight = Sight(self.variant, episodes, playground.family.obs_size, history, obs.device)
+        for earlier in info.get("past", ()):  # an episode that starts in the middle of something
+            self._sight.look(earlier)
         self.features, self.mask = self._sight.look(obs).flatten(0, 1), info["action_mask"].flatten(0, 1)
 
     def step(self, action: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +19,10 @@ from torch.nn.functional import elu, smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.windows import Windows
-from ..benchmark.family import Family
-from .networks import Trunk, team_sum
+from ..benchmark.training import Trainer
+from .networks import Trunk
 from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_gap, double_q, pick, pretrain_preset
+from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_loss, double_q, pick, pretrain
 
 DEFAULT_CHECKPOINT = "qmix-small"
 
@@ -36,6 +35,8 @@ class QmixConfig(ValueConfig):
         embedding: size of the mixer's embeddings of agents and state.
         mixing: units of the mixer's hidden layer.
     """
+
+    OWNER: ClassVar[str] = "QMIX"
 
     embedding: int = 64
     mixing: int = 32
@@ -51,7 +52,7 @@ class Mixer(nn.Module):
     def __init__(self, config: QmixConfig) -> None:
         super().__init__()
         size, hidden = config.embedding, config.mixing
-        inputs = {name: shape.obs_size + shape.descriptor_size + 1 for name, shape in config.families.items()}
+        inputs = {name: shape.obs_size + shape.descriptor_size for name, shape in config.families.items()}
         self.encoder = Trunk(inputs, size, layers=1)
         self.first = nn.Linear(2 * size, hidden)
         self.bias = nn.Linear(size, hidden)
@@ -59,14 +60,14 @@ class Mixer(nn.Module):
         self.offset = nn.Sequential(nn.Linear(size, size), nn.SiLU(), nn.Linear(size, 1))
 
     def forward(self, obs: Tensor, batch: Windows, family: str) -> Mix:
-        """The mixing weights at slots with the observations [R, S, O] of a batch's rows."""
+        """The mixing weights at slots with the standardised observations [R, S, O] of a batch's rows."""
         slots = obs.shape[1]
-        public = torch.cat([batch.descriptor, batch.rank.unsqueeze(-1)], dim=-1).unsqueeze(1).expand(-1, slots, -1)
+        public = batch.descriptor.unsqueeze(1).expand(-1, slots, -1)
         agent = self.encoder(torch.cat([obs, public], dim=-1), family)
         with torch.autocast(obs.device.type, enabled=False):
-            agent, agents = agent.float(), batch.others + 1
-            state = team_sum(agent, batch) / agents[_firsts(batch)][:, None, None]
-            first = self.first(torch.cat([agent, state[batch.group]], dim=-1)).abs() / agents[:, None, None]
+            agent = agent.float()
+            state = batch.team_mean(agent)
+            first = self.first(torch.cat([agent, state[batch.group]], dim=-1)).abs() / (batch.others + 1)[:, None, None]
             return Mix(first, self.bias(state), self.second(state).abs(), self.offset(state).squeeze(-1))
 
 
@@ -88,7 +89,7 @@ class Mix:
 
     def total(self, values: Tensor, batch: Windows) -> Tensor:
         """Q_tot [G, S] of the agents' values [R, S]."""
-        hidden = team_sum(self.first * values.unsqueeze(-1), batch) + self.bias
+        hidden = batch.team_sum(self.first * values.unsqueeze(-1)) + self.bias
         return (elu(hidden) * self.second).sum(-1) + self.offset
 
 
@@ -113,7 +114,7 @@ class Qmix(ValueModel):
 
     def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
         """Huber loss of the joint value to its Double-Q target, and the conservative term."""
-        seen, obs = Seen.of(self, batch, family), batch.obs[:, self.config.history - 1 :]
+        seen, obs = Seen.of(self, batch, family), self.standardiser.standardise(batch.obs[:, self.config.history - 1 :], family)
         reward = seen.reward[_firsts(batch)]
         values = self(seen.view, family)
         taken = pick(values[:, :-1], seen.taken)
@@ -122,27 +123,15 @@ class Qmix(ValueModel):
             following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
             backup = reward + self.config.discount * target.mixer(obs[:, 1:], batch, family).total(following, batch)
         loss = smooth_l1_loss(mix.total(taken, batch), backup)
-        return loss + conservatism * conservative_gap(values[:, :-1], seen).mean() if conservatism else loss
+        return loss + conservatism * conservative_loss(values[:, :-1], seen) if conservatism else loss
 
 
 PRESETS = {
     "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32), ("embedding", 16))),
-    "small": PretrainConfig(network=(("temperatures", {"power": 0.8, "offload": 0.3}),)),
+    "small": PretrainConfig(network=(("temperatures", {"power": 0.6, "offload": 0.2}),)),
 }
 
-
-def train_preset(
-    families: Sequence[Family],
-    name: str,
-    folder: Path,
-    *,
-    resume: bool,
-    seed: int,
-    device: str,
-    on_step: Callable[[int, int], None],
-) -> None:
-    """Entry point of `wbench train qmix`."""
-    pretrain_preset("qmix", Qmix, PRESETS, families, name, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+TRAINER = Trainer("qmix", PRESETS, partial(pretrain, Qmix))
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

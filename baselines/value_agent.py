@@ -13,7 +13,7 @@ from ..benchmark.family import Family, Variant
 from ..benchmark.meter import MeteredEnvironment
 from .fine_tuning import FineTuneConfig, fine_tune
 from .networks import first_view, next_view
-from .online import AMBITION, PracticeConfig, learn_online, trial
+from .online import PracticeConfig, learn_online, trial
 from .value_learning import ValueModel
 
 
@@ -60,12 +60,12 @@ class ValueAgent(Agent):
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
-        self._pretrained.check(family.name)
+        self._pretrained.config.require(family.name)
         self._model = self._from_scratch(0) if self.arm == "online" else self._pretrained
         if support is None:
             return Adaptation()
-        self._model, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
-        return Adaptation(self._adaptation.steps, dict(notes))
+        self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
+        return Adaptation(steps, dict(notes))
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
         """Learn with exactly the slots of the budget.
@@ -73,7 +73,7 @@ class ValueAgent(Agent):
         With a checkpoint, the last slots are a trial of what was learned against what it started from; the better one plays.
         """
         family, seed = environment.family, environment.draw
-        self._pretrained.check(family.name)
+        self._pretrained.config.require(family.name)
         if self.arm == "online":
             self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)
             return Adaptation(steps)
@@ -94,7 +94,7 @@ class ValueAgent(Agent):
     def begin(self, state: State) -> None:
         """Empty histories."""
         history, device = self._model.config.history, state.action_mask.device
-        state.memory["view"] = first_view(state.family, state.variant, history, state.batch, AMBITION, device)
+        state.memory["view"] = first_view(state.family, state.variant, history, state.batch, device)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N] or [B, N, D]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,9 +16,51 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import CheckpointError
+from .family import FamilyShape
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _NO_HUB = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """What the `config.json` of a checkpoint says; a subclass adds fields.
+
+    Attributes:
+        families: shape of each family that the network knows, by name.
+    """
+
+    OWNER: ClassVar[str]  # whose it is, in messages
+
+    families: dict[str, FamilyShape]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `dataclasses.asdict`, also after a trip through JSON; raises `CheckpointError` on other fields."""
+        known = {field.name: field for field in fields(cls)}
+        needed = {name for name, field in known.items() if field.default is field.default_factory is MISSING}
+        unknown, missing = sorted(set(data) - set(known)), sorted(needed - set(data))
+        if unknown or missing:
+            allowed = f"unknown fields {', '.join(unknown)}; allowed {', '.join(sorted(known))}"
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {allowed if unknown else 'no ' + ', '.join(missing)}.")
+        try:
+            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
+        except (TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: bad family shape ({error}).") from error
+        return cls(**{**_with_tuples(data), "families": families})
+
+    def require(self, family: str, hint: str = "") -> None:
+        """Raise `CheckpointError`, with a hint, unless the network knows this family."""
+        if family not in self.families:
+            known = ", ".join(self.families)
+            raise CheckpointError(f"this {self.OWNER} was not trained on family {family!r}, only on {known}.{hint}")
+
+
+def _with_tuples(data: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    if isinstance(data, Mapping):
+        return {name: _with_tuples(value) for name, value in data.items()}
+    return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
 
 
 class Pretrained(PyTorchModelHubMixin):

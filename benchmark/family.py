@@ -111,6 +111,8 @@ class Family:
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         relabel: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
+        choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
+            makes the action mask of an imagined observation; None = agents may always choose.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Family:
     references: Path | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
     relabel: Callable[[dict[str, Tensor], torch.Generator], None] | None = None
+    choice: int | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]

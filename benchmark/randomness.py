@@ -24,6 +24,11 @@ def scenario_generator(variant: str, seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(variant, seed)[:16], dtype=np.uint64)))
 
 
+def gumbel(uniform: Tensor) -> Tensor:
+    """Gumbel noise from numbers in (0, 1): the greatest of logits with it is a draw from their softmax."""
+    return -torch.log(-torch.log(uniform))
+
+
 class EpisodeRandom:
     """Random numbers for the policies of a batch of episodes.
 

@@ -1,18 +1,18 @@
 """Finds families and agents: wbench's own, and those that other packages register by entry point.
 
 A third party registers a `Family` under the group `wbench.families`, or a function `(checkpoint, device) -> Agent` under
-`wbench.agents`; nothing in wbench has to change. An agent may also be run from a file that no package holds.
+`wbench.agents`, or one that returns a `World` under `wbench.worlds`; nothing in wbench has to change. An agent may also be
+run from a file that no package holds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
 from .user_code import is_file, load
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from .agent import Agent
     from .family import Env, Family, Variant
+    from .training import Trainer
+    from .world import World
 
 AgentFactory = Callable[[str | None, str], "Agent"]
+WorldFactory = Callable[[str | None, str], "World"]
 ROOT = __package__.rpartition(".")[0]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what a result file takes
 
@@ -35,22 +38,27 @@ _FAMILIES = {
 _AGENTS = {
     "networld": "networld.agent:build",
     "bc": "baselines.bc:build",
+    "bc-inbox": "baselines.bc:build_inbox",
     "bcq": "baselines.bcq:build",
     "iql": "baselines.iql:build",
     "mappo": "baselines.mappo:build",
+    "mappo-imagined": "baselines.mappo_imagined:build",
     "qmix": "baselines.qmix:build",
     "random": "baselines.heuristics:build_random",
     "greedy": "baselines.heuristics:build_greedy",
     "heuristic": "baselines.heuristics:build_heuristic",
     "genie": "baselines.heuristics:build_genie",
 }
+_WORLDS = {"networld": "networld.imagination:build"}
 _TRAINERS = {
-    "networld": "networld.train:train_preset",
-    "bc": "baselines.bc:train_preset",
-    "bcq": "baselines.bcq:train_preset",
-    "iql": "baselines.iql:train_preset",
-    "mappo": "baselines.mappo_train:train_preset",
-    "qmix": "baselines.qmix:train_preset",
+    "networld": "networld.train:TRAINER",
+    "bc": "baselines.bc:TRAINER",
+    "bc-inbox": "baselines.bc:INBOX_TRAINER",
+    "bcq": "baselines.bcq:TRAINER",
+    "iql": "baselines.iql:TRAINER",
+    "mappo": "baselines.mappo_train:TRAINER",
+    "mappo-imagined": "baselines.mappo_imagined:TRAINER",
+    "qmix": "baselines.qmix:TRAINER",
 }
 
 
@@ -156,21 +164,13 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
     return agent
 
 
-class Trainer(Protocol):
-    """Trains an agent from a preset and writes its checkpoint."""
-
-    def __call__(
-        self,
-        families: Sequence[Family],
-        preset: str,
-        folder: Path,
-        *,
-        resume: bool,
-        seed: int,
-        device: str,
-        on_step: Callable[[int, int], None],
-    ) -> None:
-        """`on_step` is told the step and the number of steps."""
+def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") -> World:
+    """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
+    sources = _sources("wbench.worlds", _WORLDS)
+    if name not in sources:
+        raise UnknownNameError("world", name, sources, "networld")
+    factory: WorldFactory = sources[name]()  # type: ignore[assignment]
+    return factory(checkpoint, device)
 
 
 def trainer_names() -> list[str]:

@@ -32,7 +32,7 @@ def load(target: str, default: str) -> tuple[str, object]:
     """
     place, _, attribute = target.rpartition(":") if re.search(r":\w+$", target) else (target, "", default)
     if place.endswith(".py") and not Path(place).is_file():
-        raise InvalidValueError("PATH", place, "a file that exists")
+        raise InvalidValueError("the file of the agent or family", place, "a file that exists")
     try:
         module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     except Exception as error:

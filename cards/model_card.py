@@ -98,6 +98,11 @@ _ABOUT = {
         "by playing in",
         "online-reinforcement-learning",
     ),
+    "mappo-imagined": _About(
+        "wbench.baselines.mappo",
+        "Mappo",
+        "MAPPO that cloned recorded experts, then learned in episodes that NetWorld imagined: its model without its planner.",
+    ),
     "qmix": _About(
         "wbench.baselines.qmix",
         "Qmix",

@@ -40,16 +40,20 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list
     if protocol not in (None, *PROTOCOLS):
         raise UnknownNameError("protocol", str(protocol), PROTOCOLS, "wbench leaderboard --protocol lite")
     found: list[Entry] = []
+    others: set[str] = set()
     for path in result_files(store):
         try:
             content = read_bytes(path)
             result = parse(content)
-            if protocol in (None, result.protocol):
+            if protocol not in (None, result.protocol):
+                others.add(result.protocol)
+            else:
                 found.append(Entry(path.name, result.document(), _tier(path, content, result)))
         except ResultError as error:
             note(f"{path.name} is left out: {error}")
     if not found:
-        raise ResultError(f"no results{f' of protocol {protocol}' if protocol else ''} in {store}. Add one: wbench submit FILE")
+        hint = f"Try: --protocol {min(others)}" if others else "Add one: wbench submit FILE"
+        raise ResultError(f"no results{f' of protocol {protocol}' if protocol else ''} in {store}. {hint}")
     return found
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from operator import mul
 from typing import Any
 
 from ..benchmark.statistics import profile
 from . import board
 from .entries import ALL, Entry
+from .provenance import UNREGISTERED
 from .summary import Grid
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
-PROFILED = 24  # rows of a protocol that have profiles: a bootstrap each, for every family and number of shots
+PROFILED = 100  # rows of a protocol that have profiles: a bootstrap each, for every family and number of shots
 FAILURES = 8  # that a row tells of
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
 _TOLD = ("agent", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
@@ -54,6 +56,7 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
         "variants": grid.variants,
         "domain": _domain(rows),
         "thresholds": THRESHOLDS,
+        "profiled": PROFILED,
         "fronts": {family: [_front(rows, family, k) for k in range(len(grid.shots))] for family in grid.families()},
         "rows": rows,
     }
@@ -85,7 +88,8 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "ranks": {scope: [_places(entry, k, scope) for k in grid.shots] for scope in scopes},
         "scores": {scope: [_score(entry, k, scope) for k in grid.shots] for scope in scopes},
         "variants": [[summary and round(summary["variants"][v]["iqm"], 1) for summary in summaries] for v in grid.variants],
-        **_by_shots(document, grid),
+        "samples": _samples(document, grid),
+        "qos": _delivery(document, grid),
         "facts": _facts(document),
         "ledger": document["ledger"],
         "versions": document["versions"],
@@ -105,23 +109,43 @@ def _score(entry: Entry, shots: int, scope: str) -> list[float | None] | None:
     return [None if found[end] is None else round(found[end], 2) for end in ("iqm", "ci_low", "ci_high")]
 
 
-def _by_shots(document: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
-    """Means over cells by number of shots: agent transitions of the target seen in learning; delay and energy by family."""
+def _samples(document: Mapping[str, Any], grid: Grid) -> list[int | None]:
+    """Agent transitions of the target seen in learning, by number of shots: the mean over finished cells."""
     agents = {name: variant["spec"]["agents"] for name, variant in document["contract"]["variants"].items()}
-    samples: dict[int, list[float]] = defaultdict(list)
-    qos: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    seen: dict[int, list[int]] = defaultdict(list)
     for cell in document["cells"]:
-        if cell["score"] is None:
-            continue
-        shots, costs, found = cell["shots"], cell["ledger"], cell["qos"]
-        samples[shots].append(costs["support_transitions"] + costs["environment_steps"] * agents[cell["variant"]])
-        if "delay_mean" in found and "energy" in found:
-            qos[cell["family"], shots].append((_mean(found["delay_mean"]), _mean(found["energy"])))
-    means = {key: [_round(_mean(column)) for column in zip(*pairs, strict=True)] for key, pairs in qos.items()}
-    return {
-        "samples": [round(_mean(samples[k])) if samples[k] else None for k in grid.shots],
-        "qos": {family: [means.get((family, k)) for k in grid.shots] for family in grid.families()},
-    }
+        if not cell["failure"]:
+            costs = cell["ledger"]
+            steps = costs["environment_steps"] * agents[cell["variant"]]
+            seen[cell["shots"]].append(costs["support_transitions"] + steps)
+    return [round(_mean(seen[k])) if seen[k] else None for k in grid.shots]
+
+
+def _delivery(document: Mapping[str, Any], grid: Grid) -> dict[str, list[list[float] | None]]:
+    """Of what was delivered, by family and shots: `[mean delay, energy over goodput]`, both means over the family's variants.
+
+    Episodes that deliver nothing have a delay of 0 in a result file, and an agent that does nothing spends nothing. So each
+    episode counts by its goodput; None where a variant has none, or cells are missing.
+    """
+    played: dict[tuple[str, int], list[Mapping[str, Sequence[float]]]] = defaultdict(list)
+    for cell in document["cells"]:
+        if not cell["failure"]:
+            played[cell["variant"], cell["shots"]].append(cell["qos"])
+
+    def at(part: Grid, shots: int) -> list[float] | None:
+        cells = [played[variant, shots] for variant in part.variants]
+        pairs = [_per_unit(found) for found in cells if len(found) == grid.seeds]
+        known = [pair for pair in pairs if pair is not None]
+        return [_round(_mean(column)) for column in zip(*known, strict=True)] if len(known) == len(cells) else None
+
+    return {family: [at(grid.select(family), k) for k in grid.shots] for family in grid.families()}
+
+
+def _per_unit(cells: Sequence[Mapping[str, Sequence[float]]]) -> tuple[float, float] | None:
+    """Delay and energy for each unit that was delivered in some cells; None where nothing was."""
+    goodput, delay, energy = ([x for qos in cells for x in qos.get(name, ())] for name in ("goodput", "delay_mean", "energy"))
+    total = sum(goodput)
+    return (sum(map(mul, goodput, delay)) / total, sum(energy) / total) if total > 0 else None
 
 
 def _profiles(document: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
@@ -154,8 +178,10 @@ def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
     """What the details of a row tell besides; empty where a file does not say."""
     package, origin, hardware = document["package"], document["origin"], document["hardware"]
+    in_file = package["name"] == UNREGISTERED
     return {
-        "Package": f"{package['name']} {package['version']}",
+        "Package": "" if in_file else f"{package['name']} {package['version']}",
+        "File of the agent": package["version"] if in_file else "",
         "Weights from": " ".join(filter(None, (origin["kind"], origin["name"], origin["revision"]))),
         "Parameters": document["parameters"],
         "Pretrained: logged": document["source_transitions"],

@@ -5,10 +5,12 @@ Nothing here names a host, a user or a path.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
 import shlex
+import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import version
@@ -23,7 +25,8 @@ from ..benchmark.registry import agent_names, plugins
 from .schema import Hardware, Origin, Package, Player, Release
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "datasets", "huggingface_hub")
-UNREGISTERED = Package(name="unregistered", version="0")
+UNREGISTERED = "unregistered"  # the package of an agent that no distribution registers: one out of a user's file
+NO_FILE = "0"  # its version where the file is not known
 THREADS = 1  # that the runner gives an agent, since sums depend on their number
 WEIGHTS = "model.safetensors"
 _PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
@@ -40,7 +43,7 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
         agent=agent.name,
         label=agent.label,
         arm=agent.arm,
-        package=package(agent.name),
+        package=package(agent),
         checkpoint=agent.checkpoint_digest,
         origin=origin(agent.checkpoint_digest, checkpoint),
         parameters=agent.parameters,
@@ -51,14 +54,20 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
     )
 
 
-def package(agent: str) -> Package:
-    """The distribution that registers an agent; `UNREGISTERED` for one out of a user's file."""
-    if agent not in agent_names():
-        return UNREGISTERED
-    entry = plugins().get(agent)
+def package(agent: Agent) -> Package:
+    """The distribution that registers an agent; for one out of a user's file, `UNREGISTERED` in the version of its file."""
+    if agent.name not in agent_names():
+        source = getattr(sys.modules.get(type(agent).__module__), "__file__", None)  # none if typed into an interpreter
+        return Package(name=UNREGISTERED, version=file_version(Path(source)) if source else NO_FILE)
+    entry = plugins().get(agent.name)
     if entry is None or entry.dist is None:
         return Package(name="wbench", version=version("wbench"))
     return Package(name=entry.dist.name, version=entry.dist.version)
+
+
+def file_version(path: Path) -> str:
+    """What stands for the version of an agent out of a file: SHA-256 of the file that its class is written in."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def origin(digest: str, checkpoint: str | None) -> Origin:
@@ -92,7 +101,7 @@ def _commit(repo: str, revision: str) -> str:
 
 def command(player: Player, protocol: Protocol, device: str = "cpu") -> str:
     """The command that plays the same again; `FOLDER` and `FILE.py` stand for what a result file does not name."""
-    words = ["wbench", "eval", "--agent", "FILE.py" if player.package == UNREGISTERED else player.agent]
+    words = ["wbench", "eval", "--agent", "FILE.py" if player.package.name == UNREGISTERED else player.agent]
     if player.label != player.agent:
         words += ["--arm", player.arm]
     source = player.origin

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..benchmark.agent import Agent
@@ -13,8 +15,9 @@ from ..benchmark.protocol import Cell
 from ..benchmark.references import references
 from ..benchmark.registry import make_agent, plugins
 from ..benchmark.runner import CellResult, run_cell
-from ..errors import CheckpointError, InvalidValueError, TrustError
-from .provenance import player
+from ..benchmark.user_code import is_file
+from ..errors import CheckpointError, InvalidValueError, ResultError, TrustError
+from .provenance import NO_FILE, UNREGISTERED, file_version, player
 from .recompute import unlike
 from .schema import CellRecord, Origin, Player, Result
 
@@ -22,8 +25,8 @@ NEAR = 1e-4  # of a return or a quality of service: what the same computation ma
 _COUNTED = ("support_transitions", "environment_steps", "gradient_steps", "message_bits", "planner_calls", "query_steps")
 
 
-def _nothing() -> None:
-    pass
+def _quietly(total: int) -> Callable[[], None]:
+    return lambda: None
 
 
 @dataclass(frozen=True)
@@ -35,18 +38,20 @@ class Plan:
         seed: of the draw; None = a fresh one, so that nobody knows which cells need not be right.
         trust: may run code of other packages and fetch checkpoints from the Hub.
         checkpoint: folder of the weights, where the result names none that can be found.
+        agent: `FILE.py[:ATTR]` of an agent that no package registers; run only if it is the file that the result names.
         tolerance: points by which a cell's score may be off; 0 = every episode must be the same.
         device: where to play.
-        on_cell: called after every cell, for progress bars.
+        bar: told how many cells there are, once they are drawn; what it returns is called after each of them.
     """
 
     cells: int = 3
     seed: int | None = None
     trust: bool = False
     checkpoint: str | None = None
+    agent: str | None = None
     tolerance: float = 0.0
     device: str = "cpu"
-    on_cell: Callable[[], None] = _nothing
+    bar: Callable[[int], Callable[[], None]] = _quietly
 
     def __post_init__(self) -> None:
         if self.cells < 1:
@@ -84,6 +89,8 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         TrustError: that would run or fetch something that `plan` does not trust.
         CheckpointError: the checkpoint cannot be found or loaded.
         UnknownNameError: the agent or arm is not installed here.
+        InvalidValueError: its agent's file is missing, or another than the one that was played.
+        ResultError: it does not say which file that was.
     """
     seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
     agent = _agent(result, plan)
@@ -91,6 +98,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     if wrong:
         return Rerun(seed, (), wrong)
     chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
+    advance = plan.bar(len(chosen))
     replayed: list[Replayed] = []
     problems: list[str] = []
     for cell in chosen:
@@ -98,18 +106,49 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         replayed.append(_replayed(cell, again))
         where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
-        plan.on_cell()
+        advance()
     return Rerun(seed, tuple(replayed), tuple(problems))
 
 
 def _agent(result: Result, plan: Plan) -> Agent:
     """The agent that a result names, loaded from its checkpoint."""
+    name = _file(result, plan) if result.package.name == UNREGISTERED else _registered(result, plan)
+    checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
+    arm = result.arm if result.label != result.agent else None
+    return make_agent(name, checkpoint, plan.device, arm, run_files=plan.agent is not None)
+
+
+def _registered(result: Result, plan: Plan) -> str:
+    """The name of an agent that a package registers, if it may be run."""
+    if plan.agent is not None:
+        raise InvalidValueError("--agent", plan.agent, f"left out: {result.agent!r} is of the package {result.package.name}")
     if result.agent in plugins() and not plan.trust:
         dist = plugins()[result.agent].dist
         raise TrustError(f"agent {result.agent!r}, code of {dist.name if dist else 'another package'},", "run")
-    checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
-    arm = result.arm if result.label != result.agent else None
-    return make_agent(result.agent, checkpoint, plan.device, arm)
+    return result.agent
+
+
+def _file(result: Result, plan: Plan) -> str:
+    """The file of an agent that no package registers, if it is the one that was played and may be run."""
+    played = result.package.version
+    if played == NO_FILE:
+        raise ResultError(
+            f"the result does not say which file {result.agent!r} is in. Play it anew: wbench eval --agent FILE.py"
+        )
+    if plan.agent is None:
+        raise InvalidValueError("--agent", None, f"FILE.py, the file of {result.agent!r}: it is in no package")
+    if not is_file(plan.agent):
+        raise InvalidValueError("--agent", plan.agent, "FILE.py or FILE.py:ATTR")
+    path = Path(re.sub(r":\w+$", "", plan.agent))
+    try:
+        given = file_version(path)
+    except OSError as error:
+        raise InvalidValueError("--agent", plan.agent, f"a file that can be read ({error.strerror})") from error
+    if given != played:
+        raise InvalidValueError(f"SHA-256 of {path}", f"{given[:16]}...", f"{played[:16]}..., of the file that was played")
+    if not plan.trust:
+        raise TrustError(f"{path}, the code of {result.agent!r},", "run")
+    return plan.agent
 
 
 def _checkpoint(origin: Origin, trust: bool) -> str | None:

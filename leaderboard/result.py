@@ -52,8 +52,9 @@ class Run:
         return self.player.label
 
     def same_agent(self, other: Run) -> bool:
-        """Whether both are of the same agent in the same arm with the same weights."""
-        return (self.agent, self.player.checkpoint) == (other.agent, other.player.checkpoint)
+        """Whether both are of the same agent in the same arm with the same weights and the same code."""
+        ours, theirs = self.player, other.player
+        return (ours.label, ours.checkpoint, ours.package) == (theirs.label, theirs.checkpoint, theirs.package)
 
     def add(self, result: CellResult) -> Run:
         """This run with one more cell."""
@@ -175,6 +176,8 @@ def load(path: Path, protocol: Protocol, run: Run) -> tuple[Run, list[Run]]:
         raise OutputError(f"--out {str(path)!r} exists: {error} {refuse}") from error
     earlier, others = Run.of(found, run.hardware), [Run.of(rival, run.hardware) for rival in found.comparison]
     if not earlier.same_agent(run) or found.protocol_hash != protocol.hash():
-        other = f"{earlier.agent} under another protocol or checkpoint"
-        raise OutputError(f"--out {str(path)!r} holds a result of {other}. {refuse}")
+        same_name = (earlier.agent, earlier.player.checkpoint) == (run.agent, run.player.checkpoint)
+        recoded = same_name and earlier.player.package != run.player.package
+        other = "by other code: another version of its file or package" if recoded else "under another protocol or checkpoint"
+        raise OutputError(f"--out {str(path)!r} holds a result of {earlier.agent} {other}. {refuse}")
     return earlier, others

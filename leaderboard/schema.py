@@ -80,7 +80,7 @@ class Package(Record):
     name: Name
     """Distribution, `wbench` for its own agents, `unregistered` for one out of a file."""
     version: Name
-    """Its version."""
+    """Its version; for `unregistered` the SHA-256 of the file, `0` where it is not known."""
 
 
 class Origin(Record):

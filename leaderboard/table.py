@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+
+def empty(title: str, caption: str | None = None) -> Table:
+    """A table without lines between its columns, so that a terminal of 80 has room for them."""
+    return Table(title=title, caption=caption, title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
 
 
 def interval(value: float, low: float | None, high: float | None, form: str = ".1f") -> str:
@@ -25,7 +31,7 @@ def render(data: Mapping[str, Any]) -> Group:
     """A result document as tables: scores by agent and shots, and by variant."""
     shots = list(data["summary"])
     rows = [data, *data["comparison"]]
-    main = Table(title=f"{data['protocol']}  {data['protocol_hash'][:12]}", title_style="bold")
+    main = empty(f"{data['protocol']}  {data['protocol_hash'][:12]}")
     main.add_column("agent")
     for k in shots:
         main.add_column(f"score, {k} shots", justify="right")
@@ -42,6 +48,10 @@ def render(data: Mapping[str, Any]) -> Group:
         values = [score(row["summary"][k]) for k in shots]
         main.add_row(row["label"], *values, *ahead, f"{bits:.0f}", f"{ledger['seconds']:.1f}", style=style)
     notes = "Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."
+    if compared:
+        notes += (
+            f"\nLead: of {data['label']} over the row, interquartile mean of paired differences (not the scores' difference)."
+        )
     if any(cell and cell["ci_low"] is None for row in rows for cell in row["summary"].values()):
         notes += "\nFewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite."
     failed = [f"{row['label']} failed in {sum(bool(c['failure']) for c in row['cells'])} cells" for row in rows]
@@ -50,18 +60,16 @@ def render(data: Mapping[str, Any]) -> Group:
 
 
 def _by_variant(rows: list[Mapping[str, Any]], shots: list[str]) -> Table:
-    table = Table(title="mean score by variant", title_style="bold")
-    table.add_column("variant")
+    table = empty(f"\nmean score, {' / '.join(shots)} shots")
+    table.add_column("variant", no_wrap=True)
     for row in rows:
-        for k in shots:
-            table.add_column(f"{row['label']}, {k}", justify="right")
-    variants = dict.fromkeys(cell["variant"] for cell in rows[0]["cells"])
-    for variant in variants:
-        values = []
-        for row in rows:
-            for k in shots:
-                cells = [c for c in row["cells"] if c["variant"] == variant and str(c["shots"]) == k]
-                found = [c["score"] for c in cells if not c["failure"]]
-                values.append(f"{sum(found) / len(found):.1f}" if found else "-")
-        table.add_row(variant, *values)
+        table.add_column(row["label"], justify="right")
+    for variant in dict.fromkeys(cell["variant"] for cell in rows[0]["cells"]):
+        table.add_row(variant, *(" / ".join(_mean(row, variant, k) for k in shots) for row in rows))
     return table
+
+
+def _mean(row: Mapping[str, Any], variant: str, shots: str) -> str:
+    cells = [cell for cell in row["cells"] if cell["variant"] == variant and str(cell["shots"]) == shots]
+    found = [cell["score"] for cell in cells if not cell["failure"]]
+    return f"{sum(found) / len(found):.1f}" if found else "-"

@@ -146,12 +146,7 @@ def train_networks(
         target = _folder(folder, ablation.name)
         if not (target / WEIGHTS).exists():
             own = replace(config, network=(*config.network, *ablation.network.items()))
-            train(families, own, target, resume=True, on_step=partial(_tell, on_step, ablation.name))
-
-
-def _tell(on_step: Callable[[str, int], None], name: str, step: int, figures: dict[str, float]) -> None:
-    """A training's progress, with the name of what is being trained."""
-    on_step(name, step)
+            train(families, own, target, resume=True, on_step=partial(on_step, ablation.name))
 
 
 def _require_networks(ablations: Sequence[Ablation], networks: Path | None) -> None:

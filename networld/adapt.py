@@ -11,7 +11,8 @@ from torch import Tensor
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
-from .losses import LossWeights, follow, total
+from ..benchmark.training import Notes, follow, tune
+from .losses import LossWeights, total
 from .model import NetWorld
 
 
@@ -40,57 +41,36 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The outcome: a model (the pretrained one itself if declined), its scenario shift [E], steps taken, published figures."""
+    """The outcome: a model (as pretrained if declined), its scenario shift [E], steps taken, published figures."""
 
     model: NetWorld
     shift: Tensor
     steps: int
-    notes: dict[str, float | int | str | bool]
+    notes: Notes
 
 
 def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Tune the scenario embedding and the context adapters on K episodes.
 
     A fifth of the support (a whole episode where there are several, else the last slots) is kept aside; the parameters with
-    the least loss there are returned, and those are the pretrained ones unless something is better.
+    the least loss there are returned, and those are the pretrained ones unless something is clearly better.
     """
     c = pretrained.config
     train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in support.split())
     generator = torch.Generator().manual_seed(config.seed)
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
-    validation = checker.sample(2 * config.rows).to(device)
-    model = copy.deepcopy(pretrained)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+    model = copy.deepcopy(pretrained).requires_grad_(False)
     shift = torch.zeros(c.embedding, device=device, requires_grad=True)
     tuned = [shift]
     for context in (model.world_context, model.value_context):
         tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
-    optimiser = torch.optim.Adam(tuned, lr=config.rate)
 
     def loss(batch: Windows) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
             return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed), scenario_shift=shift)[0]
 
-    with torch.no_grad():
-        before = best = float(loss(validation))
-    kept: list[Tensor] | None = None
-    for step in range(1, config.steps + 1):
-        optimiser.zero_grad()
-        loss(sampler.sample(config.rows).to(device)).backward()
-        optimiser.step()
-        if step % config.check == 0:
-            with torch.no_grad():
-                now = float(loss(validation))
-            if now < best:
-                best, kept = now, [parameter.detach().clone() for parameter in tuned]
-    notes: dict[str, float | int | str | bool] = {"loss_before": before, "loss_after": best, "kept": kept is not None}
-    if kept is None:
-        return Adapted(pretrained, torch.zeros_like(shift), config.steps, notes)
-    with torch.no_grad():
-        for tensor, value in zip(tuned, kept, strict=True):
-            tensor.copy_(value)
+    notes = tune(tuned, loss, sampler, checker, steps=config.steps, rows=config.rows, rate=config.rate, check=config.check)
     return Adapted(model.eval(), shift.detach(), config.steps, notes)
 
 

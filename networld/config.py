@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from ..benchmark.family import FamilyShape
-from ..errors import CheckpointError, InvalidValueError
+from ..benchmark.checkpoint import CheckpointConfig
+from ..errors import InvalidValueError
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
 MeanFieldUse = Literal["both", "world", "value", "off"]
@@ -17,7 +17,7 @@ GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
 
 
 @dataclass(frozen=True)
-class NetWorldConfig:
+class NetWorldConfig(CheckpointConfig):
     """What the network is.
 
     Attributes:
@@ -45,7 +45,8 @@ class NetWorldConfig:
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
     """
 
-    families: dict[str, FamilyShape]
+    OWNER: ClassVar[str] = "NetWorld"
+
     units: dict[str, float]
     values: dict[str, tuple[float, float]]
     temperatures: dict[str, float]
@@ -72,24 +73,6 @@ class NetWorldConfig:
     def outputs(self) -> int:
         """Outputs of a head that predicts a number: its bins, or the number itself."""
         return self.bins if self.two_hot else 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> NetWorldConfig:
-        """Inverse of `to_dict`; raises `CheckpointError` on missing or unknown fields."""
-        known = {field.name for field in fields(cls)}
-        if set(data) - known or not {"families", "units", "values", "temperatures"} <= set(data):
-            unknown = ", ".join(sorted(set(data) - known)) or "none"
-            allowed = ", ".join(sorted(known))
-            raise CheckpointError(f"config.json is not NetWorld's: unknown fields {unknown}; allowed {allowed}.")
-        try:
-            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
-        except (TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"config.json is not NetWorld's: bad family shape ({error}).") from error
-        return cls(**{**data, "families": families, "values": {name: tuple(span) for name, span in data["values"].items()}})
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
 from ..benchmark.two_hot import cross_entropy, two_hot
 from .diffusion import LAST, ddim
-from .losses import Encoded, contexts_at, encode, team_mean
+from .losses import Encoded, contexts_at, encode
 from .model import NetWorld
 from .modules import decode
 
@@ -132,7 +132,7 @@ def _calibration(model: NetWorld, family: Family, sources: Sequence[Episodes]) -
         seen = encode(model, batch, family.name, c.history + 2)
         _, value = contexts_at(model, seen, c.history, seen.scenario)
         index = codec.index(batch.action[:, c.history]).unsqueeze(1)
-        predicted.append(team_mean(model.critic(value, family.name).gather(1, index).squeeze(1), batch))
+        predicted.append(batch.team_mean(model.critic(value, family.name).gather(1, index).squeeze(1)))
         realised.append(source.returns_to_go(c.discount)[episode, slot] / c.units[family.name])
     ours, truth = (torch.cat(parts).double() for parts in (predicted, realised))
     spread = ours.var().clamp(min=1e-12)

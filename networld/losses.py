@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
+from ..benchmark.mean_field import inboxes
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import MeanField, miss
@@ -44,8 +45,7 @@ def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_sh
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
     message = model.mean_field.message(latents) * known
-    total = message.new_zeros(batch.groups, *message.shape[1:]).index_add_(0, batch.group, message)
-    inbox = (total[batch.group] - message) / batch.others.clamp(min=1)[:, None, None]
+    inbox = inboxes(message, batch)
     late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
     features = MeanField.read(late, batch.others[:, None, None])
     scenario = model.scenario(batch.descriptor, family)
@@ -59,12 +59,6 @@ def contexts_at(model: NetWorld, encoded: Encoded, slot: int, played: Tensor) ->
     stretch = slice(slot - model.config.history + 1, slot + 1)
     past = encoded.latents[:, stretch], encoded.inboxes[:, stretch]
     return model.world_context(*past, played), model.value_context(*past, encoded.scenario)
-
-
-def team_mean(share: Tensor, batch: Windows) -> Tensor:
-    """Mean over the agents of each joint window: [R] -> [groups]."""
-    total = share.new_zeros(batch.groups).index_add_(0, batch.group, share)
-    return total / share.new_zeros(batch.groups).index_add_(0, batch.group, torch.ones_like(share))
 
 
 @dataclass(frozen=True)
@@ -96,8 +90,8 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     _, here = contexts_at(target, seen, now, aimed)
     world, value = contexts_at(target, seen, now + 1, aimed)
     log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
-    following = team_mean((log_policy.exp() * shares).sum(-1), batch)
-    reward = team_mean(batch.reward[:, now], batch) / target.config.units[family]
+    following = batch.team_mean((log_policy.exp() * shares).sum(-1))
+    reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
     taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
     return Targets(reward + target.config.discount * following, taken, plan)
@@ -148,7 +142,7 @@ def total(
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
     share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
-    parts["critic"] = smooth_l1_loss(team_mean(share, batch), aims.bellman)
+    parts["critic"] = smooth_l1_loss(batch.team_mean(share), aims.bellman)
 
     time = torch.rand(count, generator=generator, device=action.device) * LAST
     noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
@@ -162,13 +156,6 @@ def total(
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
-
-
-@torch.no_grad()
-def follow(target: NetWorld, model: NetWorld, rate: float) -> None:
-    """Move the moving average a step towards the network."""
-    for average, current in zip(target.parameters(), model.parameters(), strict=True):
-        average.lerp_(current, rate)
 
 
 def _slot_weights(horizon: int, plan: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from ..benchmark.checkpoint import Pretrained
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
 from ..benchmark.two_hot import ActionCodec
-from ..errors import CheckpointError
 from .config import NetWorldConfig
 from .modules import (
     Context,
@@ -66,9 +65,7 @@ class NetWorld(
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
-        if family not in self.config.families:
-            known = ", ".join(self.config.families)
-            raise CheckpointError(f"this NetWorld was not trained on family {family!r}, only on {known}.")
+        self.config.require(family)
         return self.config.families[family]
 
     def value_range(self, family: str) -> tuple[float, float]:

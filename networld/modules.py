@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
+from ..benchmark.standardiser import Standardiser
 from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .config import NetWorldConfig
 
 REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
-FAR = 5.0  # deviations; a variant unlike those of training must not drive the network out of its range
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -72,29 +72,17 @@ class ScenarioEncoder(nn.Module):
         return scenario + self.qualities(quality)
 
 
-class ObservationEncoder(nn.Module):
+class ObservationEncoder(Standardiser):
     """Family-specific standardiser and stem -> shared trunk -> latent of unit root mean square, and back."""
 
     def __init__(self, config: NetWorldConfig) -> None:
-        super().__init__()
+        super().__init__({name: shape.obs_size for name, shape in config.families.items()})
         self.stems, self.readouts = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in config.families.items():
             self.stems[name] = nn.Linear(shape.obs_size, config.stem)
             self.readouts[name] = mlp(config.latent, config.stem, shape.obs_size)
-            self.register_buffer(f"mean_{name}", torch.zeros(shape.obs_size))
-            self.register_buffer(f"std_{name}", torch.ones(shape.obs_size))
         self.shared = config.shared_latents
         self.trunks = nn.ModuleDict({name: _trunk(config) for name in (("shared",) if self.shared else config.families)})
-
-    def fit(self, obs: Tensor, family: str) -> None:
-        """Set the standardiser from observations [R, O]; features that never vary are left as they are."""
-        std = obs.std(0)
-        cast(Tensor, getattr(self, f"mean_{family}")).copy_(obs.mean(0))
-        cast(Tensor, getattr(self, f"std_{family}")).copy_(torch.where(std > 1e-4, std, 1.0))
-
-    def standardise(self, obs: Tensor, family: str) -> Tensor:
-        """Observations [..., O] with zero mean and unit deviation over the source data, clipped far outside it."""
-        return ((obs - getattr(self, f"mean_{family}")) / getattr(self, f"std_{family}")).clamp(-FAR, FAR)
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Observations [..., O] -> latents [..., D]."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..benchmark.randomness import Draw
+from ..benchmark.randomness import Draw, gumbel
 from .config import PlannerConfig
 from .diffusion import LAST, add_noise, ddim
 from .model import NetWorld
@@ -170,7 +170,7 @@ class Planner:
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         if self.config.choice == "sample":
             uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
-            weight = weight - torch.log(-torch.log(uniform))
+            weight = weight + gumbel(uniform)
         return (weight + prior).argmax(-1)
 
 

@@ -1,15 +1,17 @@
-"""Learning curves of MAPPO from scratch with a large online budget, one train variant of each family: data and picture.
+"""Learning curves of MAPPO from scratch with a large online budget, one held-out variant of each family: data and picture.
 
     pip install -e ".[docs]" && python speed/curves.py [--family access] [--seeds 3]
 
 Writes docs/curves/mappo.csv (a finished run at a time: called again, it plays only what is missing) and docs/curves/mappo.png.
-Scores are those of the rounds that are learned from: sampled actions, fresh scenarios, 0 = random, 100 = genie.
+Scores are those of the rounds that are learned from: sampled actions, fresh scenarios, 0 = random, 100 = genie. Beside them
+stands what NetWorld scored there with five recorded episodes, in the result file of `lite`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -26,8 +28,10 @@ from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.references import references
 from wbench.benchmark.registry import get_variant
 
-FOLDER = Path(__file__).parents[1] / "docs" / "curves"
-VARIANTS = {"access": "access/n8-c1-load0.4", "power": "power/n10-d800-v1-load0.5", "offload": "offload/n10-e3-p0.3"}
+ROOT = Path(__file__).parents[1]
+FOLDER, RESULTS = ROOT / "docs" / "curves", ROOT / "leaderboard" / "results"
+SHOTS = 5
+VARIANTS = {"access": "access/n8-c1-load0.5", "power": "power/n10-d500-v1-load0.5", "offload": "offload/n10-e3-p0.4"}
 ROUNDS, EPISODES, SEED_STRIDE = 120, 8, 100_000
 PPO = PpoConfig(minibatch=1024)
 FIELDS = ("variant", "seed", "slots", "score")
@@ -68,6 +72,14 @@ def save(path: Path, curves: dict[Key, list[tuple[int, float]]]) -> None:
             writer.writerows((name, seed, slots, round(score, 2)) for slots, score in points)
 
 
+def few_shot(name: str) -> float:
+    """NetWorld's mean score on a variant with the support of `SHOTS` episodes, from its committed result."""
+    (path,) = RESULTS.glob("networld-lite-*.json")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    scores = [cell["score"] for cell in cells if (cell["variant"], cell["shots"]) == (name, SHOTS)]
+    return sum(scores) / len(scores)
+
+
 def draw(path: Path, curves: dict[Key, list[tuple[int, float]]]) -> None:
     """One panel a variant: each seed smoothed over five rounds, and the policies that frame it."""
     figure, panels = plt.subplots(1, len(VARIANTS), figsize=(12, 3.6), layout="constrained")
@@ -80,6 +92,9 @@ def draw(path: Path, curves: dict[Key, list[tuple[int, float]]]) -> None:
         lines = (("heuristic", frame.heuristic, "tab:green"), ("private greedy", frame.greedy, "tab:red"))
         for label, value, colour in lines:
             axes.axhline(frame.score(value), linestyle="--", linewidth=1, color=colour, label=label)
+        support = SHOTS * get_variant(name)[1].horizon / 1000
+        axes.axhline(few_shot(name), linewidth=1.5, color="tab:purple", label=f"NetWorld, {SHOTS} recorded episodes")
+        axes.axvline(100 * support, linestyle=":", linewidth=1, color="tab:purple", label="100 times NetWorld's support")
         axes.axhline(0, linestyle=":", linewidth=1, color="0.5", label="random")
         axes.set(title=name, xlabel="environment steps (thousands)", ylabel="score", ylim=(-30, 100))
     panels[0].legend(fontsize=8, loc="lower right")

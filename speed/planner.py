@@ -61,7 +61,7 @@ class UNet(nn.Module):
             )
             for a, b in reversed(pairs)
         )
-        self.leave = nn.Conv1d(width, size, 1)
+        self.leave = nn.Conv1d(max(size, width), size, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """Noisy plans [R, O, H] and times [R] -> clean plans [R, O, H]."""

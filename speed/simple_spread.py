@@ -141,9 +141,9 @@ def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[
     seconds = time.process_time() - begun
 
     def act(obs: Tensor, greedy: bool) -> Tensor:
-        view = first_view(FAMILY, Spread.variant, 1, len(obs), 1.0, obs.device)
+        view = first_view(FAMILY, Spread.variant, 1, len(obs), obs.device)
         with torch.no_grad():
-            return trained(type(view)(obs.unsqueeze(2), view.descriptor, view.identity, view.rank), "spread").argmax(-1)
+            return trained(type(view)(obs.unsqueeze(2), view.descriptor, view.identity), "spread").argmax(-1)
 
     return act, seconds
 

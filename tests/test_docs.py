@@ -168,13 +168,15 @@ def test_a_file_plays_under_its_own_name_in_any_number_of_processes(wbench, tmp_
     assert one["command"].startswith("wbench eval --agent FILE.py ") and str(ROOT) not in json.dumps(one)
     assert [cell["returns"] for cell in one["cells"]] == [cell["returns"] for cell in two["cells"]]
     again = wbench("verify", str(tmp_path / "one.json"), "--tier", "rerun")
-    assert again.code == 2 and "unknown agent 'claim'" in again.err and "Traceback" not in again.err
+    assert again.code == 2 and "FILE.py, the file of 'claim'" in again.err and "Traceback" not in again.err
+    again = wbench("verify", str(tmp_path / "one.json"), "--trust", "--agent", str(EXAMPLE))
+    assert again.code == 0 and again.out.startswith("one.json: holds as rerun")
 
 
 def test_what_is_no_agent_is_said_in_one_line(tmp_path):
     base = "from wbench.benchmark.agent import Agent, RandomPolicy\nclass Mine(Agent):\n    name = {name!r}\n"
     for name, content, error, said in (
-        ("none.py", None, InvalidValueError, "PATH is .*none.py', but must be a file that exists"),
+        ("none.py", None, InvalidValueError, "the file of the agent or family is .*none.py', but must be a file that exists"),
         ("broken.py", "import nowhere_to_be_found", DataError, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("empty.py", "x = 1", InvalidValueError, "build in .*empty.py is 'NoneType'.*function"),
         ("empty.py:x", None, InvalidValueError, "x in .*empty.py is 'int'"),

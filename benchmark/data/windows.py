@@ -28,7 +28,6 @@ class Windows:
         group: [R] int64, rows of the same joint window share a number in [0, groups).
         others: [R] float32, number of other agents.
         descriptor: [R, D] float32, the variant's public description.
-        rank: [R] float32, place of the window's episode by return among its source's episodes, 0 = worst, 1 = best.
         quality: [R] int64, which of `schema.QUALITIES` recorded the window's episode.
     """
 
@@ -40,13 +39,20 @@ class Windows:
     group: Tensor
     others: Tensor
     descriptor: Tensor
-    rank: Tensor
     quality: Tensor
 
     @property
     def groups(self) -> int:
         """Number of joint windows."""
         return int(self.group[-1]) + 1
+
+    def team_sum(self, x: Tensor) -> Tensor:
+        """Sums over the agents of each joint window: [R, ...] -> [groups, ...]."""
+        return x.new_zeros(self.groups, *x.shape[1:]).index_add_(0, self.group, x)
+
+    def team_mean(self, x: Tensor) -> Tensor:
+        """Means over the agents of each joint window: [R, ...] -> [groups, ...]."""
+        return self.team_sum(x) / self.team_sum(x.new_ones(len(x), *(1,) * (x.dim() - 1)))
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
@@ -65,9 +71,6 @@ class Episodes:
         history: slots before the current one in a window.
         horizon: slots after it.
         quality: index into `schema.QUALITIES` of each episode, [E]; None = mixed, as nobody said who recorded them.
-
-    Attributes:
-        rank: place of each episode by return, 0 = worst, 1 = best, [E].
     """
 
     def __init__(
@@ -85,7 +88,6 @@ class Episodes:
         self.count, self.length = obs.shape[:2]
         self.quality = torch.full((self.count,), QUALITIES.index("mixed")) if quality is None else quality
         self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
-        self.rank = self._columns["reward"].sum(1).argsort().argsort().float() / max(self.count - 1, 1)
 
     @classmethod
     def from_support(cls, variant: Variant, support: Support, history: int, horizon: int) -> Episodes:
@@ -141,7 +143,6 @@ class Episodes:
             "action_mask": rows("action_mask").bool(),
             "reward": reward.repeat_interleave(n, 0),
             "valid": valid.repeat_interleave(n, 0),
-            "rank": self.rank[episode].repeat_interleave(n, 0),
             "quality": self.quality[episode].repeat_interleave(n, 0),
         }
 
@@ -166,6 +167,16 @@ class WindowSampler:
         self._relabel = family.relabel
         self.generator = generator
         self._mix = min(variants_per_batch, len(self.sources))
+
+    @property
+    def transitions(self) -> int:
+        """Number of agent transitions in all sources."""
+        return sum(source.transitions for source in self.sources)
+
+    def value_range(self, discount: float) -> tuple[float, float]:
+        """Least and greatest of all sources; see `Episodes.value_range`."""
+        lows, highs = zip(*(source.value_range(discount) for source in self.sources), strict=True)
+        return min(lows), max(highs)
 
     def sample(self, rows: int, episodes: slice | None = None) -> Windows:
         """About `rows` rows. `episodes` restricts every source to a slice of its episodes."""
@@ -203,3 +214,12 @@ def load_episodes(family: Family, release: Release, history: int, horizon: int) 
         Episodes(variant, **map_columns(family, variant, release), history=history, horizon=horizon)
         for variant in family.select("train")
     ]
+
+
+def load_samplers(
+    families: Sequence[Family], release: Release, history: int, horizon: int, generator: torch.Generator
+) -> dict[str, WindowSampler]:
+    """A sampler for each family, by name, over `load_episodes`; they share the random source."""
+    return {
+        family.name: WindowSampler(family, load_episodes(family, release, history, horizon), generator) for family in families
+    }

@@ -319,4 +319,5 @@ FAMILY = Family(
         "mixed": (("random", 0.0), ("backlog-aloha", 0.05), ("backoff", 0.05), ("tdma", 0.05), ("genie", 0.1)),
     },
     relabel=_relabel_channels,
+    choice=SLICES["queue"].start,
 )

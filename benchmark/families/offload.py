@@ -358,6 +358,7 @@ FAMILY = Family(
     heuristic="softmax",
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
+    choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),
         # Herd and local-only do worse than random: they are in the mixture, but no middle quality.

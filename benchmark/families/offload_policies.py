@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..agent import Agent, RandomPolicy, State
+from ..randomness import gumbel
 from .offload_layout import LOCAL_SPEED, MAX_DENSITY, MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ class Softmax(Agent):
         seen = _Seen(obs, state)
         edges = seen.alone * (1.0 + OTHERS_TIME * seen.users) + HANDOVER + seen.backlog + seen.computing()
         cost = torch.cat([seen.with_local.unsqueeze(-1), edges], dim=-1)
-        gumbel = -torch.log(-torch.log(state.random.uniform(*cost.shape[1:])))  # argmax of cost + Gumbel noise is a softmax
-        return seen.action((gumbel - cost / TEMPERATURE).argmax(-1))
+        luck = gumbel(state.random.uniform(*cost.shape[1:]))
+        return seen.action((luck - cost / TEMPERATURE).argmax(-1))
 
 
 class Genie(Agent):

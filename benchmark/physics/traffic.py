@@ -38,5 +38,5 @@ def on_off_arrivals(switch: Floats, arrive: Floats, rate: float, duty: float, me
 
 
 def aloha_throughput(agents: int, probability: float, channels: int = 1) -> float:
-    """Successes a slot of saturated slotted ALOHA: N q (1 - q/C)^(N - 1) (Abramson 1970; each sender picks a channel)."""
+    """Successes a slot of saturated slotted ALOHA: N q (1 - q/C)^(N - 1) (Roberts 1975; each sender picks a channel)."""
     return agents * probability * (1.0 - probability / channels) ** (agents - 1)

@@ -112,9 +112,13 @@ function profileFigure(protocol, view) {
     const [value, low, high] = row.profiles?.[view.family]?.[view.shots] ?? [[], [], []];
     return { slot, name, points: value.map((share, i) => [taus[i], share, low?.[i], high?.[i]]) };
   }).filter(({ points }) => points.length);
+  const without = chartedRows(view).filter(({ row }) => !row.profiles).map(({ name }) => name);
   return {
-    title: "Performance profiles", about: `Share of runs (variant and seed) at ${protocol.shots[view.shots]} shots that score more than τ, with 95 % bands. Higher is better everywhere; where curves cross, neither is.`,
+    title: "Performance profiles",
+    note: without.length ? `Not drawn: ${without.join(", ")}. Only the first ${protocol.profiled} rows of a board have profiles.` : null,
+    about: `Share of runs (variant and seed) at ${protocol.shots[view.shots]} shots that score more than τ, with 95 % bands. Higher is better everywhere; where curves cross, neither is.`,
     draw(width) {
+      if (!series.length) return html("p", { class: "empty" }, "No profile of these agents.");
       const open = taus.filter((tau, i) => series.some(({ points }) => (points[i][3] ?? points[i][1]) > 0 && (points[i][2] ?? points[i][1]) < 1));
       const low = Math.max(taus[0], open[0] - 5), high = Math.min(taus.at(-1), open.at(-1) + 5);
       const x = axis("score τ", low, high, scoreTicks(low, high));
@@ -130,34 +134,49 @@ function profileFigure(protocol, view) {
 
 function paretoFigure(protocol, view) {
   const families = view.family === "all" ? protocol.families : [view.family];
-  const point = (row, family) => row.qos[family]?.[view.shots] ?? null;
+  const point = (row, family) => row.qos[family][view.shots];
+  const idle = (row) => families.filter((family) => row.scores[family][view.shots] && !point(row, family));
+  const named = chartedRows(view).filter(({ row }) => idle(row).length).map(({ row, name }) => `${name} (${idle(row).join(", ")})`);
   return {
     title: "Delay against energy", wide: true,
-    about: "Means over the query episodes, delay of what was delivered; nearer to the lower left is better. The line joins rows that no other beats in both, small dots are the other rows of the board.",
+    about: "Of what was delivered: its mean delay, and energy over goodput, both means over variants; nearer to the lower left is better. The line joins rows that no other beats in both; small dots are other rows of the board, where they lie within.",
+    note: named.length ? `Not drawn, for they delivered nothing in a variant: ${named.join(", ")}.` : null,
     draw: (width, family) => paretoPlot(width, family, protocol, view, (row) => point(row, family)),
     parts: families,
-    data: () => dataTable("Delay and energy", ["agent", ...families.flatMap((family) => [`${family}: delay (slots)`, `${family}: energy`])],
+    data: () => dataTable("Delay and energy", ["agent", ...families.flatMap((family) => [`${family}: delay (slots)`, `${family}: energy / goodput`])],
       chartedRows(view).map(({ row, name }) => [name, ...families.flatMap((family) => (point(row, family) ?? [null, null]).map(short))])),
   };
 }
 
-function paretoPlot(width, family, protocol, view, point) {
-  const front = protocol.fronts[family][view.shots].map((id) => protocol.rows[id]);
-  const shown = new Set([...front, ...view.charted.keys(), ...protocol.rows.slice(0, 300)]);
-  const rows = [...shown].filter(point), values = rows.map(point);
-  const range = (i) => { const all = values.map((pair) => pair[i]), low = Math.min(...all), high = Math.max(...all), pad = (high - low || 1) * 0.08; return [low - pad, high + pad]; };
-  const scale = (label, [low, high]) => axis(label, low, high, niceTicks(low, high, 4).map((value) => [value, short(value)]));
-  if (!rows.length) return html("p", { class: "empty" }, "No finished cells yet.");
-  const area = plot(width, scale("energy an episode", range(1)), scale("mean delay (slots)", range(0)), `Delay against energy in ${family}`, `${rows.length} rows; ${front.length} of them on the front.`);
-  const { root, px, py } = area, at = (row) => { const [delay, energy] = point(row); return [px(energy), py(delay)]; };
-  root.append(svg("path", { class: "front", d: front.map(at).map(([x, y], i) => (i ? `H${x}V${y}` : `M${x} ${y}`)).join("") }));
-  for (const row of rows) {
-    const [x, y] = at(row), slot = view.charted.get(row);
-    if (slot === undefined) root.append(svg("circle", { class: "dot", cx: x, cy: y, r: 2.5 }));
+/* An axis around values: by their logarithm where they lie decades apart. */
+function around(label, values) {
+  const low = Math.min(...values), high = Math.max(...values);
+  if (low <= 0 || high / low < 20) {
+    const pad = (high - low || 1) * 0.08;
+    return axis(label, low - pad, high + pad, niceTicks(Math.max(low - pad, Math.min(low, 0)), high + pad, 4).map((value) => [value, short(value)]));
   }
-  for (const { row, slot, name } of chartedRows(view).filter(({ row }) => point(row))) {
+  const pad = (high / low) ** 0.08, powers = niceTicks(Math.ceil(Math.log10(low / pad)), Math.floor(Math.log10(high * pad)), 4);
+  return axis(`${label}, log scale`, low / pad, high * pad, powers.filter(Number.isInteger).map((power) => [10 ** power, short(10 ** power)]), Math.log10);
+}
+
+/* The frame goes around the front and the ticked rows, so that a row far off does not press all others together. */
+function paretoPlot(width, family, protocol, view, point) {
+  const front = protocol.fronts[family][view.shots].map((id) => protocol.rows[id]), charted = chartedRows(view).filter(({ row }) => point(row));
+  const framed = [...front, ...charted.map(({ row }) => row)];
+  if (!framed.length) return html("p", { class: "empty" }, "No row has delivered something in every variant.");
+  const x = around("energy / goodput", framed.map((row) => point(row)[1])), y = around("mean delay (slots)", framed.map((row) => point(row)[0]));
+  const { root, px, py } = plot(width, x, y, `Delay against energy in ${family}`, `${charted.length} rows; ${front.length} rows of the board on the front.`);
+  const at = (row) => { const [delay, energy] = point(row); return [px(energy), py(delay)]; };
+  const within = ([delay, energy]) => [x.place(energy), y.place(delay)].every((place) => place >= 0 && place <= 1);
+  root.append(svg("path", { class: "front", d: front.map(at).map(([x, y], i) => (i ? `H${x}V${y}` : `M${x} ${y}`)).join("") }));
+  for (const row of new Set([...front, ...protocol.rows.slice(0, 300)])) {
+    if (view.charted.has(row) || !point(row) || !within(point(row))) continue;
+    const [cx, cy] = at(row);
+    root.append(svg("circle", { class: "dot", cx, cy, r: 2.5 }, svg("title", {}, row.agent)));
+  }
+  for (const { row, slot, name } of charted) {
     const [x, y] = at(row), [delay, energy] = point(row);
-    root.append(svg("g", { class: `series series-${slot}`, "data-slot": slot }, marker(slot, x, y, `${name}: delay ${short(delay)}, energy ${short(energy)}`)));
+    root.append(svg("g", { class: `series series-${slot}`, "data-slot": slot }, marker(slot, x, y, `${name}: delay ${short(delay)}, energy / goodput ${short(energy)}`)));
   }
   return root;
 }

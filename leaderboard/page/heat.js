@@ -10,6 +10,6 @@ function heatFigure(protocol, view) {
     draw: () => html("div", { class: "overflow", tabindex: 0, role: "region", "aria-label": "Score by variant" },
       html("table", { class: "heat" },
         html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "agent"), kept.map(([name]) => html("th", { scope: "col" }, name.replace("/", "/\u200b"))))),
-        html("tbody", {}, chartedRows(view).map(({ row, name }) => html("tr", {}, html("th", { scope: "row", title: name }, name), kept.map(([, i]) => cell(row.variants[i][view.shots]))))))),
+        html("tbody", {}, chartedRows(view).map(({ row, name }) => html("tr", {}, html("th", { scope: "row" }, name), kept.map(([, i]) => cell(row.variants[i][view.shots]))))))),
   };
 }

@@ -104,6 +104,7 @@ function frame(figure) {
   return html("figure", { class: figure.wide ? "wide" : null },
     html("figcaption", {}, html("h3", {}, figure.title), html("p", {}, figure.about)),
     figure.parts ? html("div", { class: "plots" }, plots) : plots,
+    figure.note ? html("p", { class: "note" }, figure.note) : null,
     figure.data ? html("details", {}, html("summary", {}, "Numbers"), figure.data()) : null);
 }
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 from wbench.baselines.mappo import Mappo, MappoAgent, MappoConfig, fresh, learn
-from wbench.baselines.mappo_train import PRESETS, STATE, train
+from wbench.baselines.mappo_train import PRESETS, train
 from wbench.baselines.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
 from wbench.baselines.ppo_play import OpenEnvironment, play_round, team_advantage
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import play
+from wbench.benchmark.training import REPORT, STATE
 from wbench.errors import CheckpointError, UnknownNameError
 
 FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
@@ -255,7 +256,7 @@ def test_debug_training_repeats_and_resumes_to_the_same_weights(checkpoint: Path
             raise Killed
 
     with pytest.raises(Killed):  # after the second round, of which the state says nothing yet
-        train(FAMILIES, PRESETS["debug"], tmp_path, on_round=kill)
+        train(FAMILIES, PRESETS["debug"], tmp_path, on_step=kill)
     assert (tmp_path / STATE).exists()
     with pytest.raises(CheckpointError, match="--resume"):
         train(FAMILIES, PRESETS["debug"], tmp_path)
@@ -264,8 +265,14 @@ def test_debug_training_repeats_and_resumes_to_the_same_weights(checkpoint: Path
         train(FAMILIES, other, tmp_path, resume=True)
     resumed = train(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
     assert same_weights(resumed, whole) and not (tmp_path / STATE).exists()
-    log = json.loads((tmp_path / "training_report.json").read_text())["log"]
-    assert [entry["round"] for entry in log] == [0, 1] and log[-1]["slots"] == whole.config.source_steps
+    log = json.loads((tmp_path / REPORT).read_text())["log"]
+    assert [entry["step"] for entry in log] == [0, 1] and log[-1]["slots"] == whole.config.source_steps
+
+
+def test_the_command_trains_and_writes_a_card(tmp_path: Path, wbench):
+    done = wbench("train", "mappo", "--preset", "debug", "--family", "access", "--out", str(tmp_path))
+    assert done.code == 0, done.err
+    assert "| figure | step 0 | step 1 |" in (tmp_path / "README.md").read_text()
 
 
 def test_damaged_state_and_unknown_preset_are_refused(tmp_path: Path, wbench):

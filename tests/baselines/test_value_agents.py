@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from wbench.baselines.bcq import PRESETS, Bcq
+from wbench.baselines import bc, bcq
+from wbench.baselines.bcq import Bcq
 from wbench.baselines.fine_tuning import FineTuneConfig
 from wbench.baselines.iql import Iql
 from wbench.baselines.online import PracticeConfig
@@ -19,7 +22,8 @@ from wbench.benchmark.data.collect import support
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_trainer, make_agent
 from wbench.benchmark.rollout import play
-from wbench.errors import CheckpointError, InvalidValueError, UnknownNameError
+from wbench.benchmark.training import REPORT
+from wbench.errors import CheckpointError, UnknownNameError
 
 from ..benchmark import tiny
 
@@ -37,7 +41,7 @@ def checkpoints(tmp_path_factory):
         patch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
         for name, kind in KINDS.items():
             folders[name] = tmp_path_factory.mktemp(name)
-            pretrain(kind, [tiny.FAMILY], replace(PRESETS["debug"], release="tiny"), folders[name])
+            pretrain(kind, [tiny.FAMILY], replace(bcq.PRESETS["debug"], release="tiny"), folders[name])
     return folders
 
 
@@ -66,17 +70,26 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoints, name):
 @pytest.mark.parametrize("name", KINDS)
 def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier_cells(checkpoints, name):
     model: ValueModel = KINDS[name].from_pretrained(checkpoints[name])
-    before, shots = digest(model), support(tiny.FAMILY, HELD_OUT, 0, 5)
+    before, shots = digest(model), replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("expert",) * 5)
     wild = ValueAgent(name, model, adaptation=FineTuneConfig(steps=4, rows=64, rate=30.0, check=2))
     done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
     assert digest(wild._model) == before and done.gradient_steps == 4
-    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=10, rows=128, rate=1e-3, check=5))
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=40, rows=512, rate=1e-3, check=10))
     done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
     assert digest(careful._model) != before == digest(model)
     careful.adapt(tiny.FAMILY, HELD_OUT, None)
     assert digest(careful._model) == before
+
+
+@pytest.mark.parametrize(("name", "steps"), [("iql", 0), ("qmix", 0), ("bcq", 4)])
+def test_q_learning_with_nobody_to_follow_leaves_the_checkpoint_as_it_is(checkpoints, name, steps):
+    agent = make_agent(name, str(checkpoints[name]))
+    agent._adaptation = FineTuneConfig(steps=4, rows=64, check=2)
+    shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("mixed",) * 5)
+    done = agent.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.gradient_steps == steps and ("declined" in done.notes) is (steps == 0)
 
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])
@@ -121,5 +134,27 @@ def test_bad_input_is_named(checkpoints, tmp_path):
     options = {"seed": 0, "device": "cpu", "on_step": lambda step, steps: None}
     with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
         get_trainer("iql")([tiny.FAMILY], "smal", tmp_path, resume=False, **options)
-    with pytest.raises(InvalidValueError, match="left out"):
-        get_trainer("qmix")([tiny.FAMILY], "debug", tmp_path, resume=True, **options)
+
+
+@pytest.mark.parametrize("name", [*KINDS, "bc"])
+def test_training_interrupted_and_resumed_gives_the_same_weights(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
+    train = bc.train if name == "bc" else partial(pretrain, KINDS[name])
+    config = replace((bc if name == "bc" else bcq).PRESETS["debug"], release="tiny", save_every=7)
+    whole = digest(train([tiny.FAMILY], config, tmp_path / "whole"))
+
+    class Killed(Exception):
+        pass
+
+    def kill(step):
+        if step == 19:
+            raise Killed
+
+    with pytest.raises(Killed):  # in step 19, when the state is of step 14
+        train([tiny.FAMILY], config, tmp_path / "cut", on_step=kill)
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    with pytest.raises(CheckpointError, match="--resume"):
+        train([tiny.FAMILY], config, tmp_path / "cut")
+    assert digest(train([tiny.FAMILY], config, tmp_path / "cut", resume=True)) == whole
+    log = json.loads((tmp_path / "cut" / REPORT).read_text())["log"]
+    assert [line["step"] for line in log] == [0, 10, 19] and log[-1]["access/loss"] < log[0]["access/loss"]

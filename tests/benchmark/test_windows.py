@@ -6,13 +6,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from wbench.benchmark.data import store
 from wbench.benchmark.data.mapped import map_columns
 from wbench.benchmark.data.schema import QUALITIES
-from wbench.benchmark.data.windows import Episodes
+from wbench.benchmark.data.windows import Episodes, Windows, load_samplers
 from wbench.benchmark.families.access import AccessVariant
 from wbench.benchmark.registry import get_family
+
+from . import tiny
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n4-c1-load0.2")
@@ -35,6 +38,32 @@ def test_maps_hold_the_recorded_numbers_and_are_made_once():
     parquet.touch()
     map_columns(FAMILY, VARIANT, MINI)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} != stamps
+
+
+def test_sums_and_means_over_the_agents_of_joint_windows():
+    rows = {
+        name: torch.zeros(5) for name in ("obs", "action", "action_mask", "reward", "valid", "others", "descriptor", "quality")
+    }
+    batch = Windows(**rows, group=torch.tensor([0, 0, 1, 1, 1]))
+    x = torch.tensor([1.0, 2.0, 3.0, 4.0, 8.0], requires_grad=True)
+    assert batch.team_sum(x).tolist() == [3.0, 15.0] and batch.team_mean(x).tolist() == [1.5, 5.0]
+    assert batch.team_mean(torch.stack([x, -x], dim=1)).tolist() == [[1.5, -1.5], [5.0, -5.0]]
+    batch.team_mean(x)[1].backward()
+    assert x.grad.tolist() == pytest.approx([0.0, 0.0, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_samplers_of_a_release_share_the_random_source_and_know_their_data(monkeypatch):
+    monkeypatch.setitem(store.RELEASES, "tiny", tiny.RELEASE)
+    generator = torch.Generator().manual_seed(0)
+    samplers = load_samplers([tiny.FAMILY], tiny.RELEASE, 3, 2, generator)
+    sampler = samplers["access"]
+    train = tiny.FAMILY.select("train")
+    assert list(samplers) == ["access"] and sampler.generator is generator
+    assert sampler.transitions == sum(v.agents * v.horizon * 2 * len(QUALITIES) for v in train)
+    returns = [store.load_columns(tiny.FAMILY, v, q, tiny.RELEASE)["reward"].sum((1, 2)) for v in train for q in QUALITIES]
+    low, high = sampler.value_range(1.0)
+    assert low <= 0.0 and high == pytest.approx(max(float(r.max()) for r in returns), rel=1e-4)
+    assert sampler.sample(100).obs.shape[1] == 3 + 1 + 2
 
 
 def anonymous_megabytes() -> float:

@@ -135,7 +135,7 @@ def _cell(made: Made, variant: str, shots: int, seed: int) -> dict[str, Any]:
         "return_mean": round(-100 + 0.9 * score, 6),
         "score": round(score, 4),
         "returns": [round(-100 + 0.9 * score, 6)] * EPISODES,
-        "qos": {"delay_mean": [delay] * EPISODES, "energy": [energy] * EPISODES},
+        "qos": {"goodput": [0.5] * EPISODES, "delay_mean": [delay] * EPISODES, "energy": [energy] * EPISODES},
         "adaptation": {},
         "failure": "",
         "ledger": {

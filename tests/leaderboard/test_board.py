@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 from wbench.benchmark.ledger import Ledger
 from wbench.benchmark.protocol import protocol
 from wbench.benchmark.statistics import paired
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
-from wbench.leaderboard import board
+from wbench.leaderboard import board, board_table
 from wbench.leaderboard.entries import ALL, Entry, RankInterval
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.result import document
@@ -105,7 +108,7 @@ def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(store, 
 def test_what_is_not_there_is_said(store, tmp_path):
     cases = (
         (lambda: board.load(tmp_path, None, print), ResultError, "no results in"),
-        (lambda: board.load(store, "lite", print), ResultError, "no results of protocol lite"),
+        (lambda: board.load(store, "lite", print), ResultError, "no results of protocol lite in .*Try: --protocol custom"),
         (lambda: board.load(store, "light", print), UnknownNameError, "Did you mean 'lite'"),
         (lambda: board.load(tmp_path / "x", None, print), OutputError, "Give --store DIR"),
         (
@@ -122,6 +125,21 @@ def test_what_is_not_there_is_said(store, tmp_path):
     for call, error, said in cases:
         with pytest.raises(error, match=said):
             call()
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
+    def shown(width: int) -> str:
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(board_table.render(board.order(board.ranked(entries), 5), 5, width=width))
+        return console.export_text()
+
+    wide, narrow = shown(200), shown(80)
+    assert all(word in wide for word in ("ms a slot", "priv.", "recomputed", "12.3k")) and "also show" not in wide
+    assert "--json and --html also show: verified, parameters, ms a slot" in " ".join(narrow.split()) and "12.3k" not in narrow
+    for text in (wide, narrow):
+        for entry in entries:
+            assert re.search(rf"(?m)^\S.* {entry.document['label']} ", text)  # its name and what comes before it in one line
+        assert "\u2026" not in text and re.search(r"(?m)^1-2 +(first|twin) .* \[\d.*\] +\d", text)
 
 
 def test_the_command_prints_a_table_json_or_a_page(store, command, tmp_path):

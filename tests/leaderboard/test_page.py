@@ -71,13 +71,31 @@ def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
     def at(label: str, delay: float, energy: float, privileged: bool = False) -> Entry:
         made = document(Made(label, (50, 50, 50), 0, privileged=privileged))
         for cell in made["cells"]:
-            cell["qos"] = {"delay_mean": [delay, delay], "energy": [energy, energy]}
+            cell["qos"] = {"goodput": [1.0, 1.0], "delay_mean": [delay, delay], "energy": [energy, energy]}
         return Entry(f"{label}.json", made, "reported")
 
     given = [at("slow", 9, 1), at("fast", 1, 9), at("good", 3, 3), at("worse", 4, 3), at("same", 3, 4), at("genie", 0, 0, True)]
     board = model(given)["protocols"][0]
     for k in range(4):
         assert [board["rows"][number]["agent"] for number in board["fronts"]["power"][k]] == ["slow", "good", "fast"]
+
+
+def test_delay_and_energy_are_those_of_what_was_delivered():
+    def shown(label: str, change) -> list:
+        made = document(Made(label, (50, 50, 50), 0), missing=1)
+        for cell in made["cells"]:
+            cell["qos"] = {"goodput": [0.0, 1.0, 3.0], "delay_mean": [0.0, 8.0, 4.0], "energy": [6.0, 1.0, 1.0]}
+            change(cell)
+        return model([Entry("x.json", made, "reported")])["protocols"][0]["rows"][0]["qos"]
+
+    def silent(cell):
+        if (cell["variant"], cell["shots"]) == ("power/n10-d500-v1-load0.5", 1):
+            cell["qos"] |= {"goodput": [0.0] * 3, "delay_mean": [0.0] * 3}
+
+    found = shown("some", silent)
+    assert found["access"] == [[5.0, 2.0]] * 4  # (1 x 8 + 3 x 4) / 4 slots, (6 + 1 + 1) / 4 for each unit
+    assert found["power"] == [[5.0, 2.0], None, [5.0, 2.0], [5.0, 2.0]]  # nothing delivered in one of its variants
+    assert found["offload"] == [[5.0, 2.0]] * 3 + [None]  # a cell is missing: never averaged away
 
 
 # What the file is

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wbench.leaderboard import page_model
 from wbench.leaderboard.entries import ALL, Entry, RankInterval
 from wbench.leaderboard.page import write
 
@@ -185,6 +186,24 @@ def test_figures_follow_the_ticks_eight_at_most(visit, rows):
     assert curve.locator(".curve").count() == 7
 
 
+def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypatch):
+    cast = [document(made) for made in CAST[:3]]
+    for cell in cast[1]["cells"]:
+        cell["qos"] |= {"goodput": [0.0] * len(cell["returns"])} if cell["family"] == "access" else {}
+    monkeypatch.setattr(page_model, "PROFILED", 2)
+    tab = visit(page=write([Entry(f"{one['label']}.json", one, "reported") for one in cast], tmp_path))
+    delay, profiles = (
+        tab.locator("figure", has=tab.get_by_role("heading", name=name)) for name in ("Delay against", "profiles")
+    )
+    assert delay.locator(".note").text_content() == (
+        f"Not drawn, for they delivered nothing in a variant: {cast[1]['label']} (access)."
+    )
+    assert [plot.locator(".marker").count() for plot in delay.locator(".plot").all()] == [2, 3, 3]
+    last = tab.locator("#unranked .name button").last.text_content()
+    assert profiles.locator(".note").text_content() == f"Not drawn: {last}. Only the first 2 rows of a board have profiles."
+    assert profiles.locator(".curve").count() == 2 and tab.locator("figure .note").count() == 2
+
+
 def interval(rows: list[Entry], label: str, shots: str) -> str:
     found = next(row for row in rows if row.document["label"] == label).document["summary"][shots]
     return f"{found['iqm']:.1f} [{found['ci_low']:.1f}, {found['ci_high']:.1f}]"
@@ -284,4 +303,4 @@ def test_the_smallest_boards_open_too(visit, tmp_path):
         cell["qos"] = {}
     tab = visit(page=write([Entry("lone.json", lone, "reported", {ALL: {"0": RankInterval(1, 1)}})], tmp_path))
     assert names(tab) == ["lone"] and "no interval" in column(tab, "score")[0]
-    assert "No finished cells" in tab.locator("figure", has_text="Delay against energy").text_content()
+    assert "No row has delivered" in tab.locator("figure", has_text="Delay against energy").text_content()

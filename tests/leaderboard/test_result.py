@@ -13,7 +13,7 @@ from wbench.errors import OutputError
 from wbench.leaderboard import provenance, reference
 from wbench.leaderboard.reading import parse, read
 from wbench.leaderboard.result import Run, document, load, save
-from wbench.leaderboard.schema import LedgerRecord, Origin, Result
+from wbench.leaderboard.schema import LedgerRecord, Origin, Package, Result
 
 from . import samples
 
@@ -113,3 +113,13 @@ def test_an_unfinished_run_goes_on_and_another_file_is_left_alone(tmp_path):
     for start, now in ((samples.run("someone"), played), (empty, samples.small(seeds=4))):
         with pytest.raises(OutputError, match=r"another protocol or checkpoint\. It is left as it is"):
             load(path, now, start)
+
+
+def test_cells_of_other_code_are_not_mixed_in(tmp_path):
+    def run(version):
+        return samples.run(package=Package(name="unregistered", version=version))
+
+    save(path := tmp_path / "r.json", document(samples.small(), run("a" * 64)))
+    assert load(path, samples.small(), run("a" * 64))[0].cells
+    with pytest.raises(OutputError, match=r"made-up by other code: another version of its file or package\. It is left as"):
+        load(path, samples.small(), run("b" * 64))

@@ -153,7 +153,7 @@ def test_a_damaged_training_state_and_an_unknown_preset_are_named(wbench, tmp_pa
     (tmp_path / "training_state.pt").write_bytes(b"no")
     done = wbench("train", "networld", "--preset", "debug", "--out", str(tmp_path), "--resume")
     assert done.code == 2 and "damaged" in done.err and "Traceback" not in done.err
-    from wbench.networld.train import preset
+    from wbench.networld.train import TRAINER
 
     with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
-        preset("smal")
+        TRAINER.preset("smal")

@@ -13,14 +13,14 @@ from wbench import NetWorld
 from wbench.benchmark.data.collect import record_quality
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
-from wbench.benchmark.family import ActionComponent
+from wbench.benchmark.family import ActionComponent, FamilyShape
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
 from wbench.benchmark.two_hot import ActionCodec, cross_entropy, expectation, two_hot
 from wbench.errors import CheckpointError, InvalidValueError
 from wbench.networld import losses
 from wbench.networld.agent import NetWorldAgent
-from wbench.networld.config import FamilyShape, NetWorldConfig, PlannerConfig
+from wbench.networld.config import NetWorldConfig, PlannerConfig
 from wbench.networld.diffusion import LAST, add_noise, ddim, levels
 from wbench.networld.modules import MeanField, SlotDenoiser
 

@@ -1,0 +1,207 @@
+"""NetWorld as a world to act in: episodes that start in recorded slots and go on as the denoiser imagines, slot by slot.
+
+The denoiser imagines what follows when those who were recorded play; nobody tells it the action. The action comes in by Bayes'
+rule, with what inverse dynamics knows:
+
+    p(z' | history, a)  ~  p(z' | history) p(a | history, z, z')
+
+That is done twice over, as each way alone misses actions that were rarely recorded: the gradient of the last factor's
+logarithm guides the sampling of candidates for z' (classifier guidance, Dhariwal and Nichol 2021), and one candidate is drawn
+by that factor as its weight (resampling, Rubin 1987).
+
+Agents are imagined side by side, as they plan, and meet only in their messages, one slot late. What all do *at the same time*
+is in a candidate as the recorded teams did it, not as the imagined one does: the farther a policy goes from the recorded
+ones, the less its imagined return means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..benchmark.checkpoint import count_parameters, digest
+from ..benchmark.data.schema import QUALITIES
+from ..benchmark.data.windows import Episodes, WindowSampler
+from ..benchmark.family import Family, Info, Variant, check_action, require
+from ..benchmark.randomness import EpisodeRandom
+from ..benchmark.rollout import mean_field
+from .agent import DEFAULT_CHECKPOINT
+from .diffusion import LAST, ddim, levels
+from .losses import encode
+from .model import NetWorld
+from .modules import MeanField, decode
+
+
+@dataclass(frozen=True)
+class ImaginationConfig:
+    """How to imagine.
+
+    Attributes:
+        slots: of an imagined episode; errors add up from one to the next.
+        candidates: next latents drawn for every agent, of which the action chooses one.
+        steps: DDIM steps of a candidate.
+        scale: strength of the guidance by the action, in latent deviations a unit of log-probability; 0 = none.
+        played: recorded quality whose play the candidates continue.
+    """
+
+    slots: int = 8
+    candidates: int = 4
+    steps: int = 3
+    scale: float = 0.3
+    played: str = "mixed"
+
+    def __post_init__(self) -> None:
+        for name in ("slots", "candidates", "steps"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.scale >= 0, "scale", self.scale, "0 or more")
+        require(self.played in QUALITIES, "played", self.played, "one of " + ", ".join(QUALITIES))
+
+
+class Imagination:
+    """A `benchmark.world.World` made of a pretrained NetWorld.
+
+    Args:
+        model: the network; never changed.
+        config: how to imagine.
+    """
+
+    def __init__(self, model: NetWorld, config: ImaginationConfig | None = None) -> None:
+        self._model, self._config = model.eval().requires_grad_(False), config or ImaginationConfig()
+        self.history, self.source_transitions = model.config.history, model.config.transitions
+        self.parameters, self.digest = count_parameters(model), digest(model)
+
+    def knows(self, family: Family) -> bool:
+        """Whether it was trained on this family."""
+        return family.name in self._model.config.families
+
+    def imagine(self, family: Family, recorded: Episodes, first: int = 0) -> ImaginedEnvironment:
+        """Episodes that go on from these recorded ones; see `benchmark.world.World.imagine`."""
+        return ImaginedEnvironment(self._model, self._config, family, recorded, first)
+
+
+class ImaginedEnvironment:
+    """Imagined episodes of one variant, a `benchmark.world.Playground`. An episode depends on its number, not on its batch.
+
+    Args:
+        model: the network.
+        config: how to imagine.
+        family: a family that it knows.
+        recorded: where episodes start: random slots of these, with `history` slots before them at least.
+        first: number of the first imagined episode.
+
+    Raises:
+        CheckpointError: the network does not know the family.
+        InvalidValueError: the recording shows too little history.
+    """
+
+    def __init__(self, model: NetWorld, config: ImaginationConfig, family: Family, recorded: Episodes, first: int = 0) -> None:
+        model.shape(family.name)
+        least = model.config.history
+        require(recorded.history >= least, "history of the recording", recorded.history, f"{least} or more")
+        self.family, self._recorded = family, recorded
+        self.variant: Variant = replace(recorded.variant, horizon=config.slots)  # type: ignore[type-var]
+        self._model, self._config, self._next = model, config, first
+        # Channels keep the numbers that they have in play, so nothing is relabelled, and nothing is drawn here.
+        self._windows = WindowSampler(replace(family, relabel=None), [recorded], torch.Generator()).windows
+        self._slot = config.slots
+
+    @torch.no_grad()
+    def reset(self, episodes: int) -> tuple[Tensor, Info]:
+        """Start the next episodes in recorded slots; see `benchmark.world.Playground.reset`."""
+        require(episodes >= 1, "episodes", episodes, "1 or more")
+        first, self._next, self._slot = self._next, self._next + episodes, 0
+        c, device, family = self._model.config, next(self._model.parameters()).device, self.family.name
+        self._random = EpisodeRandom(f"{self.variant.name} imagined", range(first, self._next), device)
+        place = self._random.uniform(2).cpu()
+        episode = (place[:, 0] * self._recorded.count).long()
+        batch = self._windows(self._recorded, episode, (place[:, 1] * self._recorded.starts()).long()).to(device)
+        now = self._recorded.history
+        seen = encode(self._model, batch, family, now + 1)
+        self._latents = seen.latents[:, now + 1 - c.history : now + 1].float()
+        self._inboxes = seen.inboxes[:, now + 1 - c.history : now + 1].float()
+        self._scenario, self._mask = seen.scenario, batch.action_mask[:, now]
+        quality = torch.full((len(self._scenario),), QUALITIES.index(self._config.played), device=device)
+        self._played = self._model.scenario.played(seen.scenario, quality)
+        self._ever = batch.action_mask.flatten(0, 1).any(0)  # choices that the variant has at all
+        self._rows = torch.arange(len(self._scenario), device=device)
+        past = self._by_agent(batch.obs[:, :now]).movedim(2, 0)
+        return self._by_agent(batch.obs[:, now]), {**self._info(), "past": past}
+
+    @torch.no_grad()
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
+        """Imagine one slot in which the agents do this; see `benchmark.world.Playground.step`.
+
+        Each agent expects a team reward of its own, and gets an equal share of it: the sum over the agents is their mean.
+        """
+        require(self._slot < self._config.slots, "step", self._slot, f"below the horizon {self._config.slots}; reset first")
+        model, n = self._model, self.variant.agents
+        wanted = check_action(action, self.family.actions, len(self._rows) // n, n).flatten(0, 1)
+        here = self._latents[:, -1]
+        following = self._follow(here, wanted)
+        reward = model.reward(torch.cat([here, following, self._scenario], dim=-1))
+        share = decode(reward, *self.family.reward_range).clamp(*self.family.reward_range) / n
+        self._deliver(here, following)
+        obs = self._observe(following)
+        if self.family.choice is not None:
+            self._mask = self._ever.repeat(len(obs), 1)
+            self._mask[:, 1:] &= (obs[:, self.family.choice] > 0.5).unsqueeze(-1)
+        self._slot += 1
+        over = torch.zeros(len(obs) // n, dtype=torch.bool, device=obs.device)
+        truncated = torch.full_like(over, self._slot == self._config.slots)
+        return self._by_agent(obs), self._by_agent(share), over, truncated, self._info()
+
+    def _follow(self, here: Tensor, action: Tensor) -> Tensor:
+        """Latents of the next slot [R, D], after latents `here` [R, D] and actions [R, ...]."""
+        model, config, n = self._model, self._config, self.variant.agents
+        c, codec = model.config, model.codecs[self.family.name]
+        context = model.world_context(self._latents, self._inboxes, self._played).unsqueeze(1)
+        code, mask = codec.encode(action).unsqueeze(1), self._mask.unsqueeze(1)
+
+        def weigh(candidates: Tensor) -> Tensor:
+            """Log-probability [R, K] of the action, given that it leads to candidates [R, K, D]."""
+            before = here.unsqueeze(1).expand_as(candidates)
+            return codec.log_prob(codec.mask(model.inverse(context, before, candidates, self.family.name), mask), code)
+
+        def denoise(noisy: Tensor, time: Tensor) -> Tensor:
+            clean = model.denoiser(noisy, time, context).float()
+            if config.scale:
+                with torch.enable_grad():
+                    candidates = clean[..., : c.latent].detach().requires_grad_(True)
+                    (gradient,) = torch.autograd.grad(weigh(candidates).sum(), candidates)
+                clean[..., : c.latent] += config.scale * levels(time)[1].square().unsqueeze(-1) * gradient
+            return clean
+
+        start = self._random.draw().normal(self._rows, n, config.candidates, c.horizon * c.latent)
+        candidates = ddim(denoise, start, config.steps, LAST)[..., : c.latent]  # the first slot of each plan
+        uniform = self._random.draw().uniform(self._rows, n, config.candidates)
+        chosen = (weigh(candidates) - torch.log(-torch.log(uniform))).argmax(-1)  # Gumbel: a draw by the weights
+        return candidates[self._rows, chosen]
+
+    def _deliver(self, here: Tensor, following: Tensor) -> None:
+        """Move to the next slot [R, D], and deliver what was said in this one."""
+        inbox = mean_field(self._by_agent(self._model.mean_field.message(here))).flatten(0, 1)
+        read = MeanField.read(inbox, torch.tensor(self.variant.agents - 1.0, device=here.device))
+        self._latents = torch.cat([self._latents[:, 1:], following.unsqueeze(1)], dim=1)
+        self._inboxes = torch.cat([self._inboxes[:, 1:], read.unsqueeze(1)], dim=1)
+
+    def _observe(self, latent: Tensor) -> Tensor:
+        """Observations [R, O] that latents [R, D] stand for."""
+        network, family = self._model.observation, self.family.name
+        mean, std = (cast(Tensor, getattr(network, f"{name}_{family}")) for name in ("mean", "std"))
+        return network.decode(latent, family).float() * std + mean
+
+    def _by_agent(self, x: Tensor) -> Tensor:
+        """[B * N, ...] -> [B, N, ...]."""
+        return x.unflatten(0, (-1, self.variant.agents))
+
+    def _info(self) -> Info:
+        mask = self._by_agent(self._mask)
+        return {"action_mask": mask, "agent_mask": torch.ones_like(mask[..., 0])}
+
+
+def build(checkpoint: str | None, device: str) -> Imagination:
+    """The world from a checkpoint: a packaged name, a folder or a Hub id."""
+    return Imagination(NetWorld.from_pretrained(checkpoint or DEFAULT_CHECKPOINT).to(device))
