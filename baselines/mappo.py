@@ -178,7 +178,7 @@ class MappoAgent(Agent):
     """
 
     name = "mappo"
-    arms = ("online", "online-pretrained")
+    arms: tuple[str, ...] = ("online", "online-pretrained")
     privileged_training = True  # the critic sees all agents' observations
 
     def __init__(

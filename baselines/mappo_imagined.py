@@ -111,7 +111,7 @@ def train(
         if step < config.clone:
             set_rate(cloner, config.rate * (1.0 - step / config.clone))
             batches = {name: sampler.sample(config.rows).to(device) for name, sampler in samplers.items()}
-            figures = clone(learner.model, cloner, batches)
+            figures, returns = clone(learner.model, cloner, batches), {}
         else:
             playgrounds = []
             for number, family in enumerate(families):
@@ -121,10 +121,9 @@ def train(
                 playgrounds += [world.imagine(family, sources[i], first) for i in order.tolist()]
             progress = (step - config.clone) / (config.steps - config.clone)
             played, updates = learner.round(playgrounds, config.episodes, progress)
-            returns = {p.variant.name: value for p, value in zip(playgrounds, played.returns, strict=True)}
-            figures = {**updates.figures, **returns}
+            figures, returns = updates.figures, {p.variant.name: r for p, r in zip(playgrounds, played.returns, strict=True)}
         if run.due(step):
-            run.note(step, figures)
+            run.note(step, figures, returns=returns)
         run.keep(step + 1)
     run.finish(learner.model.eval())
     return learner.model

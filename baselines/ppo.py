@@ -1,8 +1,8 @@
 """Proximal policy optimisation for teams: advantages, value normalisation, the clipped objective and one round of updates.
 
 The details are those of Yu et al., 'The surprising effectiveness of PPO in cooperative multi-agent games' (NeurIPS 2022),
-Andrychowicz et al., 'What matters for on-policy deep actor-critic methods?' (ICLR 2021) and Huang et al., 'The 37 implementation
-details of PPO' (ICLR blog track 2022); each is named where it stands.
+Andrychowicz et al., 'What matters for on-policy deep actor-critic methods?' (ICLR 2021) and Huang et al., 'The 37
+implementation details of PPO' (ICLR blog track 2022); each is named where it stands.
 """
 
 from __future__ import annotations

@@ -175,9 +175,11 @@ def _scores(result: Result) -> str:
 
 
 def _figures(report: Path) -> str:
-    """First and last losses of the training report; empty where there is none."""
+    """First and last of each figure of the training report, which may have several parts; empty where there is none."""
     if not report.exists():
         return ""
     log: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["log"]
-    rows = "\n".join(f"| {name} | {log[0][name]} | {log[-1][name]} |" for name in log[0] if name not in ("step", "seconds"))
-    return f"\n## Training\n\n| figure | step {log[0]['step']} | step {log[-1]['step']} |\n| --- | --- | --- |\n{rows}\n"
+    first, last = ({name: value for entry in entries for name, value in entry.items()} for entries in (log[::-1], log))
+    names = [name for name, value in last.items() if isinstance(value, float | int) and name not in ("step", "seconds")]
+    rows = "\n".join(f"| {name} | {first[name]} | {last[name]} |" for name in names)
+    return f"\n## Training\n\n| figure | first | last, by step {last['step']} |\n| --- | --- | --- |\n{rows}\n"

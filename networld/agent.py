@@ -8,10 +8,10 @@ from torch import Tensor
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
+from ..benchmark.mean_field import read
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
-from .modules import MeanField
 from .planner import Planner, View, in_blocks
 
 DEFAULT_CHECKPOINT = "networld-small"
@@ -87,8 +87,8 @@ class NetWorldAgent(Agent):
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
         (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device)
-        read = MeanField.read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
-        for name, newest in (("latents", latent), ("inboxes", read)):
+        heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
+        for name, newest in (("latents", latent), ("inboxes", heard)):
             memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
         rows = torch.arange(len(obs), device=obs.device)
         mask = state.action_mask.flatten(0, 1)

@@ -26,13 +26,14 @@ from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Episodes, WindowSampler
 from ..benchmark.family import Family, Info, Variant, check_action, require
-from ..benchmark.randomness import EpisodeRandom
+from ..benchmark.mean_field import read
+from ..benchmark.randomness import EpisodeRandom, gumbel
 from ..benchmark.rollout import mean_field
 from .agent import DEFAULT_CHECKPOINT
 from .diffusion import LAST, ddim, levels
 from .losses import encode
 from .model import NetWorld
-from .modules import MeanField, decode
+from .modules import decode
 
 
 @dataclass(frozen=True)
@@ -177,15 +178,15 @@ class ImaginedEnvironment:
         start = self._random.draw().normal(self._rows, n, config.candidates, c.horizon * c.latent)
         candidates = ddim(denoise, start, config.steps, LAST)[..., : c.latent]  # the first slot of each plan
         uniform = self._random.draw().uniform(self._rows, n, config.candidates)
-        chosen = (weigh(candidates) - torch.log(-torch.log(uniform))).argmax(-1)  # Gumbel: a draw by the weights
+        chosen = (weigh(candidates) + gumbel(uniform)).argmax(-1)
         return candidates[self._rows, chosen]
 
     def _deliver(self, here: Tensor, following: Tensor) -> None:
         """Move to the next slot [R, D], and deliver what was said in this one."""
         inbox = mean_field(self._by_agent(self._model.mean_field.message(here))).flatten(0, 1)
-        read = MeanField.read(inbox, torch.tensor(self.variant.agents - 1.0, device=here.device))
+        heard = read(inbox, torch.tensor(self.variant.agents - 1.0, device=here.device))
         self._latents = torch.cat([self._latents[:, 1:], following.unsqueeze(1)], dim=1)
-        self._inboxes = torch.cat([self._inboxes[:, 1:], read.unsqueeze(1)], dim=1)
+        self._inboxes = torch.cat([self._inboxes[:, 1:], heard.unsqueeze(1)], dim=1)
 
     def _observe(self, latent: Tensor) -> Tensor:
         """Observations [R, O] that latents [R, D] stand for."""

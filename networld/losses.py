@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
-from ..benchmark.mean_field import inboxes
+from ..benchmark.mean_field import inboxes, read
 from .diffusion import LAST, add_noise
 from .model import NetWorld
-from .modules import MeanField, miss
+from .modules import miss
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_sh
     message = model.mean_field.message(latents) * known
     inbox = inboxes(message, batch)
     late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
-    features = MeanField.read(late, batch.others[:, None, None])
+    features = read(late, batch.others[:, None, None])
     scenario = model.scenario(batch.descriptor, family)
     if scenario_shift is not None:
         scenario = scenario + scenario_shift

@@ -101,11 +101,7 @@ def _trunk(config: NetWorldConfig) -> nn.Sequential:
 
 
 class MeanField(nn.Module):
-    """What an agent broadcasts, and how it reads its inbox.
-
-    The inbox is the others' mean. How *many* of them are in some state is often what counts, so it is read twice: as it is, and
-    scaled by the number of others and squashed.
-    """
+    """What an agent broadcasts; how an inbox is read, see `benchmark.mean_field.read`."""
 
     def __init__(self, config: NetWorldConfig) -> None:
         super().__init__()
@@ -114,12 +110,6 @@ class MeanField(nn.Module):
     def message(self, latent: Tensor) -> Tensor:
         """Latents [..., D] -> messages [..., M] in (-1, 1)."""
         return torch.tanh(self.project(latent).float())
-
-    @staticmethod
-    def read(inbox: Tensor, others: Tensor) -> Tensor:
-        """Inbox [..., M] and the number of other agents (broadcastable) -> features [..., 2 M]."""
-        total = inbox * others
-        return torch.cat([inbox, total / (1.0 + total.abs())], dim=-1)
 
 
 class Context(nn.Module):

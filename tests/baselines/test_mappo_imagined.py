@@ -86,6 +86,6 @@ def test_the_command_line_plays_it(wbench, checkpoint, tmp_path):
     done = wbench("eval", "--agent", "mappo-imagined", "--checkpoint", str(checkpoint), "--against", "none", *what)
     assert done.code == 0, done.err
     (cell,) = done.data["cells"]
-    assert cell["ledger"]["environment_steps"] == 0 and done.data["agent"]["name"] == "mappo-imagined"
+    assert cell["ledger"]["environment_steps"] == 0 and done.data["agent"] == "mappo-imagined"
     wrong = wbench("eval", "--agent", "mappo-imagined", "--checkpoint", "networld-small", *what)
     assert wrong.code == 2 and len(wrong.err.strip().splitlines()) == 1 and "networld-small" in wrong.err

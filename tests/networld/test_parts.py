@@ -14,6 +14,7 @@ from wbench.benchmark.data.collect import record_quality
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import ActionComponent, FamilyShape
+from wbench.benchmark.mean_field import read
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
 from wbench.benchmark.two_hot import ActionCodec, cross_entropy, expectation, two_hot
@@ -22,7 +23,7 @@ from wbench.networld import losses
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import NetWorldConfig, PlannerConfig
 from wbench.networld.diffusion import LAST, add_noise, ddim, levels
-from wbench.networld.modules import MeanField, SlotDenoiser
+from wbench.networld.modules import SlotDenoiser
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n6-c2-load0.3")
@@ -105,7 +106,7 @@ def test_guidance_shifts_a_plan_uphill():
 
 def test_reading_an_inbox_tells_how_many():
     inbox = torch.tensor([[0.5, 0.0]])
-    few, many = MeanField.read(inbox, torch.tensor(2.0)), MeanField.read(inbox, torch.tensor(20.0))
+    few, many = read(inbox, torch.tensor(2.0)), read(inbox, torch.tensor(20.0))
     assert few.tolist() == [[0.5, 0.0, pytest.approx(1 / 2), 0.0]] and many[0, 2] == pytest.approx(10 / 11)
 
 
