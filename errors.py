@@ -21,7 +21,7 @@ class UnknownNameError(WbenchError, LookupError):
 
     def __init__(self, kind: str, given: str, allowed: Iterable[str], hint: str) -> None:
         names = sorted(allowed)
-        close = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
         super().__init__(f"unknown {kind} {given!r}.{guess} Allowed: {shown}. Try: {hint}")

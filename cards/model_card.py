@@ -80,6 +80,11 @@ _ABOUT = {
         "BehaviourCloning",
         "Behaviour cloning on all recorded qualities: the control that every planner has to beat.",
     ),
+    "bc-inbox": _About(
+        "wbench.baselines.bc",
+        "BehaviourCloning",
+        "Behaviour cloning that also broadcasts eight floats a slot and hears the mean of the others', as NetWorld does.",
+    ),
     "bcq": _About(
         "wbench.baselines.bcq",
         "Bcq",

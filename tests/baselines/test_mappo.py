@@ -272,7 +272,7 @@ def test_debug_training_repeats_and_resumes_to_the_same_weights(checkpoint: Path
 def test_the_command_trains_and_writes_a_card(tmp_path: Path, wbench):
     done = wbench("train", "mappo", "--preset", "debug", "--family", "access", "--out", str(tmp_path))
     assert done.code == 0, done.err
-    assert "| figure | step 0 | step 1 |" in (tmp_path / "README.md").read_text()
+    assert "| figure | first | last, by step 1 |" in (tmp_path / "README.md").read_text()
 
 
 def test_damaged_state_and_unknown_preset_are_refused(tmp_path: Path, wbench):
