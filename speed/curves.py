@@ -89,7 +89,7 @@ def draw(path: Path, curves: dict[Key, list[tuple[int, float]]]) -> None:
             slots, scores = (torch.tensor(column, dtype=torch.float64) for column in zip(*points, strict=True))
             smooth = scores.unfold(0, 5, 1).mean(-1)
             axes.plot(slots[4:] / 1000, smooth, linewidth=1.2, label=f"MAPPO, seed {seed}")
-        lines = (("heuristic", frame.heuristic, "tab:green"), ("private greedy", frame.greedy, "tab:red"))
+        lines = (("heuristic", frame.heuristic, "0.2"), ("private greedy", frame.greedy, "tab:red"))
         for label, value, colour in lines:
             axes.axhline(frame.score(value), linestyle="--", linewidth=1, color=colour, label=label)
         support = SHOTS * get_variant(name)[1].horizon / 1000
