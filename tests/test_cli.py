@@ -64,9 +64,7 @@ def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
     assert done.code == 0 and "access/n8-c1-load0.5" in done.out and "Fewer than 3 seeds" in done.out
     assert all(name in done.out for name in ("heuristic", "random", "genie", "score, 5 shots"))
     with_interval = wbench(*QUICK, "--seeds", "3")
-    assert (
-        re.search(r"heuristic +\d+\.\d \[\d+\.\d, \d+\.\d\]", with_interval.out) and "Fewer than 3" not in with_interval.out
-    )
+    assert re.search(r"heuristic +\d+\.\d \[\d+\.\d, \d+\.\d\]", with_interval.out) and "Fewer than 3" not in with_interval.out
 
 
 @pytest.mark.parametrize(
