@@ -6,8 +6,10 @@ A torn last line is dropped when the journal is opened again, a cell that stands
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from .protocol import Cell, Protocol
 from .runner import CellResult
 
 SCHEMA = "wbench-cells/1"
+Key = tuple[str, str, str]  # label, hash of the weights, hash of the code
 
 
 class Journal:
@@ -35,7 +38,7 @@ class Journal:
     def __init__(self, path: Path, protocol: Protocol) -> None:
         self.path = path
         self._head = {"schema": SCHEMA, "protocol_hash": protocol.hash(), "versions": package_versions()}
-        self._cells: dict[tuple[str, str], dict[Cell, CellResult]] = {}
+        self._cells: dict[Key, dict[Cell, CellResult]] = {}
         try:
             self._read()
         except OSError as error:
@@ -47,14 +50,14 @@ class Journal:
             raise OutputError(f"{path} holds cells of something else ({reason}). {hint}") from error
 
     def cells(self, agent: Agent) -> Mapping[Cell, CellResult]:
-        """The cells of an agent in its arm with its weights."""
+        """The cells of an agent in its arm, with its weights and its code."""
         return self._cells.get(_key(agent), {})
 
     def add(self, agent: Agent, result: CellResult) -> None:
         """Write a finished cell; when this returns it is on disk."""
         self._cells.setdefault(_key(agent), {})[result.cell] = result
-        label, weights = _key(agent)
-        self._append({"agent": label, "checkpoint": weights, **result.to_dict()})
+        label, weights, code = _key(agent)
+        self._append({"agent": label, "checkpoint": weights, "code": code, **result.to_dict()})
 
     def finish(self, agents: Iterable[Agent]) -> None:
         """Delete it, when the cells of these agents stand in a result file; it stays where it holds cells of others."""
@@ -70,7 +73,7 @@ class Journal:
         if lines and lines[0] != self._head:
             raise ValueError(f"it begins with {json.dumps(lines[0])}")
         for line in lines[1:]:
-            key = line.pop("agent"), line.pop("checkpoint")
+            key = line.pop("agent"), line.pop("checkpoint"), line.pop("code", "")
             result = CellResult.from_dict(line)
             self._cells.setdefault(key, {})[result.cell] = result
         if len(whole) < len(content):
@@ -86,5 +89,11 @@ class Journal:
             os.fsync(stream.fileno())
 
 
-def _key(agent: Agent) -> tuple[str, str]:
-    return agent.label, agent.checkpoint_digest
+def _key(agent: Agent) -> Key:
+    return agent.label, agent.checkpoint_digest, _code(type(agent))
+
+
+def _code(kind: type[Agent]) -> str:
+    """SHA-256 of the file that an agent's class is written in: an agent that was edited is another one."""
+    source = getattr(sys.modules.get(kind.__module__), "__file__", None)  # none if typed into an interpreter
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""

@@ -186,6 +186,20 @@ def test_a_journal_gives_back_what_was_written(tmp_path, played):
     assert not path.exists()
 
 
+def test_cells_of_an_agent_that_was_edited_since_are_not_taken_for_its_own(tmp_path, played):
+    source, path = tmp_path / "mine.py", tmp_path / "cells.jsonl"
+    text = (
+        "from wbench.benchmark.agent import Agent\n\n\nclass Mine(Agent):\n    name = 'mine'\n\n\nbuild = lambda *_: Mine()\n"
+    )
+    source.write_text(text)
+    journal, agent = Journal(path, CHOSEN), make_agent(str(source), run_files=True)
+    journal.add(agent, played[0])
+    assert Journal(path, CHOSEN).cells(agent)
+    source.write_text(text.replace("'mine'", "'mine'  # edited"))
+    edited = make_agent(str(source), run_files=True)
+    assert not Journal(path, CHOSEN).cells(edited)
+
+
 def test_a_line_torn_anywhere_costs_that_cell_and_no_other(tmp_path, played):
     path, agent = tmp_path / "cells.jsonl", Scripted()
     journal = Journal(path, CHOSEN)
