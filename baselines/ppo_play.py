@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from ..benchmark.family import Family, Info, Variant
 from ..benchmark.randomness import gumbel
 from ..benchmark.two_hot import ActionCodec
-from ..benchmark.world import Playground as Playground
+from ..benchmark.world import Playground
 from .networks import identity
 from .ppo import ActorCritic, Frames, PpoConfig, gae
 
