@@ -29,7 +29,7 @@ from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samp
 from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.mean_field import inboxes, read
 from ..benchmark.randomness import gumbel
-from ..benchmark.standardiser import SAMPLE, Standardiser
+from ..benchmark.standardiser import Standardiser
 from ..benchmark.training import Run, Trainer, set_rate, tune
 from ..benchmark.two_hot import ActionCodec
 
@@ -174,8 +174,7 @@ def train(
     samplers = load_samplers(families, get_release(config.release), shape.history - 1, 0, generator)
     transitions = sum(sampler.transitions for sampler in samplers.values())
     model = BehaviourCloning(replace(shape, transitions=transitions)).to(device)
-    for name, sampler in samplers.items():
-        model.standardiser.fit(sampler.sample(SAMPLE).obs[:, -1].to(device), name)
+    model.standardiser.fit_sources(samplers)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2)
     for step in range(run.begin({"model": model, "optimiser": optimiser}, generator), config.steps):
         set_rate(optimiser, config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)))

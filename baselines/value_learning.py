@@ -22,7 +22,7 @@ from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.randomness import gumbel
-from ..benchmark.standardiser import SAMPLE, Standardiser
+from ..benchmark.standardiser import Standardiser
 from ..benchmark.training import Run, follow, set_rate
 from ..benchmark.two_hot import ActionCodec
 from .networks import AgentView, Dueling, Trunk, agent_views, input_size, table_mask
@@ -239,8 +239,7 @@ def pretrain(
     plain = kind.CONFIG({family.name: FamilyShape.of(family) for family in families}, {}, **dict(config.network))
     samplers = load_samplers(families, get_release(config.release), plain.history - 1, config.slots, generator)
     model = kind(plain.measured(samplers)).to(device)
-    for name, sampler in samplers.items():
-        model.standardiser.fit(sampler.sample(SAMPLE).obs[:, -1].to(device), name)
+    model.standardiser.fit_sources(samplers)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.decay)
     for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}, generator), config.steps):

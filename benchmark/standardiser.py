@@ -8,6 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from .data.windows import WindowSampler
+
 SAMPLE = 20_000  # observations that are enough to be fitted to
 FAR = 5.0  # deviations; a variant unlike those of training must not drive a network out of its range
 
@@ -30,6 +32,12 @@ class Standardiser(nn.Module):
         std = obs.std(0)
         cast(Tensor, getattr(self, f"mean_{family}")).copy_(obs.mean(0))
         cast(Tensor, getattr(self, f"std_{family}")).copy_(torch.where(std > 1e-4, std, 1.0))
+
+    def fit_sources(self, samplers: Mapping[str, WindowSampler]) -> None:
+        """`fit` to observations of each family's source data."""
+        for family, sampler in samplers.items():
+            obs = sampler.sample(SAMPLE).obs[:, -1]
+            self.fit(obs.to(next(self.buffers()).device), family)
 
     def standardise(self, obs: Tensor, family: str) -> Tensor:
         """Observations [..., O] with zero mean and unit deviation over the source data, clipped far outside it."""

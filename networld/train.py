@@ -97,8 +97,7 @@ def train(
     choice, noise = torch.Generator().manual_seed(config.seed), torch.Generator(processes.device)
     shape, samplers = _data(families, config, choice)
     model = NetWorld(shape).to(processes.device)
-    for name, sampler in samplers.items():
-        model.observation.fit(sampler.sample(20_000).obs[:, -1].to(processes.device), name)
+    model.observation.fit_sources(samplers)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
     for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}), config.steps):
