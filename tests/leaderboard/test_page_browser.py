@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 from wbench.leaderboard import page_model
 from wbench.leaderboard.entries import ALL, Entry, RankInterval
 from wbench.leaderboard.page import write
@@ -44,10 +45,9 @@ def rows() -> list[Entry]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A headless Chromium; skips where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'wbench[test]'")
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as play:
+    with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -162,7 +162,7 @@ def test_a_row_opens_and_its_command_can_be_copied(visit):
     assert sheet.locator("code").all_text_contents() == [CAST_COMMAND, "wbench verify networld-lite-1f0c2a9be7d4.json"]
     assert "2\u202f856\u202f066" in sheet.text_content() and "rerun: a sample" in sheet.text_content()
     sheet.locator(".copy").first.click()
-    tab.wait_for_function("document.querySelector('.copy').textContent === 'Copied'")
+    expect(sheet.locator(".copy").first).to_have_text("Copied")
     assert tab.evaluate("navigator.clipboard.readText()") == CAST_COMMAND
     opener.press("Enter")
     assert tab.locator(".sheet").count() == 0
