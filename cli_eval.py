@@ -90,6 +90,7 @@ def evaluate(
     entrant = Entrant.of(agent, checkpoint, device, arm)
     entrants = [entrant, *_rivals(entrant, chosen, against)]
     runs, others, journal = _resume(entrants, chosen, out)
+    _note_seen(chosen)
     runs = _play(entrants, runs, chosen, journal, executor, jobs, address)
     document = result.document(chosen, runs[0], [*runs[1:], *others])
     if out:
@@ -101,6 +102,14 @@ def evaluate(
     else:
         _print_table(document)
     _require_all_played(runs, chosen)
+
+
+def _note_seen(protocol: Protocol) -> None:
+    """Say which variants are no test of few-shot skill."""
+    from .benchmark.registry import get_variant
+
+    if seen := [name for name in protocol.variants if get_variant(name)[1].split == "train"]:
+        note(f"train variants, which pretrained agents have learned from: {', '.join(seen)}")
 
 
 def _rivals(ours: Entrant, protocol: Protocol, against: str | None) -> list[Entrant]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -101,7 +102,7 @@ class Pretrained(PyTorchModelHubMixin):
             raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is not JSON ({error}).") from error
         except _NO_HUB as error:
             shipped = ", ".join(cls.shipped()) or "none"
-            reason = str(error).strip().splitlines()[0][:160]
+            reason = textwrap.shorten(str(error), 160, placeholder=" ...")
             raise CheckpointError(
                 f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id within reach ({reason})."
             ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ..benchmark.checkpoint import CheckpointConfig
@@ -24,7 +24,7 @@ class NetWorldConfig(CheckpointConfig):
         families: shape of each family that it knows, by name.
         units: deviation of a slot's team reward in the source data, by family; all values are in this unit.
         values: least and greatest discounted team reward in that unit, by family; the range of the two-hot values.
-        temperatures: of the improved policy pi_b(a) exp(Q / temperature), by family, in the same unit.
+        temperatures: of the improved policy pi_b(a) exp(Q / temperature) whose value is learned, by family, in the same unit.
         latent: size D of an observation's latent.
         stem: width of the family-specific stems and of the shared trunk.
         embedding: size of the scenario embedding.
@@ -38,6 +38,7 @@ class NetWorldConfig(CheckpointConfig):
         bins: bins of every two-hot distribution.
         discount: discount of the value.
         transitions: logged agent transitions that it was trained on.
+        acting: temperatures of the policy that it plays, by family; where there is none, that of learning.
         aim: which recorded quality the improved policy starts from.
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.
@@ -63,11 +64,16 @@ class NetWorldConfig(CheckpointConfig):
     bins: int = 65
     discount: float = 0.95
     transitions: int = 0
+    acting: dict[str, float] = field(default_factory=dict)
     aim: str = "expert"
     mean_field: MeanFieldUse = "both"
     shared_latents: bool = True
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
+
+    def acts_at(self, family: str) -> float:
+        """Temperature of the policy that is played in a family."""
+        return self.acting.get(family, self.temperatures[family])
 
     @property
     def outputs(self) -> int:
@@ -86,7 +92,7 @@ class PlannerConfig:
         steps: DDIM steps of a fresh plan.
         replan: slots between plans; in between the old plan is followed.
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
-        temperature: of the improved policy pi_b(a) exp(Q / temperature), a multiple of the checkpoint's own.
+        temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
     """
@@ -97,7 +103,7 @@ class PlannerConfig:
     steps: int = 3
     replan: int = 1
     warm_start: float = 1.0
-    temperature: float = 0.8
+    temperature: float = 1.0
     choice: Choice = "mode"
     recovery: float = 0.05
 

@@ -165,7 +165,7 @@ class Planner:
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / (self.config.temperature * self.model.config.temperatures[self.family])
+        weight = values / (self.config.temperature * self.model.config.acts_at(self.family))
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         if self.config.choice == "sample":

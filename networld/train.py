@@ -37,13 +37,14 @@ class TrainConfig:
         ema: rate of the moving average that gives targets, and that is saved.
         plan_share: share of the rows that train the denoiser.
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
+        acting: the same of the policy that is played, where it is another; nothing in training depends on it.
         save_every: steps between resumable checkpoints.
         seed: of initialisation and sampling.
         network: fields of `NetWorldConfig` that differ from its defaults.
     """
 
     release: str = "standard"
-    steps: int = 8000
+    steps: int = 12000
     rows: int = 1024
     rate: float = 1e-3
     warmup: int = 200
@@ -51,6 +52,7 @@ class TrainConfig:
     ema: float = 0.98
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 3.0))
+    acting: tuple[tuple[str, float], ...] = (("offload", 0.35),)
     save_every: int = 250
     seed: int = 0
     network: tuple[tuple[str, float], ...] = ()
@@ -143,9 +145,9 @@ def _data(
         units[name] = unit = round(float(sampler.sample(20_000).reward[:, shape.history].std()), 4)
         values[name] = (round((low - margin) / unit, 3), round((high + margin) / unit, 3))
     transitions = sum(sampler.transitions for sampler in samplers.values())
-    temperatures = {name: dict(config.temperatures).get(name, 1.0) for name in shapes}
-    shape = replace(shape, units=units, values=values, temperatures=temperatures, transitions=transitions)
-    return shape, samplers
+    learned = {name: dict(config.temperatures).get(name, 1.0) for name in shapes}
+    acting = {name: temperature for name, temperature in config.acting if name in shapes}
+    return replace(shape, units=units, values=values, temperatures=learned, acting=acting, transitions=transitions), samplers
 
 
 def _schedule(step: int, config: TrainConfig) -> float:

@@ -67,6 +67,12 @@ def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
     assert re.search(r"heuristic +\d+\.\d \[\d+\.\d, \d+\.\d\]", with_interval.out) and "Fewer than 3" not in with_interval.out
 
 
+def test_a_train_variant_is_said_to_be_no_test(wbench):
+    done = wbench("eval", "--agent", "random", "--against", "none", "--episodes", "2", "--variant", "access/n8-c1-load0.4")
+    assert done.code == 0 and "train variants, which pretrained agents have learned from: access/n8-c1-load0.4" in done.err
+    assert "train variants" not in wbench("eval", "--agent", "random", *QUICK[3:]).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
