@@ -35,6 +35,7 @@ class PracticeConfig:
         rounds: batches of parallel episodes that the budget is spent in, where it is large enough.
         conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
         trial: share of the budget for the comparison with the checkpoint that learning started from.
+        standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.
     """
 
     updates: int = 400
@@ -48,10 +49,11 @@ class PracticeConfig:
     rounds: int = 5
     conservatism: float = 0.0
     trial: float = 0.3
+    standardise: bool = False
 
     def after_pretraining(self) -> PracticeConfig:
         """The same for a network that can already play: little exploration, small steps, conservative ones."""
-        return replace(self, rate=self.rate / 10.0, explore=self.settle, conservatism=0.5)
+        return replace(self, rate=self.rate / 10.0, explore=self.settle, conservatism=0.5, standardise=False)
 
     def exploration(self, progress: float) -> float:
         """Probability of a random action after this share of the budget."""
@@ -100,6 +102,10 @@ class Replay:
             self._columns[name][first : first + len(values), slot] = values
         self._played[first : first + len(columns["reward"])] = slot + 1
 
+    def observations(self) -> Tensor:
+        """Those of the episodes that were played to their end, [R, O]."""
+        return self._columns["obs"][self._played == self._variant.horizon].flatten(0, -2)
+
     @property
     def ready(self) -> bool:
         """Whether an episode is long enough for a window."""
@@ -145,9 +151,24 @@ def spend(
 
 
 def learn_online(
-    model: ValueModel, environment: MeteredEnvironment, budget: int, config: PracticeConfig
+    model: ValueModel,
+    environment: MeteredEnvironment,
+    budget: int,
+    config: PracticeConfig,
+    on_slot: Callable[[ValueModel], None] | None = None,
 ) -> tuple[ValueModel, int]:
-    """Spend `budget` slots; returned are the averaged network and the gradient steps taken."""
+    """Learn while playing.
+
+    Args:
+        model: is changed.
+        environment: where it plays.
+        budget: slots that are spent, all of them.
+        config: how to learn.
+        on_slot: shown the averaged network after every slot of a batch of episodes and the updates that follow it.
+
+    Returns:
+        The averaged network, in evaluation mode, and the gradient steps taken.
+    """
     family, variant, length = environment.family, environment.variant, model.config.history
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(environment.draw)
@@ -166,6 +187,11 @@ def learn_online(
 
     for played in spend(environment, budget, width, length, act):
         replay.add(played.first, played.slot, **played.columns)
+        if config.standardise and played.first == 0:
+            if played.slot + 1 < variant.horizon:
+                continue
+            for network in (model, target):
+                network.standardiser.fit(replay.observations().to(device), family.name)
         due = config.updates * (environment.used - begun) // budget
         for _ in range(due - steps if replay.ready else 0):
             optimiser.zero_grad()
@@ -174,6 +200,8 @@ def learn_online(
             loss.backward()
             advance(model, target, optimiser, config.follow)
             steps += 1
+        if on_slot:
+            on_slot(target)
     return target.eval(), steps
 
 

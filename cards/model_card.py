@@ -12,6 +12,8 @@ from typing import Any
 from ..benchmark.checkpoint import digest_of_file
 from ..benchmark.data.paths import write_text
 from ..benchmark.family import Family, require
+from ..benchmark.training import REPORT
+from ..benchmark.training_report import PICTURE
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
 from ..leaderboard.schema import Result
@@ -120,7 +122,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     """Write `README.md` beside a checkpoint.
 
     Args:
-        folder: where `config.json`, and `training_report.json` if there is one, are.
+        folder: where `config.json` is, and the training's report and picture if there are any.
         agent: name of the agent.
         families: the families it was trained on.
         results: a result document of `wbench eval` for this very checkpoint; its scores go into the card and its `model-index`.
@@ -158,7 +160,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
             for f in families
         ),
         settings=settings,
-        figures=_figures(folder / "training_report.json"),
+        figures=_figures(folder),
         scores=_scores(result) if result else "",
         module=about.module,
         cls=about.cls,
@@ -179,12 +181,14 @@ def _scores(result: Result) -> str:
     return f"\n## Scores on held-out variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
 
 
-def _figures(report: Path) -> str:
-    """First and last of each figure of the training report, which may have several parts; empty where there is none."""
+def _figures(folder: Path) -> str:
+    """First and last of each figure of the training report, which may have several parts, and its picture; empty without."""
+    report = folder / REPORT
     if not report.exists():
         return ""
     log: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["log"]
     first, last = ({name: value for entry in entries for name, value in entry.items()} for entries in (log[::-1], log))
     names = [name for name, value in last.items() if isinstance(value, float | int) and name not in ("step", "seconds")]
     rows = "\n".join(f"| {name} | {first[name]} | {last[name]} |" for name in names)
-    return f"\n## Training\n\n| figure | first | last, by step {last['step']} |\n| --- | --- | --- |\n{rows}\n"
+    picture = f"![Losses over the steps of the training]({PICTURE})\n\n" if (folder / PICTURE).exists() else ""
+    return f"\n## Training\n\n{picture}| figure | first | last, by step {last['step']} |\n| --- | --- | --- |\n{rows}\n"

@@ -125,11 +125,11 @@ def ablate(
         _require_networks(ablations, networks)
     for kind in kinds:
         whole = checkpoint if kind == "play" else str(_folder(networks, WHOLE))
-        reference = _scores(_agent(whole, Ablation(WHOLE)), protocol, partial(on_cell, WHOLE))
+        reference = score_cells(_agent(whole, Ablation(WHOLE)), protocol, partial(on_cell, WHOLE))
         yield _row(WHOLE if kind == "play" else f"{WHOLE}, as long trained", kind, reference, reference)
         for ablation in (each for each in ablations if each.kind == kind):
             source = whole if kind == "play" else str(_folder(networks, ablation.name))
-            scores = _scores(_agent(source, ablation), protocol, partial(on_cell, ablation.name))
+            scores = score_cells(_agent(source, ablation), protocol, partial(on_cell, ablation.name))
             yield _row(ablation.name, kind, scores, reference)
 
 
@@ -168,7 +168,7 @@ def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
     return maker(NetWorld.from_pretrained(checkpoint), planner, adaptation)
 
 
-def _scores(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> dict[int, list[list[float]]]:
+def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> dict[int, list[list[float]]]:
     """Scores [variant][seed] by number of shots."""
     found: dict[int, list[list[float]]] = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
     for cell in protocol.cells():

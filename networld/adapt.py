@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
-from ..benchmark.family import Family, Variant
+from ..benchmark.family import Family, Variant, require
 from ..benchmark.training import Notes, follow, tune
+from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
 
@@ -26,8 +27,9 @@ class AdaptConfig:
         rate: learning rate.
         check: steps between looks at the validation split.
         seed: of the sampling.
-        scratch: ignore the pretrained weights and train fresh ones on the support alone, for `scratch_steps` (an ablation).
-        scratch_steps: gradient steps from scratch.
+        scratch: ignore the pretrained weights and train fresh ones on the support alone (an ablation).
+        whole_steps: gradient steps where every weight is trained: from scratch, or in a family that is new to the network.
+        whole_rate: learning rate of those.
     """
 
     steps: int = 40
@@ -36,7 +38,11 @@ class AdaptConfig:
     check: int = 10
     seed: int = 0
     scratch: bool = False
-    scratch_steps: int = 300
+    whole_steps: int = 300
+    whole_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        require(self.whole_steps >= 1, "whole_steps", self.whole_steps, "1 or more")
 
 
 @dataclass(frozen=True)
@@ -76,17 +82,28 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
 
 def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
-    c, device = like.config, next(like.parameters()).device
+    model = fresh(like.config, family, support, config.seed).to(next(like.parameters()).device)
+    return train_whole(model, family, variant, support, config)
+
+
+def fresh(network: NetWorldConfig, family: Family, support: Support, seed: int) -> NetWorld:
+    """A network of random weights, the same for the same seed, that sees a family in the scale of its support."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = NetWorld(network)
+    model.observation.fit(support.obs.flatten(0, 2), family.name)
+    return model
+
+
+def train_whole(model: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
+    """Train every weight of a network, in place, on the whole support; what comes back is its moving average."""
+    c, device = model.config, next(model.parameters()).device
     source = Episodes.from_support(variant, support, c.history, c.horizon)
     sampler = WindowSampler(family, [source], torch.Generator().manual_seed(config.seed))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = NetWorld(c).to(device)
-    model.observation.fit(support.obs.flatten(0, 2).to(device), family.name)
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), config.whole_rate, weight_decay=1e-2)
     noise = torch.Generator(device).manual_seed(config.seed)
-    for _ in range(config.scratch_steps):
+    for _ in range(config.whole_steps):
         optimiser.zero_grad()
         with torch.autocast(device.type, torch.bfloat16):
             loss, _ = total(model, target, sampler.sample(config.rows).to(device), family.name, LossWeights(), noise)
@@ -95,7 +112,7 @@ def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support
         optimiser.step()
         follow(target, model, 0.02)
     shift = torch.zeros(c.embedding, device=device)
-    return Adapted(target.eval(), shift, config.scratch_steps, {"loss": float(loss.detach())})
+    return Adapted(target.eval(), shift, config.whole_steps, {"loss": float(loss.detach())})
 
 
 def _fixed(seed: int) -> torch.Generator:

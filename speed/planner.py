@@ -1,8 +1,7 @@
-"""Latency of NetWorld's decisions, against networks as large as those of other diffusion planners; and return against latency.
+"""Latency of NetWorld's decisions, against networks as large as those of other diffusion planners.
 
 `python speed/planner.py` prints latencies: one thread, medians of process-CPU time, 8 agents, one decision for all of them.
-`python speed/planner.py --curve power/n10-d800-v1-load0.5` also plays a variant with each setting of steps, candidates and
-replanning, and prints score and milliseconds a decision.
+Return against latency is drawn by `latency_curve.py`, latency against the number of agents by `scale.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from wbench.benchmark.checkpoint import count_parameters
-from wbench.benchmark.references import references
+from wbench.benchmark.family import Family, Variant
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
 from wbench.networld.agent import NetWorldAgent
@@ -102,9 +101,8 @@ def peer(name: str, net: UNet, calls: int, guided: int) -> None:
         )
 
 
-def decide_ms(agent: NetWorldAgent, variant_name: str, episodes: int, slots: int = 24) -> float:
+def decide_ms(agent: NetWorldAgent, family: Family, variant: Variant, episodes: int, slots: int = 24) -> float:
     """Milliseconds of a slot's decision for all agents of all episodes, the environment's own time taken off."""
-    family, variant = get_variant(variant_name)
     short = replace(variant, horizon=slots)  # type: ignore[type-var]
     agent.adapt(family, variant, None)
     idle = family.policies[family.random]()
@@ -113,29 +111,9 @@ def decide_ms(agent: NetWorldAgent, variant_name: str, episodes: int, slots: int
     return (own - median_ms(lambda: play(family, short, idle, seeds), 3)) / slots
 
 
-def curve(agent: NetWorldAgent, variant_name: str, episodes: int) -> None:
-    """Score and latency of a variant for every setting."""
-    family, variant = get_variant(variant_name)
-    base = PlannerConfig()
-    settings = [replace(base, candidates=n) for n in (1, 2, 4, 8, 16, 32)]
-    settings += [replace(base, steps=n) for n in (1, 2, 5, 10, 20)]
-    settings += [replace(base, replan=n) for n in (2, 4, 8)]
-    print(f"\n{variant_name}, {episodes} episodes of a train variant\nsteps candidates replan  ms a decision  score")
-    for planner in settings:
-        agent.planner = planner
-        agent.adapt(family, variant, None)
-        start = time.process_time()
-        returns = play(family, variant, agent, range(900_000, 900_000 + episodes)).returns
-        spent = 1e3 * (time.process_time() - start) / (variant.horizon * episodes)
-        score = references(variant_name).score(float(returns.mean()))
-        print(f"{planner.steps:5d} {planner.candidates:10d} {planner.replan:6d} {spent:14.2f} {score:6.1f}", flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default="networld-small")
-    parser.add_argument("--curve", action="append", default=[], metavar="VARIANT")
-    parser.add_argument("--episodes", type=int, default=16)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
@@ -143,7 +121,7 @@ def main() -> None:
         for episodes in (1, 32):
             for replan in (1, 4):
                 agent.planner = PlannerConfig(replan=replan)
-                ms = decide_ms(agent, variant_name, episodes)
+                ms = decide_ms(agent, *get_variant(variant_name), episodes)
                 print(
                     f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  replan {replan}  "
                     f"decision {ms:8.2f} ms  an episode {ms / episodes:6.2f} ms",
@@ -151,8 +129,6 @@ def main() -> None:
                 )
     peer("Diffuser-sized U-Net, 20 steps", UNet(OBS, 28, (1, 4, 8)).eval(), 20, 1)
     peer("MADiff-sized U-Net, DDIM-15, guided", UNet(OBS, 108, (1, 4, 8)).eval(), 15, 2)
-    for variant_name in asked.curve:
-        curve(agent, variant_name, asked.episodes)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from wbench.cli import main
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run beside each other: a thread each
@@ -58,3 +59,17 @@ def wbench(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None 
 def wbench_fixture():
     """The runner above."""
     return wbench
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs `wbench ARGUMENTS` in this process, as its entry point does, without the seconds that a process takes to start."""
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["wbench", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code, *capsys.readouterr())
+
+    return run

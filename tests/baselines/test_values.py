@@ -15,6 +15,7 @@ from wbench.baselines.online import PracticeConfig, learn_online
 from wbench.baselines.qmix import Qmix
 from wbench.baselines.value_agent import ValueAgent
 from wbench.baselines.value_learning import UNITS, ValueModel, advance, double_q
+from wbench.benchmark.checkpoint import digest
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import FamilyShape
@@ -70,6 +71,34 @@ def test_the_optimum_is_found_online_with_the_budget_and_not_a_slot_more(name):
     with pytest.raises(BudgetError, match="0 of 3200 left"):
         environment.reset(1)
         environment.step(torch.zeros(1, 2, dtype=torch.int64))
+
+
+def test_learning_from_scratch_waits_for_the_first_round_and_standardises_observations_to_it():
+    width, rounds, seen, told = 3, 4, [], []
+
+    class Watched(MeteredEnvironment):
+        def step(self, action):
+            seen.append(self._obs)
+            obs, *rest = super().step(action)
+            self._obs = obs
+            return obs, *rest
+
+        def reset(self, episodes):
+            self._obs, info = super().reset(episodes)
+            return self._obs, info
+
+    environment = Watched(game.FAMILY, game.VARIANT, draw=1, shots=width * rounds)
+    config = PracticeConfig(updates=40, rounds=rounds, standardise=True)
+    model, steps = learn_online(
+        fresh(Iql), environment, environment.budget, config, lambda learned: told.append((environment.used, digest(learned)))
+    )
+    first = torch.cat(seen[: game.HORIZON]).flatten(0, -2)
+    assert torch.allclose(model.standardiser.mean_signs, first.mean(0)) and torch.allclose(
+        model.standardiser.std_signs, first.std(0)
+    )
+    assert [used for used, _ in told] == list(range(width * game.HORIZON, environment.budget + 1, width)) and steps == 40
+    assert told[-1][1] == digest(model) != told[0][1]
+    assert config.after_pretraining().standardise is False  # pretrained weights go with the standardiser they were trained with
 
 
 def test_double_q_takes_the_online_choice_and_the_targets_value():

@@ -87,7 +87,9 @@ def test_one_agent_and_many_agents_need_no_change_of_weights(small):
         variant = replace(HELD_OUT, agents=agents, load=0.3, horizon=6)
         agent = NetWorldAgent(small)
         agent.adapt(FAMILY, variant, None)
-        assert torch.isfinite(play(FAMILY, variant, agent, [0, 1]).returns).all()
+        played = play(FAMILY, variant, agent, [0, 1])
+        assert torch.isfinite(played.returns).all()
+        assert agent.message_size <= 8 and played.message_bits == 2 * 6 * agents * 32 * agent.message_size
 
 
 def test_adaptation_never_touches_the_pretrained_weights_and_declines_what_does_not_help(small):

@@ -61,6 +61,16 @@ def test_a_trained_world_model_is_truer_than_an_untrained_one(debug_checkpoint):
     assert ours["value"]["correlation"] > 0.5
 
 
+def test_fidelity_goes_into_the_picture_of_a_training(wbench, debug_checkpoint, tmp_path):
+    from matplotlib.image import imread
+
+    plain, whole = tmp_path / "plain.png", tmp_path / "whole.png"
+    assert wbench("report", str(debug_checkpoint), "--out", str(plain)).code == 0
+    done = wbench("report", str(debug_checkpoint), "--fidelity", "--rows", "100", "--out", str(whole))
+    assert done.code == 0 and done.out.strip() == str(whole), done.err
+    assert imread(whole).shape[0] > 1.5 * imread(plain).shape[0]
+
+
 def test_two_processes_train_one_network(tmp_path):
     pytest.importorskip("accelerate")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]

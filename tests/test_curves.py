@@ -1,0 +1,73 @@
+"""The script of the learning curves: who is scored when and in which scenarios, and that finished runs are not played again."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from matplotlib.image import imread
+from wbench.benchmark.data.collect import QUERY_SEEDS, REFERENCE_SEEDS, SUPPORT_SEEDS
+
+SPEED = Path(__file__).parents[1] / "speed"
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SPEED))
+    module = importlib.import_module("curves")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    return module
+
+
+@pytest.mark.parametrize("agent", ["qmix", "iql"])
+def test_learners_of_values_are_scored_every_so_many_rounds_in_episodes_of_their_own(curves, monkeypatch, agent):
+    for name, value in {
+        "ROUNDS": 4,
+        "EPISODES": 1,
+        "EVERY": 2,
+        "PRACTICE": replace(curves.PRACTICE, updates=4, rounds=4),
+    }.items():
+        monkeypatch.setattr(curves, name, value)
+    played: list[range] = []
+
+    def play(family, variant, agent, seeds):
+        played.append(seeds)
+        return real(family, variant, agent, range(2))
+
+    real = curves.play
+    monkeypatch.setattr(curves, "play", play)
+    points = curves.LEARNERS[agent].run("access/n8-c1-load0.5", 0)
+    assert [slots for slots, _ in points] == [256, 512] and all(-50 < score < 100 for _, score in points)
+    assert played == [curves.EVALUATION] * 2 and min(curves.EVALUATION) > max(SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS)
+    trained = range(curves.FIRST_SEED, curves.FIRST_SEED + 4 * curves.SEED_STRIDE)  # scenarios of MAPPO's curves
+    assert not set(trained) & set(curves.EVALUATION)
+
+
+def test_a_finished_run_is_not_played_again(curves, monkeypatch, tmp_path):
+    runs: list[tuple[str, int]] = []
+
+    def run(name: str, seed: int):
+        runs.append((name, seed))
+        if len(runs) == 4:
+            raise KeyboardInterrupt
+        return [(1024 * (1 + i), 10.0 * seed + i / 3) for i in range(6)]
+
+    monkeypatch.setitem(curves.LEARNERS, "iql", curves.Learner(run, 1))
+    monkeypatch.setattr(sys, "argv", ["curves.py", "--agent", "iql", "--seeds", "2"])
+    with pytest.raises(KeyboardInterrupt):
+        curves.main()
+    kept = (tmp_path / "iql.csv").read_text()
+    assert kept.splitlines()[:3] == [
+        "variant,seed,slots,score",
+        "access/n8-c1-load0.5,0,1024,0.0",
+        "access/n8-c1-load0.5,0,2048,0.33",
+    ]
+    curves.main()
+    assert sorted(set(runs)) == sorted((name, seed) for name in curves.VARIANTS.values() for seed in (0, 1))
+    assert len(runs) == 7 and runs[3] == runs[4]  # the one that was stopped is played once more, no other
+    assert set(kept) < set((tmp_path / "iql.csv").read_text().splitlines())
+    assert imread(tmp_path / "iql.png").shape[:2] == (288, 960) and not (tmp_path / "mappo.csv").exists()
