@@ -60,8 +60,8 @@ def test_a_finished_run_is_not_played_again(curves, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["curves.py", "--agent", "iql", "--seeds", "2"])
     with pytest.raises(KeyboardInterrupt):
         curves.main()
-    kept = (tmp_path / "iql.csv").read_text()
-    assert kept.splitlines()[:3] == [
+    kept = (tmp_path / "iql.csv").read_text().splitlines()
+    assert kept[:3] == [
         "variant,seed,slots,score",
         "access/n8-c1-load0.5,0,1024,0.0",
         "access/n8-c1-load0.5,0,2048,0.33",
