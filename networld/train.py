@@ -140,14 +140,19 @@ def _data(
     samplers = load_samplers(families, get_release(config.release), shape.history, shape.horizon, choice)
     units, values = {}, {}
     for name, sampler in samplers.items():
-        low, high = sampler.value_range(shape.discount)
-        margin = MARGIN * (high - low)
         units[name] = unit = round(float(sampler.sample(20_000).reward[:, shape.history].std()), 4)
-        values[name] = (round((low - margin) / unit, 3), round((high + margin) / unit, 3))
+        values[name] = widened(sampler.value_range(shape.discount), unit)
     transitions = sum(sampler.transitions for sampler in samplers.values())
     learned = {name: dict(config.temperatures).get(name, 1.0) for name in shapes}
     acting = {name: temperature for name, temperature in config.acting if name in shapes}
     return replace(shape, units=units, values=values, temperatures=learned, acting=acting, transitions=transitions), samplers
+
+
+def widened(recorded: tuple[float, float], unit: float) -> tuple[float, float]:
+    """A recorded range of values in a unit, with room on both sides for what a better policy may get."""
+    low, high = recorded
+    margin = MARGIN * (high - low)
+    return round((low - margin) / unit, 3), round((high + margin) / unit, 3)
 
 
 def _schedule(step: int, config: TrainConfig) -> float:

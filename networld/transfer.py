@@ -23,7 +23,7 @@ from .adapt import AdaptConfig, fresh, train_whole
 from .agent import NetWorldAgent
 from .config import NetWorldConfig
 from .model import NetWorld
-from .train import MARGIN, TrainConfig, train
+from .train import TrainConfig, train, widened
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,11 @@ def extended(network: NetWorldConfig, family: Family, variant: Variant, support:
     unit = round(float(support.reward.sum(-1).std()), 4)
     require(unit > 0, f"the team's reward in the support of {variant.name}", "always the same", "of some deviation")
     episodes = Episodes.from_support(variant, support, network.history, network.horizon)
-    low, high = episodes.value_range(network.discount)
-    margin = MARGIN * (high - low)
     return replace(
         network,
         families={**network.families, name: FamilyShape.of(family)},
         units={**network.units, name: unit},
-        values={**network.values, name: (round((low - margin) / unit, 3), round((high + margin) / unit, 3))},
+        values={**network.values, name: widened(episodes.value_range(network.discount), unit)},
         temperatures={**network.temperatures, name: 1.0},  # as in pretraining where nobody has tuned it
     )
 
