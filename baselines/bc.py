@@ -175,7 +175,7 @@ def train(
     transitions = sum(sampler.transitions for sampler in samplers.values())
     model = BehaviourCloning(replace(shape, transitions=transitions)).to(device)
     model.standardiser.fit_sources(samplers)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2, fused=True)
     for step in range(run.begin({"model": model, "optimiser": optimiser}, generator), config.steps):
         set_rate(optimiser, config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
         losses: dict[str, Tensor] = {}

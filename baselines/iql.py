@@ -29,12 +29,12 @@ class Iql(ValueModel):
     def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
         """Huber loss to the Double-Q target of each agent alone, and the conservative term."""
         seen = Seen.of(self, batch, family)
-        values = self(seen.view, family)
+        values, later = self(seen.view.earlier(), family), seen.view.later()
         with torch.no_grad():
-            following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
+            following = double_q(self(later, family), target(later, family), seen.allowed[:, 1:])
             backup = seen.reward + self.config.discount * following
-        loss = smooth_l1_loss(pick(values[:, :-1], seen.taken), backup)
-        return loss + conservatism * conservative_loss(values[:, :-1], seen) if conservatism else loss
+        loss = smooth_l1_loss(pick(values, seen.taken), backup)
+        return loss + conservatism * conservative_loss(values, seen) if conservatism else loss
 
 
 PRESETS = {

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest
@@ -103,7 +104,12 @@ class Critic(nn.Module):
         frame = torch.arange(len(agents), device=own.device).repeat_interleave(agents)
         exact = own.to(head.weight.dtype)  # sums over agents are not left to bfloat16
         mean = exact.new_zeros(len(agents), own.shape[-1]).index_add(0, frame, exact) / agents.unsqueeze(-1)
-        hidden = self.rest(self.join(torch.cat([own, mean.to(own.dtype).index_select(0, frame)], dim=-1)))
+        first, *others = self.join
+        to_own, to_mean = first.weight.split(own.shape[-1], dim=1)
+        team = linear(mean.to(own.dtype), to_mean, first.bias)  # alike for all agents of a frame: once is enough
+        hidden = linear(own, to_own) + team.index_select(0, frame)
+        for layer in (*others, *self.rest):
+            hidden = layer(hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             return head(hidden.to(head.weight.dtype)).squeeze(-1)
 

@@ -178,7 +178,7 @@ def learn_online(
     )
     model.train().requires_grad_(True)
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate)
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate, fused=True)
     begun, steps = environment.used, 0
 
     def act(view: AgentView, mask: Tensor) -> Tensor:

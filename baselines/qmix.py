@@ -116,14 +116,14 @@ class Qmix(ValueModel):
         """Huber loss of the joint value to its Double-Q target, and the conservative term."""
         seen, obs = Seen.of(self, batch, family), self.standardiser.standardise(batch.obs[:, self.config.history - 1 :], family)
         reward = seen.reward[_firsts(batch)]
-        values = self(seen.view, family)
-        taken = pick(values[:, :-1], seen.taken)
+        values, later = self(seen.view.earlier(), family), seen.view.later()
+        taken = pick(values, seen.taken)
         mix = self.mixer(obs[:, :-1], batch, family)
         with torch.no_grad():
-            following = double_q(values[:, 1:], target(seen.view.later(), family), seen.allowed[:, 1:])
+            following = double_q(self(later, family), target(later, family), seen.allowed[:, 1:])
             backup = reward + self.config.discount * target.mixer(obs[:, 1:], batch, family).total(following, batch)
         loss = smooth_l1_loss(mix.total(taken, batch), backup)
-        return loss + conservatism * conservative_loss(values[:, :-1], seen) if conservatism else loss
+        return loss + conservatism * conservative_loss(values, seen) if conservatism else loss
 
 
 PRESETS = {

@@ -241,7 +241,7 @@ def pretrain(
     model = kind(plain.measured(samplers)).to(device)
     model.standardiser.fit_sources(samplers)
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.decay)
+    optimiser = torch.optim.AdamW(model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
     for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}, generator), config.steps):
         set_rate(optimiser, config.rate * _schedule(step / config.steps))
         losses: dict[str, Tensor] = {}

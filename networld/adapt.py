@@ -101,7 +101,7 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
     source = Episodes.from_support(variant, support, c.history, c.horizon)
     sampler = WindowSampler(family, [source], torch.Generator().manual_seed(config.seed))
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.whole_rate, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(model.parameters(), config.whole_rate, weight_decay=1e-2, fused=True)
     noise = torch.Generator(device).manual_seed(config.seed)
     for _ in range(config.whole_steps):
         optimiser.zero_grad()

@@ -56,7 +56,7 @@ class Release:
         return f"v{self.version}" if self.name == "standard" else self.id
 
 
-RELEASES = {r.name: r for r in (Release("mini", "1.0.0", 8, 5, 2), Release("standard", "1.0.0", 64, 50, 10))}
+RELEASES = {r.name: r for r in (Release("mini", "1.1.0", 8, 5, 2), Release("standard", "1.1.0", 64, 50, 10))}
 
 
 def get_release(name: str) -> Release:

@@ -118,8 +118,13 @@ class OffloadVariant:
 
 
 def _listed() -> dict[str, Variant]:
-    """Train: the grid. Held out: one axis away from it each, and one compound."""
-    train = [OffloadVariant(n, e, p) for n in (10, 15, 20) for e in (2, 3) for p in (0.2, 0.3)]
+    """Train: the grid at the usual rates, and once more with other speeds, bands and deadlines, where any two values of two
+    axes meet. Held out: one axis off the grid each, and one compound."""
+    grid = [(n, e, p) for n in (10, 15, 20) for e in (2, 3) for p in (0.2, 0.3)]
+    train = [OffloadVariant(*axes) for axes in grid]
+    for (n, e, p), (i, j, k) in zip(grid, np.ndindex(3, 2, 2), strict=True):
+        fastest, uplink, deadline = (63.0, 126.0, 21.0)[(i + j + k) % 3], (90.0, 50.0)[(i + j) % 2], (8, 14)[(i + k) % 2]
+        train.append(OffloadVariant(n, e, p, uplink, fastest, deadline))
     held_out = [
         OffloadVariant(10, 3, 0.4, split="held-out"),
         OffloadVariant(10, 3, 0.3, fastest=84.0, split="held-out"),
