@@ -235,7 +235,7 @@ def publish_datasets(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a built release as NAMESPACE/wbench-FAMILY, tagged v1.0.0 (standard) or mini-v1.0.0."""
+    """Publish a built release as NAMESPACE/wbench-FAMILY, tagged v1.1.0 (standard) or mini-v1.1.0."""
     from .benchmark.data.publish import publish_dataset
     from .benchmark.data.release import get_release
     from .cards.dataset_card import render

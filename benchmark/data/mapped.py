@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..family import Family, Variant
+from .paths import locked
 from .schema import QUALITIES
-from .store import Release, dataset_folder, load_columns
+from .store import Release, dataset_folder, load_columns, say
 
 COLUMNS = {"obs": np.float16, "action": None, "action_mask": np.int8, "reward": np.float32}  # None: as recorded
 KEY = "key.json"
@@ -29,11 +30,18 @@ def map_columns(family: Family, variant: Variant, release: Release, root: Path |
     base, label = dataset_folder(family, release, root), variant.name.partition("/")[2]
     folder = base / ".windows" / label
     files = [base / "data" / label / f"{quality}.parquet" for quality in QUALITIES]
-    if not (folder / KEY).is_file() or (folder / KEY).read_text(encoding="utf-8") != _key(files):
-        _write(folder, files, [load_columns(family, variant, quality, release, root) for quality in QUALITIES])
+    if not _current(folder, files):
+        with locked(folder.parent, say):
+            if not _current(folder, files):  # another process may just have made them, and be reading them
+                _write(folder, files, [load_columns(family, variant, quality, release, root) for quality in QUALITIES])
     columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in COLUMNS}
     episodes = torch.tensor([pq.read_metadata(file).num_rows // variant.horizon for file in files])
     return columns | {"quality": torch.arange(len(files)).repeat_interleave(episodes)}
+
+
+def _current(folder: Path, files: list[Path]) -> bool:
+    key = folder / KEY
+    return key.is_file() and key.read_text(encoding="utf-8") == _key(files)
 
 
 def _key(files: list[Path]) -> str:
@@ -44,8 +52,7 @@ def _key(files: list[Path]) -> str:
 
 
 def _write(folder: Path, files: list[Path], parts: list[dict[str, np.ndarray]]) -> None:
-    """Write the maps beside their place and move them there in one step; of two writers at once the last one stays."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Write the maps beside their place and move them there in one step."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         made = Path(name) / folder.name
         made.mkdir()

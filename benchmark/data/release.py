@@ -47,12 +47,12 @@ class Release:
 
     @property
     def id(self) -> str:
-        """E.g. `mini-v1.0.0`."""
+        """E.g. `mini-v1.1.0`."""
         return f"{self.name}-v{self.version}"
 
     @property
     def tag(self) -> str:
-        """Its git tag on the Hub: `v1.0.0` for `standard`, `mini-v1.0.0` for `mini`."""
+        """Its git tag on the Hub: `v1.1.0` for `standard`, `mini-v1.1.0` for `mini`."""
         return f"v{self.version}" if self.name == "standard" else self.id
 
 

@@ -92,7 +92,7 @@ def ensure(family: Family, release: Release, wanted: Sequence[Shard] | None = No
     missing = [shard for shard in chosen if not inside(folder, shard.path).is_file()]
     if not missing:
         return
-    _say(f"{family.name} {release.name}: getting {len(missing)} files into {folder}")
+    say(f"{family.name} {release.name}: getting {len(missing)} files into {folder}")
     start = said = time.monotonic()
     count = 0
 
@@ -101,12 +101,13 @@ def ensure(family: Family, release: Release, wanted: Sequence[Shard] | None = No
         count += 1
         if time.monotonic() - said > 10:
             said = time.monotonic()
-            _say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
+            say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
 
-    obtain(family, release, missing, root=root, mirrors=mirrors_for(family, release), on_file=on_file, note=_say)
+    obtain(family, release, missing, root=root, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user on standard error what the library is busy with."""
     print(f"wbench: {text}", file=sys.stderr, flush=True)
 
 

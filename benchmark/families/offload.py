@@ -118,8 +118,10 @@ class OffloadVariant:
 
 
 def _listed() -> dict[str, Variant]:
-    """Train: the grid at the usual rates, and once more with other speeds, bands and deadlines, where any two values of two
-    axes meet. Held out: one axis off the grid each, and one compound."""
+    """Train: the grid as usual, and again with other speeds, bands, deadlines: any two values of two axes meet.
+
+    Held out: one axis away from the usual grid each, and one compound.
+    """
     grid = [(n, e, p) for n in (10, 15, 20) for e in (2, 3) for p in (0.2, 0.3)]
     train = [OffloadVariant(*axes) for axes in grid]
     for (n, e, p), (i, j, k) in zip(grid, np.ndindex(3, 2, 2), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -260,16 +261,30 @@ def test_the_worst_policies_stay_within_the_reward_range(name):
 def test_every_listed_variant_is_admitted():
     from wbench.benchmark.references import references
 
-    assert len(FAMILY.select("train")) == 12 and len(FAMILY.select("held-out")) == 7
+    assert len(FAMILY.select("train")) == 24 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []
     for frame in map(references, FAMILY.variants):  # and not by luck
         assert frame.heuristic - frame.greedy > 3 * math.hypot(frame.errors[1], frame.errors[2])
         assert frame.reference - frame.heuristic > 3 * math.hypot(frame.errors[2], frame.errors[3])
 
 
+def test_train_variants_vary_every_axis_together_and_leave_the_held_out_values_alone():
+    axes = ("agents", "edges", "arrival", "uplink", "fastest", "deadline")
+    train = [[getattr(variant, axis) for axis in axes] for variant in FAMILY.select("train")]
+    values = [sorted(set(column)) for column in zip(*train, strict=True)]
+    assert values[2:] == [[0.2, 0.3], [50.0, 60.0, 90.0], [21.0, 42.0, 63.0, 126.0], [8, 10, 14]]
+    for i, j in itertools.combinations(range(3), 2):
+        assert {(row[i], row[j]) for row in train} == set(itertools.product(values[i], values[j]))
+    for i, j in itertools.combinations(range(6), 2):
+        unusual = {(row[i], row[j]) for row in train[12:]}
+        assert unusual == set(itertools.product(*({row[k] for row in train[12:]} for k in (i, j))))
+    held_out = [[getattr(variant, axis) for axis in axes] for variant in FAMILY.select("held-out")]
+    assert [sum(value not in values[i] for i, value in enumerate(row)) for row in held_out] == [1, 1, 1, 1, 1, 1, 3]
+
+
 def test_descriptors_are_public_numbers_of_order_one():
     described = [variant.descriptor() for variant in FAMILY.variants.values()]
-    assert len(set(described)) == len(described) == 19
+    assert len(set(described)) == len(described) == 31
     assert {len(d) for d in described} == {FAMILY.descriptor_size} and np.abs(described).max() < 1.6
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data import store
+from wbench.benchmark.data import mapped, store
 from wbench.benchmark.data.mapped import map_columns
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, Windows, load_samplers
@@ -38,6 +41,23 @@ def test_maps_hold_the_recorded_numbers_and_are_made_once():
     parquet.touch()
     map_columns(FAMILY, VARIANT, MINI)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} != stamps
+
+
+def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
+    makers, both = set(), threading.Barrier(2)
+
+    def slowly(*args):
+        if threading.get_ident() not in makers:
+            makers.add(threading.get_ident())
+            with suppress(threading.BrokenBarrierError):
+                both.wait(1.0)  # a second maker would arrive here
+        return store.load_columns(*args)
+
+    monkeypatch.setattr(mapped, "load_columns", slowly)
+    (store.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet").touch()
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: map_columns(FAMILY, VARIANT, MINI), range(2))
+    assert len(makers) == 1 and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_sums_and_means_over_the_agents_of_joint_windows():
