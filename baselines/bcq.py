@@ -138,7 +138,7 @@ class Bcq(ValueModel):
 
 PRESETS = {
     "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
-    "small": PretrainConfig(steps=6000, network=(("temperatures", {"access": 1.5, "power": 2.4, "offload": 0.35}),)),
+    "small": PretrainConfig(steps=6000, network=(("temperatures", {"access": 1.5, "power": 2.4, "offload": 0.5}),)),
 }
 
 TRAINER = Trainer("bcq", PRESETS, partial(pretrain, Bcq))
