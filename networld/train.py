@@ -52,7 +52,7 @@ class TrainConfig:
     ema: float = 0.98
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 3.0))
-    acting: tuple[tuple[str, float], ...] = (("offload", 0.42), ("power", 1.5))
+    acting: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 2.0))
     save_every: int = 250
     seed: int = 0
     network: tuple[tuple[str, float], ...] = ()
