@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from wbench import NetWorld
 from wbench.benchmark.checkpoint import digest
 from wbench.benchmark.data.collect import support
+from wbench.benchmark.references import references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
@@ -32,11 +33,15 @@ def small() -> NetWorld:
     return NetWorld.from_pretrained("networld-small")
 
 
-def score(agent, variant, seeds=SEEDS) -> float:
-    from wbench.benchmark.references import references
-
+def scores(agent, variant, seeds=SEEDS) -> torch.Tensor:
+    """Of each episode, [B]."""
+    frame = references(variant.name)
     agent.adapt(FAMILY, variant, None)
-    return references(variant.name).score(float(play(FAMILY, variant, agent, seeds).returns.mean()))
+    return 100.0 * (play(FAMILY, variant, agent, seeds).returns - frame.random) / (frame.reference - frame.random)
+
+
+def score(agent, variant, seeds=SEEDS) -> float:
+    return float(scores(agent, variant, seeds).mean())
 
 
 def test_the_packaged_checkpoint_is_small_and_plays_a_train_variant_as_well_as_behaviour_cloning(small):
@@ -46,9 +51,11 @@ def test_the_packaged_checkpoint_is_small_and_plays_a_train_variant_as_well_as_b
 
 
 def test_selection_pays_and_more_candidates_do_not_hurt(small):
-    scores = {k: score(NetWorldAgent(small, PlannerConfig(candidates=k)), TRAIN) for k in (1, 16)}
+    seeds = range(50_000_000, 50_000_024)
+    one, many = (scores(NetWorldAgent(small, PlannerConfig(candidates=k)), TRAIN, seeds) for k in (1, 16))
     unselected = PlannerConfig(guidance="none", candidates=1, recovery=1.0, temperature=1e3)
-    assert scores[16] > scores[1] - 3 and scores[16] > score(NetWorldAgent(small, unselected), TRAIN) + 5
+    gain = many - scores(NetWorldAgent(small, unselected), TRAIN, seeds)  # on the same episodes
+    assert many.mean() > one.mean() - 3 and gain.mean() > 3 * gain.std() / len(gain) ** 0.5, (one, many, gain)
 
 
 @pytest.mark.parametrize("guidance", GUIDANCE)
