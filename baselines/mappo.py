@@ -104,12 +104,11 @@ class Critic(nn.Module):
         frame = torch.arange(len(agents), device=own.device).repeat_interleave(agents)
         exact = own.to(head.weight.dtype)  # sums over agents are not left to bfloat16
         mean = exact.new_zeros(len(agents), own.shape[-1]).index_add(0, frame, exact) / agents.unsqueeze(-1)
-        first, *others = self.join
+        first = self.join[0]
+        assert isinstance(first, nn.Linear)
         to_own, to_mean = first.weight.split(own.shape[-1], dim=1)
         team = linear(mean.to(own.dtype), to_mean, first.bias)  # alike for all agents of a frame: once is enough
-        hidden = linear(own, to_own) + team.index_select(0, frame)
-        for layer in (*others, *self.rest):
-            hidden = layer(hidden)
+        hidden = self.rest(self.join[1:](linear(own, to_own) + team.index_select(0, frame)))
         with torch.autocast(hidden.device.type, enabled=False):
             return head(hidden.to(head.weight.dtype)).squeeze(-1)
 

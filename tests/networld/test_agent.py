@@ -35,9 +35,8 @@ def small() -> NetWorld:
 
 def scores(agent, variant, seeds=SEEDS) -> torch.Tensor:
     """Of each episode, [B]."""
-    frame = references(variant.name)
     agent.adapt(FAMILY, variant, None)
-    return 100.0 * (play(FAMILY, variant, agent, seeds).returns - frame.random) / (frame.reference - frame.random)
+    return references(variant.name).score(play(FAMILY, variant, agent, seeds).returns)
 
 
 def score(agent, variant, seeds=SEEDS) -> float:
