@@ -44,6 +44,8 @@ class NetWorldConfig(CheckpointConfig):
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
+        adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
+            the mixed one, where a genie acts on what no agent sees.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
@@ -70,6 +72,7 @@ class NetWorldConfig(CheckpointConfig):
     shared_latents: bool = True
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
+    adjusted: tuple[str, ...] = ()
 
     def acts_at(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""

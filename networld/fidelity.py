@@ -63,7 +63,7 @@ def fidelity(
     batch = WindowSampler(family, sources, torch.Generator().manual_seed(0)).sample(rows)
     seen = encode(model, batch, family.name, c.history + 2)
     played = model.scenario.played(seen.scenario, batch.quality)
-    world, _ = contexts_at(model, seen, c.history, played)
+    world, _ = contexts_at(model, seen, c.history, family.name, played)
     return {
         "ks": _distances(model, family, batch, seen, world, steps),
         "reward_nats": _likelihood(model, family, batch, seen),
@@ -130,7 +130,7 @@ def _calibration(model: NetWorld, family: Family, sources: Sequence[Episodes]) -
         episode, slot = experts.repeat_interleave(len(slots)), slots.repeat(len(experts))
         batch = sampler.windows(source, episode, slot)
         seen = encode(model, batch, family.name, c.history + 2)
-        _, value = contexts_at(model, seen, c.history, seen.scenario)
+        _, value = contexts_at(model, seen, c.history, family.name)
         index = codec.index(batch.action[:, c.history]).unsqueeze(1)
         predicted.append(batch.team_mean(model.critic(value, family.name).gather(1, index).squeeze(1)))
         realised.append(source.returns_to_go(c.discount)[episode, slot] / c.units[family.name])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Windows
 from ..benchmark.mean_field import inboxes, read
 from .diffusion import LAST, add_noise
@@ -54,11 +55,12 @@ def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_sh
     return Encoded(latents, features, scenario)
 
 
-def contexts_at(model: NetWorld, encoded: Encoded, slot: int, played: Tensor) -> tuple[Tensor, Tensor]:
-    """World and value context [R, C] at a slot; `played` [R, E] embeds the scenario and who plays it."""
+def contexts_at(
+    model: NetWorld, encoded: Encoded, slot: int, family: str, played: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """World and value context [R, C] at a slot; see `NetWorld.contexts`."""
     stretch = slice(slot - model.config.history + 1, slot + 1)
-    past = encoded.latents[:, stretch], encoded.inboxes[:, stretch]
-    return model.world_context(*past, played), model.value_context(*past, encoded.scenario)
+    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, played)
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,8 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     """
     now, codec = target.config.history, target.codecs[family]
     seen = encode(target, batch, family, now + 2, scenario_shift)
-    aimed = target.aimed(seen.scenario)
-    _, here = contexts_at(target, seen, now, aimed)
-    world, value = contexts_at(target, seen, now + 1, aimed)
+    _, here = contexts_at(target, seen, now, family)
+    world, value = contexts_at(target, seen, now + 1, family)
     log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
     reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
@@ -123,7 +124,7 @@ def total(
     low, high = model.value_range(family)
     codec, shape = model.codecs[family], model.shape(family)
     seen = encode(model, batch, family, now + 2, scenario_shift)
-    world, value = contexts_at(model, seen, now, model.scenario.played(seen.scenario, batch.quality))
+    world, value = contexts_at(model, seen, now, family, model.scenario.played(seen.scenario, batch.quality))
     action, mask = batch.action[:, now], batch.action_mask[:, now]
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
@@ -142,7 +143,7 @@ def total(
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
     share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
-    parts["critic"] = smooth_l1_loss(batch.team_mean(share), aims.bellman)
+    parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, family in model.config.adjusted)
 
     time = torch.rand(count, generator=generator, device=action.device) * LAST
     noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
@@ -156,6 +157,18 @@ def total(
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _value_error(value: Tensor, bellman: Tensor, batch: Windows, adjusted: bool) -> Tensor:
+    """Mean error of the team's value [groups]; an adjusted value leaves out the recordings that hold a genie's.
+
+    Whoever acts on what agents cannot see leaves a false trace: the genie is silent when silence is right, and silence gets the
+    credit.
+    """
+    if not adjusted:
+        return smooth_l1_loss(value, bellman)
+    seen = batch.team_mean((batch.quality != QUALITIES.index("mixed")).float())
+    return (smooth_l1_loss(value, bellman, reduction="none") * seen).sum() / seen.sum().clamp(min=1.0)
 
 
 def _slot_weights(horizon: int, plan: Tensor) -> Tensor:

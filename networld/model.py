@@ -78,12 +78,16 @@ class NetWorld(
         quality = torch.full(scenario.shape[:-1], QUALITIES.index(self.config.aim), device=scenario.device)
         return self.scenario.played(scenario, quality)
 
-    def contexts(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
-        """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E]."""
-        return (
-            self.world_context(latents, inboxes, self.aimed(scenario)),
-            self.value_context(latents, inboxes, scenario),
-        )
+    def contexts(
+        self, latents: Tensor, inboxes: Tensor, scenario: Tensor, family: str, played: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E].
+
+        `played` [..., E] embeds the scenario and who plays it; without it, that is whom the policy starts from.
+        """
+        played = self.aimed(scenario) if played is None else played
+        valued = played if family in self.config.adjusted else scenario
+        return self.world_context(latents, inboxes, played), self.value_context(latents, inboxes, valued)
 
     def behaviour_logits(self, context: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of what those who play would do, from the world context [..., C]."""

@@ -100,7 +100,7 @@ class Planner:
 
         def block(where: Tensor) -> tuple[Tensor, ...]:
             part = view.select(where)
-            world, value = self.model.contexts(part.latents, part.inboxes, part.scenario)
+            world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, self.family)
             plans = self._sample(part, world, value, slot) if self.fresh(slot) else _shift(part.last).unsqueeze(1)
             return self._choose(part, world, value, plans)
 

@@ -127,7 +127,9 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
             action = super().act(obs, inbox, state)
             with torch.no_grad():
                 memory = state.memory
-                seen.append(torch.cat(model.contexts(memory["latents"], memory["inboxes"], memory["scenario"]), dim=-1))
+                seen.append(
+                    torch.cat(model.contexts(*(memory[name] for name in ("latents", "inboxes", "scenario")), "access"), dim=-1)
+                )
             return action
 
     agent = Spy(model)
@@ -146,7 +148,7 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         with torch.no_grad():
             encoded = losses.encode(model, batch, "access", 13)
             played = model.scenario.played(encoded.scenario, batch.quality)
-            contexts = [torch.cat(losses.contexts_at(model, encoded, 4 + k, played), dim=-1) for k in range(9)]
+            contexts = [torch.cat(losses.contexts_at(model, encoded, 4 + k, "access", played), dim=-1) for k in range(9)]
         context, acting = torch.stack(contexts, dim=1), torch.stack(seen[slot : slot + 9], dim=1)
         assert torch.allclose(context, acting, atol=0.05), slot  # acting runs in bfloat16
         assert (context - acting).abs().mean() < 0.01
@@ -159,7 +161,7 @@ def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
     with torch.no_grad():
         encoded = losses.encode(model, batch, "access", 6)
         played = model.scenario.played(encoded.scenario, torch.full_like(batch.group, EXPERT))
-        world, value = losses.contexts_at(model, encoded, 5, played)
+        world, value = losses.contexts_at(model, encoded, 5, "access", played)
         shares = model.critic(value, "access")
         prior = model.behaviour_logits(world, batch.action_mask[:, 5], "access").log_softmax(-1)
         policy = (prior + shares / 1.0).softmax(-1)
@@ -170,17 +172,33 @@ def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
     assert aims.bellman.tolist() == pytest.approx(expected, abs=1e-4) and aims.plan.shape == (3, 8 * 64)
 
 
-def test_values_do_not_see_who_plays_and_the_world_does(model):
+@pytest.mark.parametrize("adjusted", [(), ("access",)])
+def test_the_world_sees_who_plays_and_an_adjusted_value_alone_does(adjusted):
+    torch.manual_seed(0)
+    model = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, adjusted=adjusted))
     batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
     with torch.no_grad():
         encoded = losses.encode(model, batch, "access", 6)
         (world, value), (other_world, other_value) = (
             losses.contexts_at(
-                model, encoded, 4, model.scenario.played(encoded.scenario, torch.full_like(batch.group, quality))
+                model, encoded, 4, "access", model.scenario.played(encoded.scenario, torch.full_like(batch.group, quality))
             )
             for quality in (EXPERT, MIXED)
         )
-    assert torch.equal(value, other_value) and not torch.allclose(world, other_world)
+    assert torch.equal(value, other_value) == (not adjusted) and not torch.allclose(world, other_world)
+
+
+def test_an_adjusted_value_learns_nothing_from_recordings_that_hold_a_genies(model):
+    torch.manual_seed(0)
+    adjusted = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, adjusted=("access",)))
+    batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
+    by_quality = {}
+    for quality in (EXPERT, MIXED):
+        seen = replace(batch, quality=torch.full_like(batch.quality, quality))
+        by_quality[quality] = [
+            float(losses.total(net, net, seen, "access", losses.LossWeights())[1]["critic"]) for net in (adjusted, model)
+        ]
+    assert by_quality[MIXED][0] == 0.0 and min(by_quality[EXPERT][0], *by_quality[MIXED][1:], *by_quality[EXPERT][1:]) > 0.0
 
 
 @pytest.mark.parametrize(
@@ -191,7 +209,7 @@ def test_the_mean_field_reaches_whom_it_should(switch, hears):
     torch.manual_seed(0)
     net = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, mean_field=switch))
     latents, scenario, inbox = torch.randn(3, 4, 64), torch.randn(3, 32), torch.randn(3, 4, 16)
-    with_inbox, without = (net.contexts(latents, heard, scenario) for heard in (inbox, torch.zeros_like(inbox)))
+    with_inbox, without = (net.contexts(latents, heard, scenario, "access") for heard in (inbox, torch.zeros_like(inbox)))
     assert tuple(not torch.equal(a, b) for a, b in zip(with_inbox, without, strict=True)) == hears
 
 

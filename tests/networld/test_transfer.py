@@ -71,7 +71,7 @@ def test_a_graft_keeps_all_that_was_known_and_adds_the_new_familys_parts(pretrai
                 (
                     model(obs, family),
                     *model.improved_log_policy(
-                        *model.contexts(latents, inboxes, model.scenario(descriptor, family)), mask, family
+                        *model.contexts(latents, inboxes, model.scenario(descriptor, family), family), mask, family
                     ),
                 )
                 for model in (pretrained, grafted)
