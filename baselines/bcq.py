@@ -39,17 +39,20 @@ class BcqConfig(ValueConfig):
 
     Attributes:
         rewards: mean and deviation of a slot's team reward in the source data, by family.
-        improvement: tau in learning.
+        improvement: tau in learning, by family; 1 for others.
         weight: of the value's loss beside the clone's.
         sampled: families in which it draws from the improved policy; in the others it plays the mode.
+        adjusted: families whose value is adjusted for who plays, as NetWorld's: it is told the quality of a recording, and does
+            not learn from the mixed one, where a genie acts on what no agent sees.
     """
 
     OWNER: ClassVar[str] = "bcq"
 
     rewards: dict[str, tuple[float, float]] = field(default_factory=dict)
-    improvement: float = 1.0
+    improvement: dict[str, float] = field(default_factory=dict)
     weight: float = 4.0
     sampled: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
 
     def measured(self, samplers: Mapping[str, WindowSampler]) -> Self:
         """These settings with what the source data of each family say."""
@@ -59,9 +62,13 @@ class BcqConfig(ValueConfig):
             rewards[name] = round(float(slots.mean()), 4), round(float(slots.std()), 4)
         return replace(super().measured(samplers), rewards=rewards)
 
+    def improves_at(self, family: str) -> float:
+        """Tau in learning in a family."""
+        return self.improvement.get(family, 1.0)
+
 
 class Bcq(ValueModel):
-    """Clone and value on trunks of their own; the value is told nothing of who plays.
+    """Clone and value on trunks of their own; the value is told who plays only where it is adjusted for that.
 
     Args:
         config: settings or their dict.
@@ -72,7 +79,7 @@ class Bcq(ValueModel):
     def __init__(self, config: BcqConfig | dict[str, Any]) -> None:
         super().__init__(config)
         c = self.config
-        inputs = {name: self.inputs(shape) + len(QUALITIES) for name, shape in c.families.items()}
+        inputs = {name: self.inputs(shape) for name, shape in c.families.items()}
         self.clone_trunk = Trunk(inputs, c.hidden, c.layers)
         self.clone_heads = nn.ModuleDict({name: nn.Linear(c.hidden, codec.size) for name, codec in self.codecs.items()})
 
@@ -83,23 +90,32 @@ class Bcq(ValueModel):
         return self.config
 
     def inputs(self, shape: FamilyShape) -> int:
-        """Length of what the value of a family sees: own observations and the variant's description."""
-        return self.config.history * shape.obs_size + shape.descriptor_size
+        """Length of what clone and value of a family see: own observations, the variant's description, who plays."""
+        return self.config.history * shape.obs_size + shape.descriptor_size + len(QUALITIES)
 
-    def forward(self, view: AgentView, family: str) -> Tensor:
-        """An agent's share Q of the team's value, for the rows of the action table, [..., number]."""
-        return self.heads[family](self.trunk(self.scaled(view, family).seen(), family))
+    def forward(self, view: AgentView, family: str, quality: Tensor | None = None) -> Tensor:
+        """An agent's share Q of the team's value, for the rows of the action table, [..., number].
 
-    def clone(self, view: AgentView, quality: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Log-probabilities [..., number] of what players of a quality [...] do; `mask` [..., A] forbids choices."""
-        x = torch.cat([self.scaled(view, family).seen(), one_hot(quality, len(QUALITIES)).float()], dim=-1)
+        Args:
+            view: what the agents see.
+            family: name of the family.
+            quality: who plays, [...]; None = those of the quality aimed at. Without effect where the value is not adjusted.
+        """
+        told = self.told(view, quality) * (family in self.settings.adjusted)
+        return self.heads[family](self.trunk(torch.cat([self.scaled(view, family).seen(), told], dim=-1), family))
+
+    def clone(self, view: AgentView, mask: Tensor, family: str, quality: Tensor | None = None) -> Tensor:
+        """Log-probabilities [..., number] of what players of a quality do, as in `forward`; `mask` [..., A] forbids choices."""
+        x = torch.cat([self.scaled(view, family).seen(), self.told(view, quality)], dim=-1)
         codec = self.codecs[family]
         return codec.table_log_probs(codec.mask(self.clone_heads[family](self.clone_trunk(x, family)), mask))
 
-    def aimed(self, view: AgentView, mask: Tensor, family: str) -> Tensor:
-        """`clone` for players of the quality aimed at."""
-        aim = torch.full(mask.shape[:-1], QUALITIES.index(self.settings.aim), device=mask.device)
-        return self.clone(view, aim, mask, family)
+    def told(self, view: AgentView, quality: Tensor | None) -> Tensor:
+        """Who plays as a one-hot vector, [..., Q]; None = those of the quality aimed at."""
+        if quality is None:
+            aim = QUALITIES.index(self.settings.aim)
+            quality = torch.full(view.descriptor.shape[:-1], aim, device=view.descriptor.device)
+        return one_hot(quality, len(QUALITIES)).float()
 
     def draws(self, family: str) -> int:
         """Uniform numbers that choosing an action takes."""
@@ -107,8 +123,8 @@ class Bcq(ValueModel):
 
     def choose(self, view: AgentView, mask: Tensor, luck: Tensor, family: str) -> Tensor:
         """The mode of pi_b exp(Q / tau), or a draw from it: table rows [...]."""
-        temperature = self.config.temperatures.get(family, self.settings.improvement)
-        logits = self.aimed(view, mask, family) + self(view, family) / temperature
+        temperature = self.config.temperatures.get(family, self.settings.improves_at(family))
+        logits = self.clone(view, mask, family) + self(view, family) / temperature
         if self.draws(family):
             logits = logits + gumbel(luck)
         return logits.argmax(-1)
@@ -126,19 +142,28 @@ class Bcq(ValueModel):
         """Cross entropy of the clone, and Huber loss of the team's value to that of the improved policy."""
         seen, mask = Seen.of(self, batch, family), batch.action_mask[:, self.config.history - 1 :]
         now, later = seen.view.earlier(), seen.view.later()
-        with torch.no_grad():
-            shares = target(later, family)
-            policy = (target.aimed(later, mask[:, 1:], family) + shares / self.settings.improvement).softmax(-1)
-            backup = seen.reward + self.config.discount * (policy * shares).sum(-1)
         quality = batch.quality.unsqueeze(1).expand_as(seen.taken)
-        cloning = -pick(self.clone(now, quality, mask[:, :-1], family), seen.taken).mean()
-        error = batch.team_mean(pick(self(now, family), seen.taken) - backup)
-        return cloning + self.settings.weight * smooth_l1_loss(error, torch.zeros_like(error))
+        with torch.no_grad():
+            shares = target(later, family, quality)
+            better = target.clone(later, mask[:, 1:], family) + shares / self.settings.improves_at(family)
+            backup = seen.reward + self.config.discount * (better.softmax(-1) * shares).sum(-1)
+        cloning = -pick(self.clone(now, mask[:, :-1], family, quality), seen.taken).mean()
+        error = batch.team_mean(pick(self(now, family, quality), seen.taken) - backup)
+        wrong = smooth_l1_loss(error, torch.zeros_like(error), reduction="none").mean(-1)
+        known = batch.without_genie() if family in self.settings.adjusted else torch.ones_like(wrong)
+        return cloning + self.settings.weight * (wrong * known).sum() / known.sum().clamp(min=1.0)
 
 
 PRESETS = {
     "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32),)),
-    "small": PretrainConfig(steps=6000, network=(("temperatures", {"access": 1.5, "power": 2.4, "offload": 0.5}),)),
+    "small": PretrainConfig(
+        steps=6000,
+        network=(
+            ("temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),
+            ("improvement", {"power": 2.0}),
+            ("adjusted", ("power",)),
+        ),
+    ),
 }
 
 TRAINER = Trainer("bcq", PRESETS, partial(pretrain, Bcq))

@@ -71,6 +71,7 @@ ABLATIONS = (
     Ablation("mean field off", network={"mean_field": "off"}),
     Ablation("mean field in value only", network={"mean_field": "value"}),
     Ablation("mean field in world only", network={"mean_field": "world"}),
+    Ablation("value blind to who plays", network={"adjusted": ()}),
     Ablation("no shared latents", network={"shared_latents": False}),
     Ablation("no two-hot", network={"two_hot": False}),
     Ablation("slot-token transformer", network={"denoiser": "slots"}),

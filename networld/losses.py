@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Windows
 from ..benchmark.mean_field import inboxes, read
 from .diffusion import LAST, add_noise
@@ -167,7 +166,7 @@ def _value_error(value: Tensor, bellman: Tensor, batch: Windows, adjusted: bool)
     """
     if not adjusted:
         return smooth_l1_loss(value, bellman)
-    seen = batch.team_mean((batch.quality != QUALITIES.index("mixed")).float())
+    seen = batch.without_genie()
     return (smooth_l1_loss(value, bellman, reduction="none") * seen).sum() / seen.sum().clamp(min=1.0)
 
 

@@ -54,6 +54,10 @@ class Windows:
         """Means over the agents of each joint window: [R, ...] -> [groups, ...]."""
         return self.team_sum(x) / self.team_sum(x.new_ones(len(x), *(1,) * (x.dim() - 1)))
 
+    def without_genie(self) -> Tensor:
+        """[groups] float: 1, or 0 for joint windows of the mixed quality, where a genie acts on what no agent sees."""
+        return self.team_mean((self.quality != QUALITIES.index("mixed")).float())
+
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
         return Windows(**{name: value.to(device) for name, value in vars(self).items()})

@@ -180,20 +180,23 @@ def team(seed: int = 0, **settings) -> Bcq:
     return fresh(Bcq, seed, **{"rewards": {"signs": (0.25, 0.5)}, "aim": "random", **settings})
 
 
-def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clone():
-    model, target = team(improvement=0.7), team(seed=1, improvement=0.7)
+@pytest.mark.parametrize("adjusted", [(), ("signs",)])
+def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clone(adjusted):
+    settings = {"improvement": {"signs": 0.7}, "adjusted": adjusted}
+    model, target = team(**settings), team(seed=1, **settings)
     batch = windows(model)
     batch.quality[:] = torch.arange(batch.groups).repeat_interleave(game.AGENTS) % len(QUALITIES)
 
-    def sees(row: int, at: int) -> Tensor:
-        return torch.cat([batch.obs[row, at - 3 : at + 1].flatten(), batch.descriptor[row]])
+    def sees(row: int, at: int, told: Tensor) -> Tensor:
+        return torch.cat([batch.obs[row, at - 3 : at + 1].flatten(), batch.descriptor[row], told])
 
     def shares(network: Bcq, row: int, at: int) -> Tensor:
-        return network.heads["signs"](network.trunk(sees(row, at), "signs"))
+        told = torch.eye(len(QUALITIES))[batch.quality[row]] if adjusted else torch.zeros(len(QUALITIES))
+        return network.heads["signs"](network.trunk(sees(row, at, told), "signs"))
 
     def clone(network: Bcq, row: int, at: int, quality: int) -> Tensor:
-        told = torch.cat([sees(row, at), torch.eye(len(QUALITIES))[quality]])
-        return network.clone_heads["signs"](network.clone_trunk(told, "signs")).softmax(-1)
+        told = torch.eye(len(QUALITIES))[quality]
+        return network.clone_heads["signs"](network.clone_trunk(sees(row, at, told), "signs")).softmax(-1)
 
     cloning, huber = [], []
     for group in range(batch.groups):
@@ -208,7 +211,8 @@ def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clon
                 policy = clone(target, row, slot + 1, QUALITIES.index("random")).detach() * (later / 0.7).exp()
                 following += float(policy / policy.sum() @ later) / game.AGENTS
             error = taken - (float(batch.reward[rows[0], slot]) - 0.25) / 0.5 - 0.9 * following
-            huber.append(0.5 * error**2 if abs(error) < 1 else abs(error) - 0.5)
+            if not adjusted or batch.quality[rows[0]] != QUALITIES.index("mixed"):
+                huber.append(0.5 * error**2 if abs(error) < 1 else abs(error) - 0.5)
     expected = sum(cloning) / len(cloning) + 4.0 * sum(huber) / len(huber)
     assert model.loss(target, batch, "signs", 0.0).item() == pytest.approx(expected, rel=1e-4)
 
@@ -236,7 +240,7 @@ def test_it_plays_the_mode_or_draws_from_clone_times_exponential_value():
     mask = torch.ones(20_000, game.SIGNS, dtype=torch.bool)
     with torch.no_grad():
         model.heads["signs"].both.bias[1] += 0.7
-        logits = model.aimed(view, mask, "signs") + model(view, "signs") / 0.5
+        logits = model.clone(view, mask, "signs") + model(view, "signs") / 0.5
         assert model.draws("signs") == 0
         mode = model.choose(view, mask, torch.zeros(20_000, 0), "signs")
         model.config = replace(model.config, sampled=("signs",))
