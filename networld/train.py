@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,11 +52,11 @@ class TrainConfig:
     decay: float = 1e-2
     ema: float = 0.98
     plan_share: float = 0.25
-    temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 3.0))
-    acting: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 2.0))
+    temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 1.4))
+    acting: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 0.12))
     save_every: int = 250
     seed: int = 0
-    network: tuple[tuple[str, float], ...] = ()
+    network: tuple[tuple[str, Any], ...] = ()
 
 
 PRESETS = {
@@ -67,7 +68,7 @@ PRESETS = {
         save_every=10,
         network=(("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32)),
     ),
-    "small": TrainConfig(),
+    "small": TrainConfig(network=(("adjusted", ("access", "offload", "power")),)),
 }
 
 
