@@ -137,7 +137,7 @@ def _data(
 ) -> tuple[NetWorldConfig, dict[str, WindowSampler]]:
     """The network's settings, with the range of values that was recorded, and a sampler for each family."""
     shapes = {family.name: FamilyShape.of(family) for family in families}
-    shape = NetWorldConfig(families=shapes, units={}, values={}, temperatures={}, **dict(config.network))  # type: ignore[arg-type]
+    shape = NetWorldConfig(families=shapes, units={}, values={}, temperatures={}, **dict(config.network))
     samplers = load_samplers(families, get_release(config.release), shape.history, shape.horizon, choice)
     units, values = {}, {}
     for name, sampler in samplers.items():
