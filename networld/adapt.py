@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -67,8 +67,8 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
     model = copy.deepcopy(pretrained).requires_grad_(False)
-    shift = torch.zeros(c.embedding, device=device, requires_grad=True)
-    tuned = [shift]
+    shift = torch.zeros(c.embedding, device=device, requires_grad=family.name not in c.taught)
+    tuned = [shift] if shift.requires_grad else []  # a taught policy reads the scenario too, and has no loss here
     for context in (model.world_context, model.value_context):
         tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
 
@@ -82,7 +82,8 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
 
 def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
-    model = fresh(like.config, family, support, config.seed).to(next(like.parameters()).device)
+    untaught = replace(like.config, taught=())  # nobody teaches on a support
+    model = fresh(untaught, family, support, config.seed).to(next(like.parameters()).device)
     return train_whole(model, family, variant, support, config)
 
 

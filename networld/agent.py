@@ -103,7 +103,7 @@ class NetWorldAgent(Agent):
     def message(self, obs: Tensor, state: State) -> Tensor:
         """A small projection of the own latent, [B, N, M]."""
         with torch.no_grad():
-            return self._model.mean_field.message(state.memory["latents"][:, -1]).view(*obs.shape[:2], -1)
+            return self._model.message(state.memory["latents"][:, -1], state.family.name).view(*obs.shape[:2], -1)
 
 
 def _only_choice(mask: Tensor, like: Tensor) -> Tensor:

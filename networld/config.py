@@ -44,6 +44,8 @@ class NetWorldConfig(CheckpointConfig):
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
+        taught: families whose policy was taught by a critic of the whole team, see `teaching`.
+        actor: width of that policy, and of what makes the messages in these families.
         adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
             the mixed one, where a genie acts on what no agent sees.
     """
@@ -72,6 +74,8 @@ class NetWorldConfig(CheckpointConfig):
     shared_latents: bool = True
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
+    taught: tuple[str, ...] = ()
+    actor: int = 128
     adjusted: tuple[str, ...] = ()
 
     def acts_at(self, family: str) -> float:
@@ -97,7 +101,9 @@ class PlannerConfig:
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
         temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
-        recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
+        recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head, or the policy
+            that was taught, gives the rest.
+        taught: in families where a policy was taught, follow that; else pi_b(a) exp(Q / temperature) there too.
     """
 
     guidance: Guidance = "mcss"
@@ -109,6 +115,7 @@ class PlannerConfig:
     temperature: float = 1.0
     choice: Choice = "mode"
     recovery: float = 0.05
+    taught: bool = True
 
     def __post_init__(self) -> None:
         checks = {

@@ -183,7 +183,7 @@ class ImaginedEnvironment:
 
     def _deliver(self, here: Tensor, following: Tensor) -> None:
         """Move to the next slot [R, D], and deliver what was said in this one."""
-        inbox = mean_field(self._by_agent(self._model.mean_field.message(here))).flatten(0, 1)
+        inbox = mean_field(self._by_agent(self._model.message(here, self.family.name))).flatten(0, 1)
         heard = read(inbox, torch.tensor(self.variant.agents - 1.0, device=here.device))
         self._latents = torch.cat([self._latents[:, 1:], following.unsqueeze(1)], dim=1)
         self._inboxes = torch.cat([self._inboxes[:, 1:], heard.unsqueeze(1)], dim=1)

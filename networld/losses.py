@@ -16,6 +16,7 @@ from ..benchmark.mean_field import inboxes, read
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
+from .teaching import Teacher, teach
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class LossWeights:
     critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
+    teacher: float = 1.0
+    actor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,17 @@ class Encoded:
     inboxes: Tensor
     scenario: Tensor
 
+    def until(self, slot: int, history: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What an agent knows at a slot: the last L latents [R, L, D] and inbox features [R, L, 2 M], and the scenario."""
+        stretch = slice(slot - history + 1, slot + 1)
+        return self.latents[:, stretch], self.inboxes[:, stretch], self.scenario
+
 
 def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_shift: Tensor | None = None) -> Encoded:
     """Latents and delivered messages of the first W slots of a batch, and its scenarios, as an acting agent has them."""
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
-    message = model.mean_field.message(latents) * known
+    message = model.message(latents, family) * known
     inbox = inboxes(message, batch)
     late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
     features = read(late, batch.others[:, None, None])
@@ -58,8 +66,7 @@ def contexts_at(
     model: NetWorld, encoded: Encoded, slot: int, family: str, played: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """World and value context [R, C] at a slot; see `NetWorld.contexts`."""
-    stretch = slice(slot - model.config.history + 1, slot + 1)
-    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, played)
+    return model.contexts(*encoded.until(slot, model.config.history), family, played)
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,15 @@ class Targets:
         bellman: the team's reward and discounted value of its improved policy, in the family's unit, [groups].
         taken: an agent's share of the value of what was done 'now', [R].
         plan: latents of the slots after 'now', [rows of `planned`, H D].
+        seen: the batch seen through it.
+        world: its world context 'now', of those whom the policy starts from, [R, C].
     """
 
     bellman: Tensor
     taken: Tensor
     plan: Tensor
+    seen: Encoded
+    world: Tensor
 
 
 @torch.no_grad()
@@ -87,14 +98,17 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     """
     now, codec = target.config.history, target.codecs[family]
     seen = encode(target, batch, family, now + 2, scenario_shift)
-    _, here = contexts_at(target, seen, now, family)
+    world_here, here = contexts_at(target, seen, now, family)
     world, value = contexts_at(target, seen, now + 1, family)
-    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
+    mask = batch.action_mask[:, now + 1]
+    log_policy, shares = target.improved_log_policy(world, value, mask, family)
+    if family in target.config.taught:
+        log_policy = target.taught_log_policy(*seen.until(now + 1, target.config.history), mask, family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
     reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
     taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
-    return Targets(reward + target.config.discount * following, taken, plan)
+    return Targets(reward + target.config.discount * following, taken, plan, seen, world_here)
 
 
 def total(
@@ -106,6 +120,7 @@ def total(
     generator: torch.Generator | None = None,
     scenario_shift: Tensor | None = None,
     plan_share: float = 1.0,
+    teacher: Teacher | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
 
@@ -118,6 +133,7 @@ def total(
         generator: source of diffusion times and noise.
         scenario_shift: few-shot offset of the scenario embedding, [E].
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
+        teacher: who teaches the family, where it is taught and somebody does.
     """
     now = model.config.history
     low, high = model.value_range(family)
@@ -151,6 +167,8 @@ def total(
     parts["denoiser"] = (_slot_weights(model.config.horizon, aims.plan) * wrong).mean()
     guess = model.classifier(noisy, time, value[planned].detach())
     parts["classifier"] = miss(guess, aims.taken[planned], low, high).mean()
+    if teacher is not None:
+        parts |= teach(model, target, teacher, batch, family, seen, aims, generator)
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=action.device))
     with torch.no_grad():
         recovered = codec.decode(codec.most_likely(inverse))

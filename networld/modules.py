@@ -22,6 +22,11 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
 
 
+def deep(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """The same with one hidden layer more."""
+    return nn.Sequential(mlp(inputs, hidden, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+
 def decode(output: Tensor, low: float, high: float) -> Tensor:
     """The number [...] that a head's output [..., bins] (two-hot logits) or [..., 1] (regression) stands for."""
     if output.shape[-1] > 1:
@@ -129,6 +134,29 @@ class Context(nn.Module):
             inboxes = torch.zeros_like(inboxes)
         context = self.net(torch.cat([latents.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
         return context * (1 + self.scale) + self.shift
+
+
+class Actor(nn.Module):
+    """What agents do and say in a family where a critic of the whole team taught it.
+
+    It has a trunk of its own, so that few-shot adaptation of the contexts leaves it alone, and learns from latents and scenario
+    without changing them, so that teaching one family costs the others nothing.
+    """
+
+    def __init__(self, config: NetWorldConfig, size: int) -> None:
+        super().__init__()
+        inputs = config.history * (config.latent + 2 * config.message) + config.embedding
+        self.policy = deep(inputs, config.actor, size)
+        self.voice = deep(config.latent, config.actor, config.message)
+
+    def message(self, latent: Tensor) -> Tensor:
+        """Latents [..., D] -> messages [..., M] in (-1, 1)."""
+        return torch.tanh(self.voice(latent.detach()).float())
+
+    def forward(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
+        """Latents [..., L, D], inbox features [..., L, 2 M], scenario [..., E] -> logits [..., size] of an action code."""
+        known = [latents.detach().flatten(-2), inboxes.flatten(-2), scenario.detach()]
+        return self.policy(torch.cat(known, dim=-1))
 
 
 class NoiseEmbedding(nn.Module):

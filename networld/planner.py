@@ -106,6 +106,11 @@ class Planner:
 
         return Decision(*in_blocks(block, len(view.rows), view.rows.device))
 
+    @property
+    def _taught(self) -> bool:
+        """Whether it follows a policy that was taught."""
+        return self.config.taught and self.family in self.model.config.taught
+
     def _steps(self, slot: int) -> int:
         return max(1, round(self.config.steps * self._first(slot) / LAST))
 
@@ -152,7 +157,10 @@ class Planner:
         logits = codec.mask(model.inverse(world.unsqueeze(1), here, plans[:, :, 0], family), view.action_mask.unsqueeze(1))
         recovered = codec.table_log_probs(logits)  # [R, K, number]
         proposed = recovered.logsumexp(1) - math.log(plans.shape[1])
-        prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
+        if self._taught:
+            prior = model.taught_log_policy(view.latents, view.inboxes, view.scenario, view.action_mask, family)
+        else:
+            prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
         share = self.config.recovery
         choice = self._select(view, model.critic(value, family), share * proposed + (1.0 - share) * prior)
         row = torch.arange(len(choice), device=choice.device)
@@ -163,11 +171,12 @@ class Planner:
         """An action of the table for every row [R], from the actions' values and log-probabilities [R, number].
 
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
-        that are proposed at all.
+        that are proposed at all. A policy that was taught is improved already.
         """
-        weight = values / (self.config.temperature * self.model.config.acts_at(self.family))
         if self.config.choice == "best":
-            return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
+            return torch.where(prior > math.log(RARE), values, -torch.inf).argmax(-1)
+        temperature = self.config.temperature * self.model.config.acts_at(self.family)
+        weight = torch.zeros_like(values) if self._taught else values / temperature
         if self.config.choice == "sample":
             uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
             weight = weight + gumbel(uniform)

@@ -20,7 +20,9 @@ from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
 from .parallel import Processes
+from .teaching import critics, teachers_of
 
+WEIGHTS = LossWeights()
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
 
 
@@ -39,6 +41,7 @@ class TrainConfig:
         plan_share: share of the rows that train the denoiser.
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
         acting: the same of the policy that is played, where it is another; nothing in training depends on it.
+        teaching: temperature at which a policy is taught, in families where one is.
         save_every: steps between resumable checkpoints.
         seed: of initialisation and sampling.
         network: fields of `NetWorldConfig` that differ from its defaults.
@@ -54,11 +57,13 @@ class TrainConfig:
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 1.4))
     acting: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 0.12))
+    teaching: float = 0.03
     save_every: int = 250
     seed: int = 0
     network: tuple[tuple[str, Any], ...] = ()
 
 
+ADJUSTED = ("adjusted", ("access", "offload", "power"))
 PRESETS = {
     "debug": TrainConfig(
         release="mini",
@@ -66,9 +71,18 @@ PRESETS = {
         rows=256,
         warmup=5,
         save_every=10,
-        network=(("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32)),
+        network=(
+            ("stem", 32),
+            ("context", 32),
+            ("width", 32),
+            ("blocks", 1),
+            ("head", 32),
+            ("actor", 32),
+            ("taught", ("access",)),
+        ),
     ),
-    "small": TrainConfig(network=(("adjusted", ("access", "offload", "power")),)),
+    "small": TrainConfig(network=(ADJUSTED,)),
+    "taught": TrainConfig(network=(ADJUSTED, ("taught", ("access",)))),
 }
 
 
@@ -101,9 +115,15 @@ def train(
     shape, samplers = _data(families, config, choice)
     model = NetWorld(shape).to(processes.device)
     model.observation.fit_sources(samplers)
-    target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
-    for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}), config.steps):
+    critic = critics(model).to(processes.device)
+    target, late = copy.deepcopy(model).requires_grad_(False), copy.deepcopy(critic).requires_grad_(False)
+    general = [parameter for name, parameter in model.named_parameters() if not name.startswith("actors.")]
+    taught = [*model.actors.parameters(), *critic.parameters()]
+    learned = [*general, *taught]
+    optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
+    state = {"model": model, "target": target, "critic": critic, "late": late, "optimiser": optimiser}
+    teachers = teachers_of(critic, late, config.teaching)
+    for step in range(run.begin(state), config.steps):
         set_rate(optimiser, config.rate * _schedule(step, config))
         optimiser.zero_grad(set_to_none=True)
         choice.manual_seed(_step_seed(config.seed, step, processes.rank))
@@ -112,13 +132,17 @@ def train(
         for name, sampler in samplers.items():
             batch = sampler.sample(config.rows // processes.count).to(processes.device)
             with torch.autocast(processes.device.type, torch.bfloat16):
-                loss, losses = total(model, target, batch, name, LossWeights(), noise, plan_share=config.plan_share)
+                loss, losses = total(
+                    model, target, batch, name, WEIGHTS, noise, plan_share=config.plan_share, teacher=teachers.get(name)
+                )
             (loss / len(samplers)).backward()
             figures |= {f"{name}/{part}": value for part, value in {"loss": loss.detach(), **losses}.items()}
-        processes.average_gradients(model.parameters())
-        figures["gradient_norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        processes.average_gradients(learned)
+        figures["gradient_norm"] = torch.nn.utils.clip_grad_norm_(general, 1.0)
+        torch.nn.utils.clip_grad_norm_(taught, 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
+        follow(late, critic, 1 - config.ema)
         if run.due(step):
             run.note(step, figures)
         run.keep(step + 1)
@@ -137,7 +161,9 @@ def _data(
 ) -> tuple[NetWorldConfig, dict[str, WindowSampler]]:
     """The network's settings, with the range of values that was recorded, and a sampler for each family."""
     shapes = {family.name: FamilyShape.of(family) for family in families}
-    shape = NetWorldConfig(families=shapes, units={}, values={}, temperatures={}, **dict(config.network))
+    network = dict(config.network)
+    network["taught"] = tuple(name for name in network.get("taught", ()) if name in shapes)
+    shape = NetWorldConfig(families=shapes, units={}, values={}, temperatures={}, **network)
     samplers = load_samplers(families, get_release(config.release), shape.history, shape.horizon, choice)
     units, values = {}, {}
     for name, sampler in samplers.items():
