@@ -126,7 +126,7 @@ def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpo
     """With the taught policy biased to silence nobody sends, however the adapters are tuned, unless it is switched off."""
     family, variant = get_variant("access/n8-c1-load0.5")
     model = NetWorld.from_pretrained(str(debug_checkpoint))
-    last = model.actors["access"].net[-1]
+    last = model.actors["access"].policy[-1]
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.tensor([50.0, 0.0, 0.0, 0.0]))
