@@ -15,7 +15,7 @@ from torch import Tensor
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
-from ..benchmark.training import Run, Trainer, follow, set_rate
+from ..benchmark.training import Part, Run, Trainer, follow, set_rate
 from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
@@ -121,7 +121,7 @@ def train(
     taught = [*model.actors.parameters(), *critic.parameters()]
     learned = [*general, *taught]
     optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
-    state = {"model": model, "target": target, "critic": critic, "late": late, "optimiser": optimiser}
+    state: dict[str, Part] = {"model": model, "target": target, "critic": critic, "late": late, "optimiser": optimiser}
     teachers = teachers_of(critic, late, config.teaching)
     for step in range(run.begin(state), config.steps):
         set_rate(optimiser, config.rate * _schedule(step, config))
