@@ -140,7 +140,7 @@ class Actor(nn.Module):
     """What agents do and say in a family where a critic of the whole team taught it.
 
     It has a trunk of its own, so that few-shot adaptation of the contexts leaves it alone, and learns from latents and scenario
-    without changing them, so that teaching one family costs the others nothing.
+    without changing them, which other families share.
     """
 
     def __init__(self, config: NetWorldConfig, size: int) -> None:

@@ -22,7 +22,6 @@ from .model import NetWorld
 from .parallel import Processes
 from .teaching import critics, teachers_of
 
-WEIGHTS = LossWeights()
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
 
 
@@ -133,7 +132,14 @@ def train(
             batch = sampler.sample(config.rows // processes.count).to(processes.device)
             with torch.autocast(processes.device.type, torch.bfloat16):
                 loss, losses = total(
-                    model, target, batch, name, WEIGHTS, noise, plan_share=config.plan_share, teacher=teachers.get(name)
+                    model,
+                    target,
+                    batch,
+                    name,
+                    LossWeights(),
+                    noise,
+                    plan_share=config.plan_share,
+                    teacher=teachers.get(name),
                 )
             (loss / len(samplers)).backward()
             figures |= {f"{name}/{part}": value for part, value in {"loss": loss.detach(), **losses}.items()}

@@ -3,7 +3,7 @@
     python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--episodes 16] [--heads] [--temperature .5]
 
 No held-out variant and no query episode is played, so that a checkpoint, a setting or a seed may be chosen by this table. Zero
-shots, scenario seeds from 800 000. `--heads` lets NetWorld play without plans: several times faster, and within a point of the
+shots, scenario seeds from 800 000. `--heads` lets NetWorld play without plans: three times faster, within some one point of the
 whole; `--temperature` is a multiple of the checkpoint's own. Dev variants are framed by random and genie of 200 episodes,
 which are kept in speed/dev_references.json.
 """
@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
+    if given.agent != "networld" and (given.heads or given.temperature != 1.0):
+        parser.error("--heads and --temperature are about --agent networld")
     agent = build(given.agent, given.checkpoint, given.arm, given.heads, given.temperature)
     for name in given.family or TRAIN:
         family = get_family(name)
