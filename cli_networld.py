@@ -209,7 +209,7 @@ def _small(steps: int) -> TrainConfig:
 
     if steps < 1:
         raise InvalidValueError("--train-steps", steps, "1 or more")
-    return replace(TRAINER.preset("small"), steps=steps)
+    return replace(TRAINER.preset("small"), pretraining=steps, lessons=steps // 4)
 
 
 def _bars(add: Callable[[str, int, int], Callable[[int], None]], steps: int) -> Callable[[str, int], None]:

@@ -55,9 +55,9 @@ class Ablation:
 
 
 ABLATIONS = (
-    Ablation("no value", planner={"temperature": 1e6, "taught": False}),
+    Ablation("no value", planner={"temperature": 1e6}),
     Ablation("nobody taught", planner={"taught": False}),
-    Ablation("no behaviour prior", planner={"choice": "best", "taught": False}),
+    Ablation("no behaviour prior", planner={"choice": "best"}),
     Ablation("no inverse dynamics", planner={"recovery": 0.0}),
     Ablation("plans alone propose", planner={"recovery": 1.0}),
     Ablation("guidance none", planner={"guidance": "none"}),

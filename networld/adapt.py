@@ -67,8 +67,8 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
     model = copy.deepcopy(pretrained).requires_grad_(False)
-    shift = torch.zeros(c.embedding, device=device, requires_grad=family.name not in c.taught)
-    tuned = [shift] if shift.requires_grad else []  # a taught policy reads the scenario too, and has no loss here
+    shift = torch.zeros(c.embedding, device=device, requires_grad=True)
+    tuned = [shift]
     for context in (model.world_context, model.value_context):
         tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
 

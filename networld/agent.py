@@ -48,10 +48,14 @@ class NetWorldAgent(Agent):
         return family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept."""
+        """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept.
+
+        A policy that was taught is left alone: its teacher is not here, and plans, which few shots tune, are not made.
+        """
         self._pretrained.shape(family.name)
         self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
-        if support is None:
+        fixed = self.planner.follows(self._model.config, family.name) and not self.adaptation.scratch
+        if support is None or fixed:
             return Adaptation()
         learn = train_from_scratch if self.adaptation.scratch else adapt
         adapted = learn(self._pretrained, family, variant, support, self.adaptation)
@@ -66,7 +70,8 @@ class NetWorldAgent(Agent):
         with torch.no_grad():
             scenario = self._model.scenario(descriptor, state.family.name) + self._shift
         state.memory["scenario"] = scenario.expand(rows, -1)
-        state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
+        sight = c.latent + state.family.obs_size
+        state.memory["sights"] = torch.zeros(rows, c.history, sight, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)
         state.memory["plan"] = torch.zeros(rows, c.horizon, c.latent, device=device)
 
@@ -87,12 +92,17 @@ class NetWorldAgent(Agent):
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
         (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device)
+        sight = self._model.sight(latent, obs, family)
         heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
-        for name, newest in (("latents", latent), ("inboxes", heard)):
+        for name, newest in (("sights", sight), ("inboxes", heard)):
             memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
         rows = torch.arange(len(obs), device=obs.device)
         mask = state.action_mask.flatten(0, 1)
-        return View(rows, memory["latents"], memory["inboxes"], memory["scenario"], mask, memory["plan"])
+        return View(rows, self._latents(state), memory["sights"], memory["inboxes"], memory["scenario"], mask, memory["plan"])
+
+    def _latents(self, state: State) -> Tensor:
+        """The last latents [R, L, D], which are the first part of what is seen."""
+        return state.memory["sights"][..., : self._model.config.latent]
 
     def _undecided(self, view: View, family: Family) -> Tensor:
         """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""
@@ -101,9 +111,14 @@ class NetWorldAgent(Agent):
         return (view.action_mask.sum(-1) > 1).nonzero().squeeze(-1)
 
     def message(self, obs: Tensor, state: State) -> Tensor:
-        """A small projection of the own latent, [B, N, M]."""
+        """A small projection of the own latent, [B, N, M], as the world model learned it or as it was taught."""
+        model, family, seen = self._model, state.family.name, state.memory["sights"][:, -1]
         with torch.no_grad():
-            return self._model.message(state.memory["latents"][:, -1], state.family.name).view(*obs.shape[:2], -1)
+            if not self.planner.follows(model.config, family):
+                message = model.mean_field.message(self._latents(state)[:, -1])
+            else:
+                (message,) = in_blocks(lambda rows: (model.actor(family).message(seen[rows]),), len(seen), seen.device)
+        return message.view(*obs.shape[:2], -1)
 
 
 def _only_choice(mask: Tensor, like: Tensor) -> Tensor:

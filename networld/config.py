@@ -44,8 +44,8 @@ class NetWorldConfig(CheckpointConfig):
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
-        taught: families whose policy was taught by a critic of the whole team, see `teaching`.
-        actor: width of that policy, and of what makes the messages in these families.
+        taught: families where a critic of the whole team taught what to do and to say, see `teaching`.
+        actor: width of the networks that learned it.
         adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
             the mixed one, where a genie acts on what no agent sees.
     """
@@ -75,7 +75,7 @@ class NetWorldConfig(CheckpointConfig):
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
     taught: tuple[str, ...] = ()
-    actor: int = 128
+    actor: int = 104
     adjusted: tuple[str, ...] = ()
 
     def acts_at(self, family: str) -> float:
@@ -101,9 +101,8 @@ class PlannerConfig:
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
         temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
-        recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head, or the policy
-            that was taught, gives the rest.
-        taught: in families where a policy was taught, follow that; else pi_b(a) exp(Q / temperature) there too.
+        recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
+        taught: in families where a policy was taught, follow that and plan nothing; else plan there too.
     """
 
     guidance: Guidance = "mcss"
@@ -116,6 +115,10 @@ class PlannerConfig:
     choice: Choice = "mode"
     recovery: float = 0.05
     taught: bool = True
+
+    def follows(self, network: NetWorldConfig, family: str) -> bool:
+        """Whether it follows a policy that was taught in a family, instead of planning."""
+        return self.taught and family in network.taught
 
     def __post_init__(self) -> None:
         checks = {

@@ -16,6 +16,7 @@ ones, the less its imagined return means.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -65,14 +66,15 @@ class Imagination:
     """A `benchmark.world.World` made of a pretrained NetWorld.
 
     Args:
-        model: the network; never changed.
+        model: the network, of which the world model counts, and not what was taught on top of it; never changed.
         config: how to imagine.
     """
 
     def __init__(self, model: NetWorld, config: ImaginationConfig | None = None) -> None:
-        self._model, self._config = model.eval().requires_grad_(False), config or ImaginationConfig()
+        self._model, self._config = copy.deepcopy(model).eval().requires_grad_(False), config or ImaginationConfig()
+        self._model.actors.clear()  # who acts in an imagined world is somebody else
         self.history, self.source_transitions = model.config.history, model.config.transitions
-        self.parameters, self.digest = count_parameters(model), digest(model)
+        self.parameters, self.digest = count_parameters(self._model), digest(self._model)
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
@@ -183,7 +185,7 @@ class ImaginedEnvironment:
 
     def _deliver(self, here: Tensor, following: Tensor) -> None:
         """Move to the next slot [R, D], and deliver what was said in this one."""
-        inbox = mean_field(self._by_agent(self._model.message(here, self.family.name))).flatten(0, 1)
+        inbox = mean_field(self._by_agent(self._model.mean_field.message(here))).flatten(0, 1)
         heard = read(inbox, torch.tensor(self.variant.agents - 1.0, device=here.device))
         self._latents = torch.cat([self._latents[:, 1:], following.unsqueeze(1)], dim=1)
         self._inboxes = torch.cat([self._inboxes[:, 1:], heard.unsqueeze(1)], dim=1)

@@ -16,7 +16,6 @@ from ..benchmark.mean_field import inboxes, read
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
-from .teaching import Teacher, teach
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,6 @@ class LossWeights:
     critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
-    teacher: float = 1.0
-    actor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,14 +45,18 @@ class Encoded:
         return self.latents[:, stretch], self.inboxes[:, stretch], self.scenario
 
 
+def delivered(message: Tensor, batch: Windows) -> Tensor:
+    """Inbox features [R, W, 2 M] of messages [R, W, M] that all agents broadcast: the others', one slot late."""
+    inbox = inboxes(message * batch.valid[:, : message.shape[1]].unsqueeze(-1), batch)
+    late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)
+    return read(late, batch.others[:, None, None])
+
+
 def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_shift: Tensor | None = None) -> Encoded:
     """Latents and delivered messages of the first W slots of a batch, and its scenarios, as an acting agent has them."""
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
-    message = model.message(latents, family) * known
-    inbox = inboxes(message, batch)
-    late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)  # delivered one slot late
-    features = read(late, batch.others[:, None, None])
+    features = delivered(model.mean_field.message(latents), batch)
     scenario = model.scenario(batch.descriptor, family)
     if scenario_shift is not None:
         scenario = scenario + scenario_shift
@@ -77,15 +78,11 @@ class Targets:
         bellman: the team's reward and discounted value of its improved policy, in the family's unit, [groups].
         taken: an agent's share of the value of what was done 'now', [R].
         plan: latents of the slots after 'now', [rows of `planned`, H D].
-        seen: the batch seen through it.
-        world: its world context 'now', of those whom the policy starts from, [R, C].
     """
 
     bellman: Tensor
     taken: Tensor
     plan: Tensor
-    seen: Encoded
-    world: Tensor
 
 
 @torch.no_grad()
@@ -98,17 +95,14 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     """
     now, codec = target.config.history, target.codecs[family]
     seen = encode(target, batch, family, now + 2, scenario_shift)
-    world_here, here = contexts_at(target, seen, now, family)
+    _, here = contexts_at(target, seen, now, family)
     world, value = contexts_at(target, seen, now + 1, family)
-    mask = batch.action_mask[:, now + 1]
-    log_policy, shares = target.improved_log_policy(world, value, mask, family)
-    if family in target.config.taught:
-        log_policy = target.taught_log_policy(*seen.until(now + 1, target.config.history), mask, family)
+    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
     reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
     taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
-    return Targets(reward + target.config.discount * following, taken, plan, seen, world_here)
+    return Targets(reward + target.config.discount * following, taken, plan)
 
 
 def total(
@@ -120,7 +114,6 @@ def total(
     generator: torch.Generator | None = None,
     scenario_shift: Tensor | None = None,
     plan_share: float = 1.0,
-    teacher: Teacher | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
 
@@ -133,7 +126,6 @@ def total(
         generator: source of diffusion times and noise.
         scenario_shift: few-shot offset of the scenario embedding, [E].
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
-        teacher: who teaches the family, where it is taught and somebody does.
     """
     now = model.config.history
     low, high = model.value_range(family)
@@ -167,8 +159,6 @@ def total(
     parts["denoiser"] = (_slot_weights(model.config.horizon, aims.plan) * wrong).mean()
     guess = model.classifier(noisy, time, value[planned].detach())
     parts["classifier"] = miss(guess, aims.taken[planned], low, high).mean()
-    if teacher is not None:
-        parts |= teach(model, target, teacher, batch, family, seen, aims, generator)
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=action.device))
     with torch.no_grad():
         recovered = codec.decode(codec.most_likely(inverse))

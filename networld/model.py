@@ -63,7 +63,7 @@ class NetWorld(
         self.inverse = InverseDynamics(c, sizes)
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
         self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
-        self.actors = nn.ModuleDict({name: Actor(c, sizes[name]) for name in c.taught})
+        self.actors = nn.ModuleDict({name: Actor(c, name, sizes[name]) for name in c.taught})
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
@@ -87,8 +87,6 @@ class NetWorld(
 
         `played` [..., E] embeds the scenario and who plays it; without it, that is whom the policy starts from.
         """
-        if family in self.config.taught:
-            inboxes = inboxes.detach()  # what is said there is up to those who were taught
         played = self.aimed(scenario) if played is None else played
         valued = played if family in self.config.adjusted else scenario
         return self.world_context(latents, inboxes, played), self.value_context(latents, inboxes, valued)
@@ -103,15 +101,26 @@ class NetWorld(
         prior = self.codecs[family].table_log_probs(self.behaviour_logits(world, mask, family))
         return (prior + values / self.config.temperatures[family]).log_softmax(-1), values
 
-    def message(self, latents: Tensor, family: str) -> Tensor:
-        """What an agent broadcasts [..., M], of its latents [..., D]."""
-        speaker = self.actors[family] if family in self.config.taught else self.mean_field
-        return cast(MeanField | Actor, speaker).message(latents)
+    def actor(self, family: str) -> Actor:
+        """Who acts and speaks in a family that was taught."""
+        return cast(Actor, self.actors[family])
 
-    def taught_log_policy(self, latents: Tensor, inboxes: Tensor, scenario: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Log of the policy [..., number of actions] that was taught in a family; arguments as in `contexts`."""
+    def sight(self, latents: Tensor, obs: Tensor, family: str) -> Tensor:
+        """What an actor sees [..., D + O], of observations [..., O] and their latents [..., D]."""
+        return torch.cat([latents, self.observation.standardise(obs, family)], dim=-1)
+
+    def taught_log_policy(self, sights: Tensor, inboxes: Tensor, scenario: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Log of the policy [..., number of actions] that was taught in a family.
+
+        Args:
+            sights: the last, [..., L, D + O].
+            inboxes: features [..., L, 2 M] of what the *actors* said: they have a voice of their own.
+            scenario: embedding, [..., E].
+            mask: allowed choices, [..., A].
+            family: its name.
+        """
         codec = self.codecs[family]
-        return codec.table_log_probs(codec.mask(self.actors[family](latents, inboxes, scenario), mask))
+        return codec.table_log_probs(codec.mask(self.actor(family)(sights, inboxes, scenario), mask))
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""

@@ -137,26 +137,25 @@ class Context(nn.Module):
 
 
 class Actor(nn.Module):
-    """What agents do and say in a family where a critic of the whole team taught it.
+    """What agents do and say in a family where a critic of the whole team taught it, on top of the finished network.
 
-    It has a trunk of its own, so that few-shot adaptation of the contexts leaves it alone, and learns from latents and scenario
-    without changing them, which other families share.
+    A sight is an observation as the latent that the world model makes of it and as it is, [..., D + O].
     """
 
-    def __init__(self, config: NetWorldConfig, size: int) -> None:
+    def __init__(self, config: NetWorldConfig, family: str, size: int) -> None:
         super().__init__()
-        inputs = config.history * (config.latent + 2 * config.message) + config.embedding
+        sight = config.latent + config.families[family].obs_size
+        inputs = config.history * (sight + 2 * config.message) + config.embedding
         self.policy = deep(inputs, config.actor, size)
-        self.voice = deep(config.latent, config.actor, config.message)
+        self.voice = deep(sight, config.actor, config.message)
 
-    def message(self, latent: Tensor) -> Tensor:
-        """Latents [..., D] -> messages [..., M] in (-1, 1)."""
-        return torch.tanh(self.voice(latent.detach()).float())
+    def message(self, sight: Tensor) -> Tensor:
+        """Sights [..., D + O] -> messages [..., M] in (-1, 1)."""
+        return torch.tanh(self.voice(sight).float())
 
-    def forward(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
-        """Latents [..., L, D], inbox features [..., L, 2 M], scenario [..., E] -> logits [..., size] of an action code."""
-        known = [latents.detach().flatten(-2), inboxes.flatten(-2), scenario.detach()]
-        return self.policy(torch.cat(known, dim=-1))
+    def forward(self, sights: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
+        """Sights [..., L, D + O], inbox features [..., L, 2 M], scenario [..., E] -> logits [..., size] of an action code."""
+        return self.policy(torch.cat([sights.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
 
 
 class NoiseEmbedding(nn.Module):

@@ -31,6 +31,7 @@ class View:
     Attributes:
         rows: episode * agents + agent, [R].
         latents: [R, L, D].
+        sights: what actors see, where they were taught: latents and observations, [R, L, D + O].
         inboxes: read inboxes, [R, L, 2 M].
         scenario: embedding, [R, E].
         action_mask: [R, A] bool.
@@ -39,6 +40,7 @@ class View:
 
     rows: Tensor
     latents: Tensor
+    sights: Tensor
     inboxes: Tensor
     scenario: Tensor
     action_mask: Tensor
@@ -87,7 +89,7 @@ class Planner:
 
     def calls(self, slot: int) -> int:
         """Evaluations of denoiser and classifier in a slot."""
-        if not self.fresh(slot):
+        if self._taught or not self.fresh(slot):
             return 0
         return self._steps(slot) * (2 if "cg" in self.config.guidance else 1)
 
@@ -100,6 +102,8 @@ class Planner:
 
         def block(where: Tensor) -> tuple[Tensor, ...]:
             part = view.select(where)
+            if self._taught:
+                return self._as_taught(part)
             world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, self.family)
             plans = self._sample(part, world, value, slot) if self.fresh(slot) else _shift(part.last).unsqueeze(1)
             return self._choose(part, world, value, plans)
@@ -108,8 +112,15 @@ class Planner:
 
     @property
     def _taught(self) -> bool:
-        """Whether it follows a policy that was taught."""
-        return self.config.taught and self.family in self.model.config.taught
+        """Whether it follows a policy that was taught, and plans nothing."""
+        return self.config.follows(self.model.config, self.family)
+
+    def _as_taught(self, view: View) -> tuple[Tensor, Tensor]:
+        """Action of every row by the policy that was taught, which is improved already; the plan stays as it was."""
+        codec = self.model.codecs[self.family]
+        log_policy = self.model.taught_log_policy(view.sights, view.inboxes, view.scenario, view.action_mask, self.family)
+        choice = self._pick(view, log_policy)
+        return codec.decode(codec.table(choice.device)[choice]), view.last
 
     def _steps(self, slot: int) -> int:
         return max(1, round(self.config.steps * self._first(slot) / LAST))
@@ -157,10 +168,7 @@ class Planner:
         logits = codec.mask(model.inverse(world.unsqueeze(1), here, plans[:, :, 0], family), view.action_mask.unsqueeze(1))
         recovered = codec.table_log_probs(logits)  # [R, K, number]
         proposed = recovered.logsumexp(1) - math.log(plans.shape[1])
-        if self._taught:
-            prior = model.taught_log_policy(view.latents, view.inboxes, view.scenario, view.action_mask, family)
-        else:
-            prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
+        prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
         share = self.config.recovery
         choice = self._select(view, model.critic(value, family), share * proposed + (1.0 - share) * prior)
         row = torch.arange(len(choice), device=choice.device)
@@ -171,16 +179,18 @@ class Planner:
         """An action of the table for every row [R], from the actions' values and log-probabilities [R, number].
 
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
-        that are proposed at all. A policy that was taught is improved already.
+        that are proposed at all.
         """
+        weight = values / (self.config.temperature * self.model.config.acts_at(self.family))
         if self.config.choice == "best":
-            return torch.where(prior > math.log(RARE), values, -torch.inf).argmax(-1)
-        temperature = self.config.temperature * self.model.config.acts_at(self.family)
-        weight = torch.zeros_like(values) if self._taught else values / temperature
+            return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
+        return self._pick(view, weight + prior)
+
+    def _pick(self, view: View, log_policy: Tensor) -> Tensor:
+        """The mode of a policy [R, number], given up to a constant, or a sample of it: [R]."""
         if self.config.choice == "sample":
-            uniform = self.luck.uniform(view.rows, self.agents, values.shape[1])
-            weight = weight + gumbel(uniform)
-        return (weight + prior).argmax(-1)
+            log_policy = log_policy + gumbel(self.luck.uniform(view.rows, self.agents, log_policy.shape[1]))
+        return log_policy.argmax(-1)
 
 
 def _shift(plan: Tensor) -> Tensor:

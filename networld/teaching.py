@@ -9,12 +9,14 @@ all agents see. The policy of an agent, which knows its own observations and its
 the exact gradient over the own actions, with the others where they are now (counterfactual: Foerster et al., COMA, AAAI 2018).
 That gradient flows through the inbox into what the others say (Foerster et al., DIAL, NeurIPS 2016), so that messages come to
 tell whatever the critic saw and the agent could not. States are those of all recordings, whoever played them.
+
+It is the second course of training: the world model is finished and stays as it is, the actors read its latents.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +24,11 @@ from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
 from ..benchmark.family import FamilyShape
+from ..benchmark.two_hot import ActionCodec
+from .config import NetWorldConfig
+from .losses import Encoded, contexts_at, delivered, encode
 from .model import NetWorld
 from .modules import mlp
-
-if TYPE_CHECKING:
-    from .losses import Encoded, Targets
 
 WIDTH, TRACE = 256, 128
 RAREST = -12.0  # log-probability below which what the expert never does is not told apart
@@ -69,69 +71,74 @@ class TeamCritic(nn.Module):
         return self.read(torch.cat([mean, total / FEW, known], dim=-1)).squeeze(-1).float()
 
 
+def critics(network: NetWorldConfig) -> nn.ModuleDict:
+    """A critic for each family that is taught."""
+    shapes = {name: network.families[name] for name in network.taught}
+    return nn.ModuleDict({name: TeamCritic(shape, len(ActionCodec(shape.actions).table())) for name, shape in shapes.items()})
+
+
 @dataclass(frozen=True)
-class Teacher:
-    """Who teaches a family.
+class Lesson:
+    """One family's lesson.
 
     Attributes:
-        critic: the team's critic being trained.
-        late: its moving average, which judges.
-        temperature: how dear it is to leave the expert's ways, in the unit of values.
+        family: its name.
+        learner: network whose actor learns.
+        finished: the finished network, with the moving average of that actor.
+        critic: the team's critic, who learns too.
+        late: its moving average, who judges.
+        temperature: how dear it is to leave the expert's ways, in the family's unit of values.
     """
 
+    family: str
+    learner: NetWorld
+    finished: NetWorld
     critic: TeamCritic
     late: TeamCritic
     temperature: float
 
+    def losses(self, batch: Windows, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Losses of the team's critic and of the actor.
 
-def critics(model: NetWorld) -> nn.ModuleDict:
-    """A critic for each family that is taught."""
-    c = model.config
-    return nn.ModuleDict({name: TeamCritic(c.families[name], len(model.codecs[name].table())) for name in c.taught})
+        Args:
+            batch: windows of the family.
+            generator: source of the actions that agents are taken to do.
+        """
+        c, now, family = self.finished.config, self.finished.config.history, self.family
+        codec = self.finished.codecs[family]
+        obs = self.finished.observation.standardise(batch.obs[:, now : now + 2], family)
+        mask = batch.action_mask[:, now : now + 2]
+        with torch.no_grad():
+            seen = encode(self.finished, batch, family, now + 2)
+            known = batch.valid[:, : now + 2].unsqueeze(-1)
+            sights = self.finished.sight(seen.latents, batch.obs[:, : now + 2], family) * known
+            world, _ = contexts_at(self.finished, seen, now, family)
+            prior = codec.table_log_probs(self.finished.behaviour_logits(world, mask[:, 0], family)).float().clamp(min=RAREST)
+            after = self._policy(self.finished, sights, seen.scenario, batch, now + 1, mask[:, 1])
+            following = self.late.joint(obs[:, 1], _draw(after, generator), batch)
+            bellman = batch.team_mean(batch.reward[:, now]) / c.units[family] + c.discount * following
+        log_policy = self._policy(self.learner, sights, seen.scenario, batch, now, mask[:, 0])
+        policy = log_policy.exp()
+        with torch.no_grad():
+            worth = self.late.deviations(obs[:, 0], _draw(log_policy, generator), batch)
+            worth -= (policy * worth).sum(-1, keepdim=True)
+        value = self.critic.joint(obs[:, 0], codec.index(batch.action[:, now]), batch)
+        price = self.temperature * (log_policy - prior)
+        return {"team_critic": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
+
+    def _policy(self, network: NetWorld, sights: Tensor, scenario: Tensor, batch: Windows, slot: int, mask: Tensor) -> Tensor:
+        """Log-probabilities [R, number] of a network's actors at a slot, after what all of them said before."""
+        inboxes = delivered(network.actor(self.family).message(sights), batch)
+        known = Encoded(sights, inboxes, scenario).until(slot, network.config.history)
+        return network.taught_log_policy(*known, mask, self.family).float()
 
 
-def teachers_of(critic: nn.ModuleDict, late: nn.ModuleDict, temperature: float) -> dict[str, Teacher]:
-    """A teacher for each family that has a critic, by name."""
-    return {name: Teacher(cast(TeamCritic, critic[name]), cast(TeamCritic, late[name]), temperature) for name in critic}
-
-
-def teach(
-    model: NetWorld,
-    target: NetWorld,
-    teacher: Teacher,
-    batch: Windows,
-    family: str,
-    seen: Encoded,
-    aims: Targets,
-    generator: torch.Generator | None = None,
-) -> dict[str, Tensor]:
-    """Losses of the team's critic and of the policy that it teaches.
-
-    Args:
-        model: the network being trained.
-        target: its moving average.
-        teacher: who teaches.
-        batch: windows of the family.
-        family: its name.
-        seen: the batch seen through `model`.
-        aims: what `target` says of it.
-        generator: source of the actions that agents are taken to do.
-    """
-    c, now, codec, late = model.config, model.config.history, model.codecs[family], teacher.late
-    obs, mask = model.observation.standardise(batch.obs[:, now : now + 2], family), batch.action_mask[:, now : now + 2]
-    with torch.no_grad():
-        prior = codec.table_log_probs(target.behaviour_logits(aims.world, mask[:, 0], family)).float().clamp(min=RAREST)
-        after = target.taught_log_policy(*aims.seen.until(now + 1, c.history), mask[:, 1], family)
-        following = late.joint(obs[:, 1], _draw(after, generator), batch)
-        bellman = batch.team_mean(batch.reward[:, now]) / c.units[family] + c.discount * following
-    log_policy = model.taught_log_policy(*seen.until(now, c.history), mask[:, 0], family).float()
-    policy = log_policy.exp()
-    with torch.no_grad():
-        worth = late.deviations(obs[:, 0], _draw(log_policy, generator), batch)
-        worth -= (policy * worth).sum(-1, keepdim=True)
-    value = teacher.critic.joint(obs[:, 0], codec.index(batch.action[:, now]), batch)
-    price = teacher.temperature * (log_policy - prior)
-    return {"teacher": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
+def lessons_of(
+    learner: NetWorld, finished: NetWorld, critic: nn.ModuleDict, late: nn.ModuleDict, temperature: float
+) -> dict[str, Lesson]:
+    """A lesson for each family that has a critic, by name; see `Lesson`."""
+    pairs = {name: (cast(TeamCritic, critic[name]), cast(TeamCritic, late[name])) for name in critic}
+    return {name: Lesson(name, learner, finished, *pair, temperature) for name, pair in pairs.items()}
 
 
 def _draw(log_policy: Tensor, generator: torch.Generator | None) -> Tensor:

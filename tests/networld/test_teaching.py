@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,14 +11,15 @@ from wbench import NetWorld
 from wbench.benchmark.data.collect import support
 from wbench.benchmark.data.windows import Windows
 from wbench.benchmark.family import ActionComponent, FamilyShape
-from wbench.benchmark.registry import get_variant
+from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import Slot, play
 from wbench.benchmark.training import follow
 from wbench.networld import losses
-from wbench.networld.adapt import AdaptConfig, adapt
+from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import NetWorldConfig, PlannerConfig
-from wbench.networld.teaching import Teacher, TeamCritic, critics
+from wbench.networld.teaching import TeamCritic, critics, lessons_of
+from wbench.networld.train import TRAINER, train
 
 AGENTS, OBS, SLOTS = 3, 2, 4
 SHAPE = FamilyShape(OBS, 1, (ActionComponent("act", "categorical", 2),), 0.0, 1.0)
@@ -27,7 +29,7 @@ TINY = {"stem": 32, "context": 32, "width": 32, "blocks": 1, "head": 32, "actor"
 def windows(groups: int, generator: torch.Generator) -> Windows:
     """Each agent sees a number of its own; the team is paid where the one with the greatest acts, and acts alone."""
     rows = groups * AGENTS
-    numbers = torch.rand(groups, AGENTS, generator=generator)
+    numbers = torch.randn(groups, AGENTS, generator=generator)
     action = torch.randint(2, (rows, SLOTS), generator=generator)
     reward = best_alone(numbers, action[:, TINY["history"]].view(groups, AGENTS))
     return Windows(
@@ -57,33 +59,36 @@ def network() -> NetWorld:
 
 def success(model: NetWorld, heard: float) -> float:
     """Share of fresh groups where the taught policy's mode gets paid, with the inbox times `heard`."""
-    batch = windows(2000, torch.Generator().manual_seed(99))
+    batch, now = windows(2000, torch.Generator().manual_seed(99)), TINY["history"]
+    obs = batch.obs[:, : now + 1]
     with torch.no_grad():
-        seen = losses.encode(model, batch, "toy", 3)
-        latents, inboxes, scenario = seen.until(2, TINY["history"])
-        mode = model.taught_log_policy(latents, inboxes * heard, scenario, batch.action_mask[:, 2], "toy").argmax(-1)
+        sights = model.sight(model(obs, "toy"), obs, "toy")
+        inboxes = losses.delivered(model.actor("toy").message(sights), batch) * heard
+        known = losses.Encoded(sights, inboxes, model.scenario(batch.descriptor, "toy")).until(now, now)
+        mode = model.taught_log_policy(*known, batch.action_mask[:, now], "toy").argmax(-1)
     return float(best_alone(batch.obs[:, 0, 0].view(-1, AGENTS), mode.view(-1, AGENTS)).mean())
 
 
 def test_messages_come_to_say_who_should_act():
-    """Agents that cannot hear get at most 3 p (1 - p)^2 <= 4/9 of what there is: they must tell each other their numbers."""
+    """Agents that cannot hear get at most 3 p (1 - p)^2 <= 4/9 of what there is: they must tell each other their numbers.
+
+    The world model, here untrained, stays as it is.
+    """
     model = network()
-    critic = critics(model)
+    critic = critics(model.config)
     target, late = (copy.deepcopy(part).requires_grad_(False) for part in (model, critic))
+    lesson = lessons_of(model, target, critic, late, temperature=0.03)["toy"]
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.AdamW([*model.parameters(), *critic.parameters()], 3e-3)
-    for _ in range(500):
-        teacher = Teacher(critic["toy"], late["toy"], temperature=0.03)
-        loss, parts = losses.total(
-            model, target, windows(100, generator), "toy", losses.LossWeights(), generator, teacher=teacher
-        )
+    optimiser = torch.optim.AdamW([*model.actors.parameters(), *critic.parameters()], 1e-3)
+    for _ in range(200):
+        parts = lesson.losses(windows(100, generator), generator)
         optimiser.zero_grad()
-        loss.backward()
+        sum(parts.values()).backward()
         optimiser.step()
-        follow(target, model, 0.05)
+        follow(target.actors, model.actors, 0.05)
         follow(late, critic, 0.05)
-    assert {"teacher", "actor"} <= set(parts)
-    assert success(target, heard=1.0) > 0.75
+    assert all(parameter.grad is None for name, parameter in model.named_parameters() if not name.startswith("actors."))
+    assert success(target, heard=1.0) > 0.8
     assert success(target, heard=0.0) < 0.5
 
 
@@ -112,30 +117,34 @@ def test_agents_are_interchangeable_to_the_critic():
         assert torch.allclose(values, critic.joint(batch.obs[mixed, 2], batch.action[mixed, 2], batch), atol=1e-5)
 
 
-def test_nobody_is_taught_without_a_teacher():
-    model = network()
-    batch, generator = windows(20, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0)
-    loss, parts = losses.total(model, copy.deepcopy(model), batch, "toy", losses.LossWeights(), generator)
-    loss.backward()
-    assert not {"teacher", "actor"} & set(parts)
-    assert all(parameter.grad is None for parameter in model.actors.parameters())
+def test_lessons_change_the_actors_and_nothing_else(debug_checkpoint, tmp_path):
+    """The second course leaves the world model as the first one made it, to the last bit."""
+    untaught = replace(TRAINER.preset("debug"), lessons=0)
+    before = train([get_family("access")], untaught, tmp_path).state_dict()
+    after = NetWorld.from_pretrained(str(debug_checkpoint)).state_dict()
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"actors"}
 
 
 def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpoint):
-    """With the taught policy biased to silence nobody sends, however the adapters are tuned, unless it is switched off."""
+    """With the taught policy biased to silence nobody sends, and nothing is planned or adapted, unless it is switched off."""
     family, variant = get_variant("access/n8-c1-load0.5")
     model = NetWorld.from_pretrained(str(debug_checkpoint))
-    last = model.actors["access"].policy[-1]
+    last = model.actor("access").policy[-1]
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.tensor([50.0, 0.0, 0.0, 0.0]))
-    adapted = adapt(model, family, variant, support(family, variant, 0, 2), AdaptConfig(steps=10, check=10, rate=1.0))
-    assert not adapted.shift.any()
+    shots = support(family, variant, 0, 2)
 
-    def sent(network: NetWorld, planner: PlannerConfig) -> int:
+    def played(planner: PlannerConfig) -> tuple[int, int, int]:
+        """Packets sent, gradient steps, calls of the denoiser."""
+        agent = NetWorldAgent(model, planner, AdaptConfig(steps=10, check=10))
         slots: list[Slot] = []
-        play(family, variant, NetWorldAgent(network, planner), [0, 1], record=slots.append)
-        return sum(int((slot.action > 0).sum()) for slot in slots)
+        steps = agent.adapt(family, variant, shots).gradient_steps
+        play(family, variant, agent, [0, 1], record=slots.append)
+        return sum(int((slot.action > 0).sum()) for slot in slots), steps, agent.planner_calls
 
-    assert sent(model, PlannerConfig(recovery=0.0)) == sent(adapted.model, PlannerConfig(recovery=0.0)) == 0
-    assert sent(model, PlannerConfig(recovery=0.0, taught=False)) > 0
+    assert played(PlannerConfig()) == (0, 0, 0)
+    sent, steps, calls = played(PlannerConfig(taught=False))
+    assert sent > 0 and steps == 10 and calls > 0
