@@ -22,3 +22,10 @@ def read(inbox: Tensor, others: Tensor) -> Tensor:
     """
     total = inbox * others
     return torch.cat([inbox, total / (1.0 + total.abs())], dim=-1)
+
+
+def delivered(message: Tensor, batch: Windows) -> Tensor:
+    """Features [R, W, 2 M] of what agents hear in W slots where all broadcast messages [R, W, M]: the others, a slot late."""
+    inbox = inboxes(message * batch.valid[:, : message.shape[1]].unsqueeze(-1), batch)
+    late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)
+    return read(late, batch.others[:, None, None])

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
-from ..benchmark.mean_field import inboxes, read
+from ..benchmark.mean_field import delivered
+from ..benchmark.teaching import Seen
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
@@ -39,18 +40,6 @@ class Encoded:
     inboxes: Tensor
     scenario: Tensor
 
-    def until(self, slot: int, history: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What an agent knows at a slot: the last L latents [R, L, D] and inbox features [R, L, 2 M], and the scenario."""
-        stretch = slice(slot - history + 1, slot + 1)
-        return self.latents[:, stretch], self.inboxes[:, stretch], self.scenario
-
-
-def delivered(message: Tensor, batch: Windows) -> Tensor:
-    """Inbox features [R, W, 2 M] of messages [R, W, M] that all agents broadcast: the others', one slot late."""
-    inbox = inboxes(message * batch.valid[:, : message.shape[1]].unsqueeze(-1), batch)
-    late = torch.cat([torch.zeros_like(inbox[:, :1]), inbox[:, :-1]], dim=1)
-    return read(late, batch.others[:, None, None])
-
 
 def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_shift: Tensor | None = None) -> Encoded:
     """Latents and delivered messages of the first W slots of a batch, and its scenarios, as an acting agent has them."""
@@ -67,7 +56,24 @@ def contexts_at(
     model: NetWorld, encoded: Encoded, slot: int, family: str, played: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """World and value context [R, C] at a slot; see `NetWorld.contexts`."""
-    return model.contexts(*encoded.until(slot, model.config.history), family, played)
+    stretch = slice(slot - model.config.history + 1, slot + 1)
+    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, played)
+
+
+@torch.no_grad()
+def seen_by_actors(model: NetWorld, family: str, batch: Windows) -> Seen:
+    """A batch of windows as actors see it on top of a finished network, and what the expert would do by its behaviour head."""
+    now = model.config.history
+    obs, known = batch.obs[:, : now + 2], batch.valid[:, : now + 2].unsqueeze(-1)
+    encoded = encode(model, batch, family, now + 2)
+    world, _ = contexts_at(model, encoded, now, family)
+    logits = model.behaviour_logits(world, batch.action_mask[:, now], family)
+    return Seen(
+        model.sight(encoded.latents, obs, family) * known,
+        encoded.scenario,
+        model.codecs[family].table_log_probs(logits),
+        model.observation.standardise(obs[:, now:], family),
+    )
 
 
 @dataclass(frozen=True)

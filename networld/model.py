@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from ..benchmark.checkpoint import Pretrained
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
+from ..benchmark.layers import mlp
+from ..benchmark.teaching import Actor
 from ..benchmark.two_hot import ActionCodec
 from .config import NetWorldConfig
 from .modules import (
-    Actor,
     Context,
     Critic,
     Denoiser,
@@ -25,7 +26,6 @@ from .modules import (
     ScenarioEncoder,
     SlotDenoiser,
     action_sizes,
-    mlp,
 )
 
 
@@ -63,7 +63,10 @@ class NetWorld(
         self.inverse = InverseDynamics(c, sizes)
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
         self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
-        self.actors = nn.ModuleDict({name: Actor(c, name, sizes[name]) for name in c.taught})
+        self.actors = nn.ModuleDict()
+        for name in c.taught:
+            sight = c.latent + c.families[name].obs_size
+            self.actors[name] = Actor(sight, c.embedding, c.history, c.message, c.actor, sizes[name])
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""

@@ -10,21 +10,12 @@ from torch import Tensor, nn
 
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.family import FamilyShape
+from ..benchmark.layers import mlp
 from ..benchmark.standardiser import Standardiser
 from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .config import NetWorldConfig
 
 REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Linear, norm, SiLU, linear: the one small network used everywhere."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-
-
-def deep(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """The same with one hidden layer more."""
-    return nn.Sequential(mlp(inputs, hidden, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
 
 
 def decode(output: Tensor, low: float, high: float) -> Tensor:
@@ -134,28 +125,6 @@ class Context(nn.Module):
             inboxes = torch.zeros_like(inboxes)
         context = self.net(torch.cat([latents.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
         return context * (1 + self.scale) + self.shift
-
-
-class Actor(nn.Module):
-    """What agents do and say in a family where a critic of the whole team taught it, on top of the finished network.
-
-    A sight is an observation as the latent that the world model makes of it and as it is, [..., D + O].
-    """
-
-    def __init__(self, config: NetWorldConfig, family: str, size: int) -> None:
-        super().__init__()
-        sight = config.latent + config.families[family].obs_size
-        inputs = config.history * (sight + 2 * config.message) + config.embedding
-        self.policy = deep(inputs, config.actor, size)
-        self.voice = deep(sight, config.actor, config.message)
-
-    def message(self, sight: Tensor) -> Tensor:
-        """Sights [..., D + O] -> messages [..., M] in (-1, 1)."""
-        return torch.tanh(self.voice(sight).float())
-
-    def forward(self, sights: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
-        """Sights [..., L, D + O], inbox features [..., L, 2 M], scenario [..., E] -> logits [..., size] of an action code."""
-        return self.policy(torch.cat([sights.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
 
 
 class NoiseEmbedding(nn.Module):

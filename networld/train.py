@@ -6,8 +6,9 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
+from ..benchmark.teaching import Lesson, TeamCritic
 from ..benchmark.training import Part, Run, Trainer, follow, set_rate
 from .config import NetWorldConfig
-from .losses import LossWeights, total
+from .losses import LossWeights, seen_by_actors, total
 from .model import NetWorld
 from .parallel import Processes
-from .teaching import critics, lessons_of
 
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
 
@@ -186,9 +187,24 @@ def _pretraining(model: NetWorld, target: NetWorld, config: TrainConfig) -> Cour
 
 def _lessons(model: NetWorld, target: NetWorld, config: TrainConfig) -> Course:
     """The second course: the actors of the taught families, on the moving average that the first one leaves."""
-    critic = critics(model.config).to(next(model.parameters()).device)
+    c = model.config
+    sizes = {name: (c.families[name], len(model.codecs[name].table())) for name in c.taught}
+    critic = nn.ModuleDict({name: TeamCritic(*size) for name, size in sizes.items()}).to(next(model.parameters()).device)
     late = copy.deepcopy(critic).requires_grad_(False)
-    lessons = lessons_of(model, target, critic, late, config.teaching)
+    lessons = {
+        name: Lesson(
+            model.actor(name),
+            target.actor(name),
+            cast(TeamCritic, critic[name]),
+            cast(TeamCritic, late[name]),
+            model.codecs[name],
+            partial(seen_by_actors, target, name),
+            c.units[name],
+            c.discount,
+            config.teaching,
+        )
+        for name in c.taught
+    }
 
     def loss(batch: Windows, family: str, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         losses = lessons[family].losses(batch, noise)
@@ -198,7 +214,7 @@ def _lessons(model: NetWorld, target: NetWorld, config: TrainConfig) -> Course:
     optimiser = _optimiser(learned, config)
     state: dict[str, Part] = {"critic": critic, "late": late, "lessons": optimiser}
     averages = ((target.actors, model.actors), (late, critic))
-    return Course(config.pretraining, config.steps, model.config.taught, loss, learned, optimiser, averages, state)
+    return Course(config.pretraining, config.steps, c.taught, loss, learned, optimiser, averages, state)
 
 
 def _optimiser(learned: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:

@@ -10,29 +10,54 @@ the exact gradient over the own actions, with the others where they are now (cou
 That gradient flows through the inbox into what the others say (Foerster et al., DIAL, NeurIPS 2016), so that messages come to
 tell whatever the critic saw and the agent could not. States are those of all recordings, whoever played them.
 
-It is the second course of training: the world model is finished and stays as it is, the actors read its latents.
+Whoever gives the expert's ways, and whatever agents see the world through, is finished by then and stays as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss
 
-from ..benchmark.data.windows import Windows
-from ..benchmark.family import FamilyShape
-from ..benchmark.two_hot import ActionCodec
-from .config import NetWorldConfig
-from .losses import Encoded, contexts_at, delivered, encode
-from .model import NetWorld
-from .modules import mlp
+from .data.windows import Windows
+from .family import FamilyShape
+from .layers import deep, mlp
+from .mean_field import delivered
+from .two_hot import ActionCodec
 
 WIDTH, TRACE = 256, 128
 RAREST = -12.0  # log-probability below which what the expert never does is not told apart
 FEW = 4.0  # agents; the traces of all are read as a mean and as a sum in this unit
+
+
+class Actor(nn.Module):
+    """What agents do and say in a family where they are taught.
+
+    Args:
+        sight: floats S that an agent sees in a slot.
+        public: floats P that are known of the variant.
+        history: slots L seen, the current one included.
+        message: floats M that it broadcasts.
+        hidden: width.
+        size: of an action code.
+    """
+
+    def __init__(self, sight: int, public: int, history: int, message: int, hidden: int, size: int) -> None:
+        super().__init__()
+        self.history = history
+        self.policy = deep(history * (sight + 2 * message) + public, hidden, size)
+        self.voice = deep(sight, hidden, message)
+
+    def message(self, sight: Tensor) -> Tensor:
+        """Sights [..., S] -> messages [..., M] in (-1, 1)."""
+        return torch.tanh(self.voice(sight).float())
+
+    def forward(self, sights: Tensor, inboxes: Tensor, public: Tensor) -> Tensor:
+        """Sights [..., L, S], features of inboxes [..., L, 2 M], what is public [..., P] -> logits [..., size]."""
+        return self.policy(torch.cat([sights.flatten(-2), inboxes.flatten(-2), public], dim=-1))
 
 
 class TeamCritic(nn.Module):
@@ -71,10 +96,21 @@ class TeamCritic(nn.Module):
         return self.read(torch.cat([mean, total / FEW, known], dim=-1)).squeeze(-1).float()
 
 
-def critics(network: NetWorldConfig) -> nn.ModuleDict:
-    """A critic for each family that is taught."""
-    shapes = {name: network.families[name] for name in network.taught}
-    return nn.ModuleDict({name: TeamCritic(shape, len(ActionCodec(shape.actions).table())) for name, shape in shapes.items()})
+@dataclass(frozen=True)
+class Seen:
+    """A batch of windows as those see it who are taught; slot L is 'now', and a window shows one slot more.
+
+    Attributes:
+        sights: [R, L + 2, S].
+        public: [R, P].
+        prior: log-probabilities of what the expert would do now, [R, number].
+        obs: standardised observations, of now and of the slot after, [R, 2, O].
+    """
+
+    sights: Tensor
+    public: Tensor
+    prior: Tensor
+    obs: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,19 +118,25 @@ class Lesson:
     """One family's lesson.
 
     Attributes:
-        family: its name.
-        learner: network whose actor learns.
-        finished: the finished network, with the moving average of that actor.
+        actor: who learns.
+        slow: its moving average.
         critic: the team's critic, who learns too.
         late: its moving average, who judges.
-        temperature: how dear it is to leave the expert's ways, in the family's unit of values.
+        codec: of the family's actions.
+        see: how a batch is seen; without gradient.
+        unit: of values: deviation of a slot's team reward.
+        discount: of values.
+        temperature: how dear it is to leave the expert's ways, in that unit.
     """
 
-    family: str
-    learner: NetWorld
-    finished: NetWorld
+    actor: Actor
+    slow: Actor
     critic: TeamCritic
     late: TeamCritic
+    codec: ActionCodec
+    see: Callable[[Windows], Seen]
+    unit: float
+    discount: float
     temperature: float
 
     def losses(self, batch: Windows, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -104,41 +146,26 @@ class Lesson:
             batch: windows of the family.
             generator: source of the actions that agents are taken to do.
         """
-        c, now, family = self.finished.config, self.finished.config.history, self.family
-        codec = self.finished.codecs[family]
-        obs = self.finished.observation.standardise(batch.obs[:, now : now + 2], family)
-        mask = batch.action_mask[:, now : now + 2]
+        now = self.actor.history
         with torch.no_grad():
-            seen = encode(self.finished, batch, family, now + 2)
-            known = batch.valid[:, : now + 2].unsqueeze(-1)
-            sights = self.finished.sight(seen.latents, batch.obs[:, : now + 2], family) * known
-            world, _ = contexts_at(self.finished, seen, now, family)
-            prior = codec.table_log_probs(self.finished.behaviour_logits(world, mask[:, 0], family)).float().clamp(min=RAREST)
-            after = self._policy(self.finished, sights, seen.scenario, batch, now + 1, mask[:, 1])
-            following = self.late.joint(obs[:, 1], _draw(after, generator), batch)
-            bellman = batch.team_mean(batch.reward[:, now]) / c.units[family] + c.discount * following
-        log_policy = self._policy(self.learner, sights, seen.scenario, batch, now, mask[:, 0])
+            seen = self.see(batch)
+            after = self._log_policy(self.slow, seen, batch, now + 1)
+            following = self.late.joint(seen.obs[:, 1], _draw(after, generator), batch)
+            bellman = batch.team_mean(batch.reward[:, now]) / self.unit + self.discount * following
+        log_policy = self._log_policy(self.actor, seen, batch, now)
         policy = log_policy.exp()
         with torch.no_grad():
-            worth = self.late.deviations(obs[:, 0], _draw(log_policy, generator), batch)
+            worth = self.late.deviations(seen.obs[:, 0], _draw(log_policy, generator), batch)
             worth -= (policy * worth).sum(-1, keepdim=True)
-        value = self.critic.joint(obs[:, 0], codec.index(batch.action[:, now]), batch)
-        price = self.temperature * (log_policy - prior)
+        value = self.critic.joint(seen.obs[:, 0], self.codec.index(batch.action[:, now]), batch)
+        price = self.temperature * (log_policy - seen.prior.float().clamp(min=RAREST))
         return {"team_critic": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
 
-    def _policy(self, network: NetWorld, sights: Tensor, scenario: Tensor, batch: Windows, slot: int, mask: Tensor) -> Tensor:
-        """Log-probabilities [R, number] of a network's actors at a slot, after what all of them said before."""
-        inboxes = delivered(network.actor(self.family).message(sights), batch)
-        known = Encoded(sights, inboxes, scenario).until(slot, network.config.history)
-        return network.taught_log_policy(*known, mask, self.family).float()
-
-
-def lessons_of(
-    learner: NetWorld, finished: NetWorld, critic: nn.ModuleDict, late: nn.ModuleDict, temperature: float
-) -> dict[str, Lesson]:
-    """A lesson for each family that has a critic, by name; see `Lesson`."""
-    pairs = {name: (cast(TeamCritic, critic[name]), cast(TeamCritic, late[name])) for name in critic}
-    return {name: Lesson(name, learner, finished, *pair, temperature) for name, pair in pairs.items()}
+    def _log_policy(self, actor: Actor, seen: Seen, batch: Windows, slot: int) -> Tensor:
+        """Log-probabilities [R, number] of actors at a slot, after what all of them said before."""
+        inboxes, stretch = delivered(actor.message(seen.sights), batch), slice(slot - actor.history + 1, slot + 1)
+        logits = actor(seen.sights[:, stretch], inboxes[:, stretch], seen.public)
+        return self.codec.table_log_probs(self.codec.mask(logits, batch.action_mask[:, slot])).float()
 
 
 def _draw(log_policy: Tensor, generator: torch.Generator | None) -> Tensor:
