@@ -196,6 +196,14 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def warm_cosine(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then cosine decay to a twentieth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
 @torch.no_grad()
 def follow(average: nn.Module, model: nn.Module, share: float) -> None:
     """Move the moving average of a network's parameters this share of the way towards it (Polyak and Juditsky 1992)."""

@@ -93,6 +93,12 @@ _ABOUT = {
         "Behaviour cloning weighed by an additive value of the team: NetWorld's value without its world model and messages, "
         "a cheap control.",
     ),
+    "bcq-taught": _About(
+        "wbench.baselines.bcq_taught",
+        "TaughtBcq",
+        "bcq, and in `access` actors with messages of eight floats that a critic of the whole team taught, as it teaches "
+        "NetWorld: what teaching is worth without a world model.",
+    ),
     "iql": _About(
         "wbench.baselines.iql",
         "Iql",

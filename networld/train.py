@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.teaching import Lesson, TeamCritic
-from ..benchmark.training import Part, Run, Trainer, follow, set_rate
+from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
 from .model import NetWorld
@@ -163,7 +162,7 @@ class Course:
 
     def descend(self, step: int, config: TrainConfig) -> Tensor:
         """Take a gradient step of those in all; the norm of the gradient."""
-        set_rate(self.optimiser, config.rate * _schedule(step - self.begin, self.end - self.begin, config.warmup))
+        set_rate(self.optimiser, config.rate * warm_cosine(step - self.begin, self.end - self.begin, config.warmup))
         norm = nn.utils.clip_grad_norm_(self.learned, 1.0)
         self.optimiser.step()
         for average, module in self.averages:
@@ -250,13 +249,6 @@ def widened(recorded: tuple[float, float], unit: float) -> tuple[float, float]:
     low, high = recorded
     margin = MARGIN * (high - low)
     return round((low - margin) / unit, 3), round((high + margin) / unit, 3)
-
-
-def _schedule(step: int, steps: int, warmup: int) -> float:
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 TRAINER = Trainer("networld", PRESETS, train)

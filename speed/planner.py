@@ -119,11 +119,13 @@ def main() -> None:
     agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
     for variant_name in (TARGET, "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.3"):
         for episodes in (1, 32):
-            for replan in (1, 4):
-                agent.planner = PlannerConfig(replan=replan)
+            for setting in (PlannerConfig(), PlannerConfig(taught=False), PlannerConfig(taught=False, replan=4)):
+                agent.planner = setting
                 ms = decide_ms(agent, *get_variant(variant_name), episodes)
                 print(
-                    f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  replan {replan}  "
+                    f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  "
+                    f"replan {setting.replan}  "
+                    f"{'as it ships' if setting.taught else 'plans everywhere'}  "
                     f"decision {ms:8.2f} ms  an episode {ms / episodes:6.2f} ms",
                     flush=True,
                 )
