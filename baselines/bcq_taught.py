@@ -21,8 +21,8 @@ from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, load_samplers
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
-from ..benchmark.teaching import Actor, Lesson, Seen, TeamCritic
-from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
+from ..benchmark.teaching import Actor, Pupil, School, Seen
+from ..benchmark.training import Part, Run, Trainer, set_rate, warm_cosine
 from ..errors import InvalidValueError
 from .bcq import DEFAULT_CHECKPOINT as BASE
 from .bcq import Bcq, BcqConfig
@@ -160,26 +160,23 @@ def train(
     generator = torch.Generator().manual_seed(config.seed)
     model = grown(Bcq.from_pretrained(config.base), tuple(family.name for family in pupils), config.actor).to(device)
     samplers = load_samplers(pupils, get_release(config.release), model.config.history, 1, generator)
-    sizes = {name: (model.config.families[name], model.numbers[name]) for name in samplers}
-    critic = nn.ModuleDict({name: TeamCritic(*size) for name, size in sizes.items()}).to(device)
-    target, late = copy.deepcopy(model).requires_grad_(False), copy.deepcopy(critic).requires_grad_(False)
-    learned = [*model.actors.parameters(), *critic.parameters()]
+    target = copy.deepcopy(model).requires_grad_(False)
+    school = School(_pupils(model, target), model.config.discount, config.teaching).to(device)
+    learned = school.learned()
     optimiser = torch.optim.AdamW(learned, config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
-    state: dict[str, Part] = {"model": model, "target": target, "critic": critic, "late": late, "optimiser": optimiser}
+    state: dict[str, Part] = {"model": model, "target": target, "school": school, "optimiser": optimiser}
     for step in range(run.begin(state, generator), config.steps):
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
         figures: dict[str, Tensor] = {}
         optimiser.zero_grad()
         for name, sampler in samplers.items():
-            lesson = _lesson(name, model, target, critic, late, config.teaching)
             with torch.autocast(device, torch.bfloat16):
-                losses = lesson.losses(sampler.sample(config.rows).to(device), generator)
+                losses = school.losses(sampler.sample(config.rows).to(device), name, generator)
             (sum(losses.values(), torch.zeros((), device=device)) / len(samplers)).backward()
             figures |= {f"{name}/{part}": value.detach() for part, value in losses.items()}
         nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
-        for average, part in ((target.actors, model.actors), (late, critic)):
-            follow(average, part, 1 - config.ema)
+        school.follow(1 - config.ema)
         if run.due(step):
             run.note(step, figures)
         run.keep(step + 1)
@@ -187,20 +184,19 @@ def train(
     return target.eval()
 
 
-def _lesson(
-    name: str, model: TaughtBcq, target: TaughtBcq, critic: nn.ModuleDict, late: nn.ModuleDict, temperature: float
-) -> Lesson:
-    return Lesson(
-        model.actor(name),
-        target.actor(name),
-        cast(TeamCritic, critic[name]),
-        cast(TeamCritic, late[name]),
-        model.codecs[name],
-        partial(target.seen_by_actors, name),
-        model.lessons.rewards[name][1],
-        model.config.discount,
-        temperature,
-    )
+def _pupils(model: TaughtBcq, target: TaughtBcq) -> dict[str, Pupil]:
+    c = model.lessons
+    return {
+        name: Pupil(
+            c.families[name],
+            model.codecs[name],
+            model.actor(name),
+            target.actor(name),
+            partial(target.seen_by_actors, name),
+            c.rewards[name][1],
+        )
+        for name in c.taught
+    }
 
 
 TRAINER = Trainer("bcq-taught", PRESETS, train)

@@ -15,8 +15,10 @@ Whoever gives the expert's ways, and whatever agents see the world through, is f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from .data.windows import Windows
 from .family import FamilyShape
 from .layers import deep, mlp
 from .mean_field import delivered
+from .training import follow
 from .two_hot import ActionCodec
 
 WIDTH, TRACE = 256, 128
@@ -114,58 +117,80 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """One family's lesson.
+class Pupil:
+    """Who is taught in a family.
 
     Attributes:
+        shape: of the family.
+        codec: of its actions.
         actor: who learns.
         slow: its moving average.
-        critic: the team's critic, who learns too.
-        late: its moving average, who judges.
-        codec: of the family's actions.
         see: how a batch is seen; without gradient.
         unit: of values: deviation of a slot's team reward.
-        discount: of values.
-        temperature: how dear it is to leave the expert's ways, in that unit.
     """
 
+    shape: FamilyShape
+    codec: ActionCodec
     actor: Actor
     slow: Actor
-    critic: TeamCritic
-    late: TeamCritic
-    codec: ActionCodec
     see: Callable[[Windows], Seen]
     unit: float
-    discount: float
-    temperature: float
 
-    def losses(self, batch: Windows, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def log_policy(self, actor: Actor, seen: Seen, batch: Windows, slot: int) -> Tensor:
+        """Log-probabilities [R, number] of the actor, or of its average, at a slot, after what all said before."""
+        inboxes, stretch = delivered(actor.message(seen.sights), batch), slice(slot - actor.history + 1, slot + 1)
+        logits = actor(seen.sights[:, stretch], inboxes[:, stretch], seen.public)
+        return self.codec.table_log_probs(self.codec.mask(logits, batch.action_mask[:, slot])).float()
+
+
+class School(nn.Module):
+    """The critics of the team, a family each, and their lessons.
+
+    Args:
+        pupils: who is taught, by family.
+        discount: of values.
+        temperature: how dear it is to leave the expert's ways, in the unit of values.
+    """
+
+    def __init__(self, pupils: Mapping[str, Pupil], discount: float, temperature: float) -> None:
+        super().__init__()
+        self._pupils, self._discount, self._temperature = pupils, discount, temperature
+        self.critics = nn.ModuleDict({name: TeamCritic(p.shape, len(p.codec.table())) for name, p in pupils.items()})
+        self.late = copy.deepcopy(self.critics).requires_grad_(False)  # moving averages, who judge
+
+    def learned(self) -> list[nn.Parameter]:
+        """What learns: actors and critics."""
+        return [*(p for pupil in self._pupils.values() for p in pupil.actor.parameters()), *self.critics.parameters()]
+
+    def losses(self, batch: Windows, family: str, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Losses of the team's critic and of the actor.
 
         Args:
             batch: windows of the family.
+            family: its name.
             generator: source of the actions that agents are taken to do.
         """
-        now = self.actor.history
+        pupil, now = self._pupils[family], self._pupils[family].actor.history
+        critic, late = cast(TeamCritic, self.critics[family]), cast(TeamCritic, self.late[family])
         with torch.no_grad():
-            seen = self.see(batch)
-            after = self._log_policy(self.slow, seen, batch, now + 1)
-            following = self.late.joint(seen.obs[:, 1], _draw(after, generator), batch)
-            bellman = batch.team_mean(batch.reward[:, now]) / self.unit + self.discount * following
-        log_policy = self._log_policy(self.actor, seen, batch, now)
+            seen = pupil.see(batch)
+            after = pupil.log_policy(pupil.slow, seen, batch, now + 1)
+            following = late.joint(seen.obs[:, 1], _draw(after, generator), batch)
+            bellman = batch.team_mean(batch.reward[:, now]) / pupil.unit + self._discount * following
+        log_policy = pupil.log_policy(pupil.actor, seen, batch, now)
         policy = log_policy.exp()
         with torch.no_grad():
-            worth = self.late.deviations(seen.obs[:, 0], _draw(log_policy, generator), batch)
+            worth = late.deviations(seen.obs[:, 0], _draw(log_policy, generator), batch)
             worth -= (policy * worth).sum(-1, keepdim=True)
-        value = self.critic.joint(seen.obs[:, 0], self.codec.index(batch.action[:, now]), batch)
-        price = self.temperature * (log_policy - seen.prior.float().clamp(min=RAREST))
+        value = critic.joint(seen.obs[:, 0], pupil.codec.index(batch.action[:, now]), batch)
+        price = self._temperature * (log_policy - seen.prior.float().clamp(min=RAREST))
         return {"team_critic": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
 
-    def _log_policy(self, actor: Actor, seen: Seen, batch: Windows, slot: int) -> Tensor:
-        """Log-probabilities [R, number] of actors at a slot, after what all of them said before."""
-        inboxes, stretch = delivered(actor.message(seen.sights), batch), slice(slot - actor.history + 1, slot + 1)
-        logits = actor(seen.sights[:, stretch], inboxes[:, stretch], seen.public)
-        return self.codec.table_log_probs(self.codec.mask(logits, batch.action_mask[:, slot])).float()
+    def follow(self, share: float) -> None:
+        """Move all moving averages this share of the way."""
+        follow(self.late, self.critics, share)
+        for pupil in self._pupils.values():
+            follow(pupil.slow, pupil.actor, share)
 
 
 def _draw(log_policy: Tensor, generator: torch.Generator | None) -> Tensor:

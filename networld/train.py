@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
-from ..benchmark.teaching import Lesson, TeamCritic
+from ..benchmark.teaching import Pupil, School
 from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
@@ -147,7 +147,7 @@ class Course:
         loss: of a batch of a family, and the parts of it.
         learned: the parameters that learn.
         optimiser: of these.
-        averages: moving averages, and what they follow.
+        follow: moves the moving averages by a share.
         state: all that changes, by name.
     """
 
@@ -157,7 +157,7 @@ class Course:
     loss: Loss
     learned: list[nn.Parameter]
     optimiser: torch.optim.Optimizer
-    averages: tuple[tuple[nn.Module, nn.Module], ...]
+    follow: Callable[[float], None]
     state: dict[str, Part]
 
     def descend(self, step: int, config: TrainConfig) -> Tensor:
@@ -165,8 +165,7 @@ class Course:
         set_rate(self.optimiser, config.rate * warm_cosine(step - self.begin, self.end - self.begin, config.warmup))
         norm = nn.utils.clip_grad_norm_(self.learned, 1.0)
         self.optimiser.step()
-        for average, module in self.averages:
-            follow(average, module, 1 - config.ema)
+        self.follow(1 - config.ema)
         return norm
 
 
@@ -181,39 +180,33 @@ def _pretraining(model: NetWorld, target: NetWorld, config: TrainConfig) -> Cour
     optimiser = _optimiser(learned, config)
     state: dict[str, Part] = {"model": model, "target": target, "optimiser": optimiser}
     families = tuple(model.config.families)
-    return Course(0, config.pretraining, families, loss, learned, optimiser, ((target, model),), state)
+    return Course(0, config.pretraining, families, loss, learned, optimiser, partial(follow, target, model), state)
 
 
 def _lessons(model: NetWorld, target: NetWorld, config: TrainConfig) -> Course:
     """The second course: the actors of the taught families, on the moving average that the first one leaves."""
     c = model.config
-    sizes = {name: (c.families[name], len(model.codecs[name].table())) for name in c.taught}
-    critic = nn.ModuleDict({name: TeamCritic(*size) for name, size in sizes.items()}).to(next(model.parameters()).device)
-    late = copy.deepcopy(critic).requires_grad_(False)
-    lessons = {
-        name: Lesson(
+    pupils = {
+        name: Pupil(
+            c.families[name],
+            model.codecs[name],
             model.actor(name),
             target.actor(name),
-            cast(TeamCritic, critic[name]),
-            cast(TeamCritic, late[name]),
-            model.codecs[name],
             partial(seen_by_actors, target, name),
             c.units[name],
-            c.discount,
-            config.teaching,
         )
         for name in c.taught
     }
+    school = School(pupils, c.discount, config.teaching).to(next(model.parameters()).device)
 
     def loss(batch: Windows, family: str, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        losses = lessons[family].losses(batch, noise)
+        losses = school.losses(batch, family, noise)
         return sum(losses.values(), torch.zeros((), device=batch.reward.device)), losses
 
-    learned = [*model.actors.parameters(), *critic.parameters()]
+    learned = school.learned()
     optimiser = _optimiser(learned, config)
-    state: dict[str, Part] = {"critic": critic, "late": late, "lessons": optimiser}
-    averages = ((target.actors, model.actors), (late, critic))
-    return Course(config.pretraining, config.steps, c.taught, loss, learned, optimiser, averages, state)
+    state: dict[str, Part] = {"school": school, "lessons": optimiser}
+    return Course(config.pretraining, config.steps, c.taught, loss, learned, optimiser, school.follow, state)
 
 
 def _optimiser(learned: list[nn.Parameter], config: TrainConfig) -> torch.optim.Optimizer:
