@@ -63,6 +63,7 @@ class TaughtBcq(Bcq):
         c = self.lessons
         self.actors = nn.ModuleDict()
         for name in c.taught:
+            c.require(name)
             shape = c.families[name]
             sizes = shape.obs_size, shape.descriptor_size, c.history, c.message, c.actor, self.codecs[name].size
             self.actors[name] = Actor(*sizes)

@@ -65,6 +65,7 @@ class NetWorld(
         self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
         self.actors = nn.ModuleDict()
         for name in c.taught:
+            c.require(name)
             sight = c.latent + c.families[name].obs_size
             self.actors[name] = Actor(sight, c.embedding, c.history, c.message, c.actor, sizes[name])
 

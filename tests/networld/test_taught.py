@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from wbench import NetWorld
 from wbench.benchmark.data.collect import support
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import Slot, play
+from wbench.errors import CheckpointError
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
@@ -47,6 +49,12 @@ def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpo
     assert played(PlannerConfig()) == (0, 0, 0)
     sent, steps, calls = played(PlannerConfig(taught=False))
     assert sent > 0 and steps == 10 and calls > 0
+
+
+def test_a_checkpoint_taught_in_a_family_that_it_does_not_know_is_refused(debug_checkpoint):
+    config = NetWorld.from_pretrained(str(debug_checkpoint)).config
+    with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access"):
+        NetWorld(replace(config, taught=("radar",)))
 
 
 def test_an_imagined_world_is_the_same_whoever_was_taught_in_it(debug_checkpoint):
