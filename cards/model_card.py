@@ -75,7 +75,7 @@ _ABOUT = {
         "wbench",
         "NetWorld",
         "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, "
-        "read off actions by inverse dynamics and choose by a Bellman value.",
+        "read off actions by inverse dynamics and choose by a Bellman value; where it was `taught`, actors on top of it act.",
     ),
     "bc": _About(
         "wbench.baselines.bc",
