@@ -100,15 +100,17 @@ def train(
     folder = out or Path("runs") / f"{agent}-{preset}"
     with progress() as add:
         advance: Callable[[int], None] | None = None
-        last = 0
+        last = end = 0
 
         def on_step(step: int, steps: int) -> None:
-            nonlocal advance, last
+            nonlocal advance, last, end
             advance = advance or add(f"{agent} {preset}", steps, step)
             advance(step - last if last else 0)
-            last = step
+            last, end = step, steps - 1
 
         trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+        if advance is not None:
+            advance(end - last)  # a course of training that these families do not need was left out
     if rank() > 0:  # several processes train together; the first one writes and speaks
         return
     write_model_card(folder, agent, tasks)

@@ -53,7 +53,8 @@ def ablate(
     wanted = [a for a in ablations.select(only or ()) if only or a.kind == "play" or networks]
     with progress() as add:
         if networks and train_steps:
-            ablations.train_networks(tasks, wanted, _small(train_steps), networks, _bars(add, train_steps))
+            small = _small(train_steps)
+            ablations.train_networks(tasks, wanted, small, networks, _bars(add, small.steps))
         advance = add("cells", len(chosen.cells()) * (len(wanted) + len({a.kind for a in wanted})), 0)
         rows = list(ablations.ablate(checkpoint, wanted, chosen, networks, lambda _: advance(1)))
     if as_json:
@@ -86,7 +87,8 @@ def transfer(
     adaptation = AdaptConfig() if steps is None else AdaptConfig(whole_steps=steps)
     with progress() as add:
         if train_steps:
-            study.train_networks(study.left_out(chosen), _small(train_steps), networks, _bars(add, train_steps))
+            small = _small(train_steps)
+            study.train_networks(study.left_out(chosen), small, networks, _bars(add, small.steps))
         advance = add("cells", 2 * len(chosen.cells()), 0)
         rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
     if as_json:

@@ -85,7 +85,7 @@ def _releases() -> list[Symptom]:
 
 
 def _checkpoint(name: str, path: Path) -> Symptom:
-    agent = name.partition("-")[0]
+    agent = name.rpartition("-")[0]  # AGENT-PRESET
     try:
         return Symptom(f"checkpoint {name}", f"loads, {make_agent(agent, str(path)).parameters:,} parameters")
     except WbenchError as error:

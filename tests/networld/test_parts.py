@@ -126,10 +126,9 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         def act(self, obs, inbox, state):
             action = super().act(obs, inbox, state)
             with torch.no_grad():
-                memory = state.memory
-                seen.append(
-                    torch.cat(model.contexts(*(memory[name] for name in ("latents", "inboxes", "scenario")), "access"), dim=-1)
-                )
+                latents = state.memory["sights"][..., : model.config.latent]
+                known = latents, state.memory["inboxes"], state.memory["scenario"]
+                seen.append(torch.cat(model.contexts(*known, "access"), dim=-1))
             return action
 
     agent = Spy(model)

@@ -147,7 +147,7 @@ def test_only_what_the_folder_lacks_is_trained_and_without_the_family_left_out(m
     for _ in range(2):
         transfer.train_networks(["power", "access"], PRESETS["debug"], tmp_path, lambda *step: told.append(step))
     assert trained == [("without-power", ["access", "offload"], True), ("without-access", ["power", "offload"], True)]
-    assert told == [("power", 20), ("access", 20)]
+    assert told == [("power", PRESETS["debug"].steps), ("access", PRESETS["debug"].steps)]
 
 
 def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
