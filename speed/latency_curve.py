@@ -130,7 +130,9 @@ def draw(folder: Path) -> None:
             )
         for point in points:
             if point.is_of(SHIPPED):
-                axes.plot(point.milliseconds, point.score, "*", markersize=14, color="black", zorder=3, label="the planner as shipped")
+                axes.plot(
+                    point.milliseconds, point.score, "*", markersize=14, color="black", zorder=3, label="the planner as shipped"
+                )
         axes.axhline(frame.score(frame.heuristic), linestyle="--", linewidth=1, color="0.3", label="heuristic")
         axes.set(title=name, xlabel="milliseconds a decision", xscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
