@@ -88,7 +88,9 @@ def train(
     device: str = "cpu",
     on_step: Callable[[int], None] | None = None,
 ) -> NetWorld:
-    """Pretrain one NetWorld on the train variants of several families; every step takes an equal share of rows from each.
+    """Train one NetWorld on the train variants of several families: the world model in all at once, then who is taught on it.
+
+    Every step takes as many rows from each family of its course.
 
     Args:
         families: the families.
