@@ -31,7 +31,7 @@ class MappoTrainConfig:
         ppo: how to learn.
     """
 
-    rounds: int = 400
+    rounds: int = 1200
     variants: int = 2
     episodes: int = 4
     hidden: int = 128

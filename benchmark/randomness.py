@@ -78,17 +78,21 @@ class Draw:
 
     def _uniform(self, keys: Tensor, offset: Tensor, shape: tuple[int, ...]) -> Tensor:
         count = int(np.prod(shape, dtype=np.int64))
-        position = offset[:, None] * count + torch.arange(count, device=keys.device) + (self._number << 32)
-        bits = _mix(_mix(keys[:, None] + position * _GOLDEN) ^ keys[:, None])
-        top = (bits >> 41) & 0x7FFFFF  # 23 bits: plus one half, still exact in float32 and never 0 or 1
-        return ((top.float() + 0.5) * 2.0**-23).view(len(keys), *shape)
+        bits = offset[:, None] * count + torch.arange(count, device=keys.device) + (self._number << 32)
+        bits.mul_(_GOLDEN).add_(keys[:, None])
+        _mix_(_mix_(bits).bitwise_xor_(keys[:, None]))
+        top = bits.bitwise_right_shift_(41).bitwise_and_(0x7FFFFF)  # 23 bits: plus one half, exact in float32, never 0 or 1
+        return top.float().add_(0.5).mul_(2.0**-23).view(len(keys), *shape)
 
 
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed 64-bit integer
 
 
-def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014) on wrapping int64 tensors."""
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+def _mix_(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014) on wrapping int64 tensors, in place: a planner draws thousands a row."""
+    shifted = torch.empty_like(x)
+    for shift, ones, factor in ((30, 0x3FFFFFFFF, -4658895280553007687), (27, 0x1FFFFFFFFF, -7723592293110705685)):
+        torch.bitwise_right_shift(x, shift, out=shifted)
+        x.bitwise_xor_(shifted.bitwise_and_(ones)).mul_(factor)
+    torch.bitwise_right_shift(x, 31, out=shifted)
+    return x.bitwise_xor_(shifted.bitwise_and_(0x1FFFFFFFF))

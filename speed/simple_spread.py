@@ -2,8 +2,8 @@
 
     pip install -e . benchmarl==1.5.2 vmas && python speed/simple_spread.py --out runs [--algorithm mappo] [--side ours]
 
-Three agents, discrete actions, 100 slots an episode. BenchMARL runs at its defaults; ours with the settings in `OURS`. Every
-finished run is a file in `--out`: called again, the script plays only what is missing, then prints the table of all that is
+Three agents, discrete actions, 100 slots an episode. BenchMARL runs at its defaults, which are made for ten million frames, and
+once more (`benchmarl-tuned`) with our settings as far as it knows them; ours with the settings in `OURS`. Every finished run is a file in `--out`: called again, the script plays only what is missing, then prints the table of all that is
 there. `speed/marl.py` compares the speed at equal networks and updates.
 """
 
@@ -13,11 +13,11 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from spread import FAMILY, HORIZON, Act, Spread, evaluate
+from spread import AGENTS, FAMILY, HORIZON, Act, Spread, evaluate
 from torch import Tensor
 from wbench.baselines.mappo import MappoConfig, fresh, learn
 from wbench.baselines.networks import first_view
@@ -26,7 +26,7 @@ from wbench.baselines.ppo import PpoConfig
 from wbench.baselines.ppo_play import Sight, sample
 from wbench.benchmark.family import FamilyShape
 
-ALGORITHMS, SIDES = ("mappo", "qmix", "iql"), ("benchmarl", "ours")
+ALGORITHMS, SIDES = ("mappo", "qmix", "iql"), ("benchmarl", "benchmarl-tuned", "ours")
 ROUND = 6_000  # frames of an iteration of BenchMARL
 
 
@@ -55,6 +55,27 @@ class Settings:
 
 
 OURS = Settings()
+TUNED = {  # our settings in BenchMARL's words: of its experiment, and of MAPPO
+    "mappo": {
+        "lr": PPO.rate,
+        "gamma": PPO.discount,
+        "clip_grad_val": PPO.gradient,
+        "on_policy_collected_frames_per_batch": OURS.episodes * HORIZON,
+        "on_policy_n_envs_per_worker": OURS.episodes,
+        "on_policy_n_minibatch_iters": PPO.epochs,
+        "on_policy_minibatch_size": PPO.minibatch // AGENTS,
+    },
+    "values": {
+        "lr": OURS.rate,
+        "polyak_tau": 0.02,
+        "off_policy_collected_frames_per_batch": 10 * HORIZON,
+        "off_policy_n_optimizer_steps": OURS.updates * 10 * HORIZON // ROUND,
+        "off_policy_train_batch_size": OURS.rows // AGENTS,
+        "exploration_eps_init": 1.0,
+        "exploration_eps_end": 0.05,
+    },
+}
+TUNED_MAPPO = {"clip_epsilon": PPO.clip, "lmbda": PPO.trace, "entropy_coef": PPO.entropy}
 
 
 @dataclass(frozen=True)
@@ -73,8 +94,8 @@ class Run:
     seconds: float
 
 
-def benchmarl(algorithm: str, seed: int, frames: int, folder: Path) -> tuple[Act, float]:
-    """Train BenchMARL at its defaults; returns its policy and the CPU seconds."""
+def benchmarl(algorithm: str, seed: int, frames: int, folder: Path, tuned: bool = False) -> tuple[Act, float]:
+    """Train BenchMARL at its defaults, or with our settings; returns its policy and the CPU seconds."""
     from benchmarl.algorithms import IqlConfig, MappoConfig, QmixConfig
     from benchmarl.environments import VmasTask
     from benchmarl.experiment import Experiment, ExperimentConfig
@@ -86,6 +107,9 @@ def benchmarl(algorithm: str, seed: int, frames: int, folder: Path) -> tuple[Act
     config.max_n_frames, config.prefer_continuous_actions, config.evaluation = frames, False, False
     config.loggers, config.create_json, config.save_folder = [], False, str(folder)
     chosen = {"mappo": MappoConfig, "qmix": QmixConfig, "iql": IqlConfig}[algorithm].get_from_yaml()
+    if tuned:
+        config = replace(config, exploration_anneal_frames=frames // 2, **TUNED["mappo" if algorithm == "mappo" else "values"])
+        chosen = replace(chosen, **TUNED_MAPPO) if algorithm == "mappo" else chosen
     task, mlp = VmasTask.SIMPLE_SPREAD.get_from_yaml(), MlpConfig.get_from_yaml()
     experiment = Experiment(task, chosen, mlp, seed, config, critic_model_config=MlpConfig.get_from_yaml())
     policy = experiment.policy
@@ -150,7 +174,8 @@ def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[
 
 def play(side: str, algorithm: str, seed: int, frames: int, folder: Path) -> Run:
     """Train and evaluate."""
-    act, seconds = benchmarl(algorithm, seed, frames, folder) if side == "benchmarl" else ours(algorithm, seed, frames)
+    tuned = side == "benchmarl-tuned"
+    act, seconds = ours(algorithm, seed, frames) if side == "ours" else benchmarl(algorithm, seed, frames, folder, tuned)
     return Run(side, algorithm, seed, frames, evaluate(act, False), evaluate(act, True), seconds)
 
 
