@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -21,7 +20,7 @@ from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, load_samplers
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
-from ..benchmark.teaching import Actor, Pupil, School, Seen
+from ..benchmark.teaching import Actor, School, Seen, pupils
 from ..benchmark.training import Part, Run, Trainer, set_rate, warm_cosine
 from ..errors import InvalidValueError
 from .bcq import DEFAULT_CHECKPOINT as BASE
@@ -153,16 +152,18 @@ def train(
         device: where to train.
         on_step: told every tenth step.
     """
-    pupils = [family for family in families if family.name in config.taught]
-    if not pupils:
+    chosen = [family for family in families if family.name in config.taught]
+    if not chosen:
         raise InvalidValueError("--family", " ".join(family.name for family in families), " or ".join(config.taught))
     run = Run(folder, config, resume, on_step)
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    model = grown(Bcq.from_pretrained(config.base), tuple(family.name for family in pupils), config.actor).to(device)
-    samplers = load_samplers(pupils, get_release(config.release), model.config.history, 1, generator)
+    model = grown(Bcq.from_pretrained(config.base), tuple(family.name for family in chosen), config.actor).to(device)
+    samplers = load_samplers(chosen, get_release(config.release), model.config.history, 1, generator)
     target = copy.deepcopy(model).requires_grad_(False)
-    school = School(_pupils(model, target), model.config.discount, config.teaching).to(device)
+    units = {name: model.lessons.rewards[name][1] for name in model.lessons.taught}
+    taught = pupils(model, target, model.lessons.families, units, target.seen_by_actors)
+    school = School(taught, model.config.discount, config.teaching).to(device)
     learned = school.learned()
     optimiser = torch.optim.AdamW(learned, config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
     state: dict[str, Part] = {"model": model, "target": target, "school": school, "optimiser": optimiser}
@@ -183,21 +184,6 @@ def train(
         run.keep(step + 1)
     run.finish(target)
     return target.eval()
-
-
-def _pupils(model: TaughtBcq, target: TaughtBcq) -> dict[str, Pupil]:
-    c = model.lessons
-    return {
-        name: Pupil(
-            c.families[name],
-            model.codecs[name],
-            model.actor(name),
-            target.actor(name),
-            partial(target.seen_by_actors, name),
-            c.rewards[name][1],
-        )
-        for name in c.taught
-    }
 
 
 TRAINER = Trainer("bcq-taught", PRESETS, train)

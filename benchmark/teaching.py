@@ -18,7 +18,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from functools import partial
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -141,6 +142,37 @@ class Pupil:
         inboxes, stretch = delivered(actor.message(seen.sights), batch), slice(slot - actor.history + 1, slot + 1)
         logits = actor(seen.sights[:, stretch], inboxes[:, stretch], seen.public)
         return self.codec.table_log_probs(self.codec.mask(logits, batch.action_mask[:, slot])).float()
+
+
+class Teachable(Protocol):
+    """A network that has actors."""
+
+    codecs: dict[str, ActionCodec]
+
+    def actor(self, family: str) -> Actor:
+        """Who is taught in a family."""
+
+
+def pupils(
+    learner: Teachable,
+    average: Teachable,
+    shapes: Mapping[str, FamilyShape],
+    units: Mapping[str, float],
+    see: Callable[[str, Windows], Seen],
+) -> dict[str, Pupil]:
+    """Who is taught, by family.
+
+    Args:
+        learner: the network whose actors learn.
+        average: the network that holds their moving averages.
+        shapes: of families.
+        units: of values, for each family where somebody is taught.
+        see: how a batch of a family is seen.
+    """
+    return {
+        name: Pupil(shapes[name], learner.codecs[name], learner.actor(name), average.actor(name), partial(see, name), unit)
+        for name, unit in units.items()
+    }
 
 
 class School(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
-from ..benchmark.teaching import Pupil, School
+from ..benchmark.teaching import School, pupils
 from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
@@ -188,18 +188,9 @@ def _pretraining(model: NetWorld, target: NetWorld, config: TrainConfig) -> Cour
 def _lessons(model: NetWorld, target: NetWorld, config: TrainConfig) -> Course:
     """The second course: the actors of the taught families, on the moving average that the first one leaves."""
     c = model.config
-    pupils = {
-        name: Pupil(
-            c.families[name],
-            model.codecs[name],
-            model.actor(name),
-            target.actor(name),
-            partial(seen_by_actors, target, name),
-            c.units[name],
-        )
-        for name in c.taught
-    }
-    school = School(pupils, c.discount, config.teaching).to(next(model.parameters()).device)
+    units = {name: c.units[name] for name in c.taught}
+    taught = pupils(model, target, c.families, units, partial(seen_by_actors, target))
+    school = School(taught, c.discount, config.teaching).to(next(model.parameters()).device)
 
     def loss(batch: Windows, family: str, noise: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         losses = school.losses(batch, family, noise)

@@ -3,8 +3,9 @@
     pip install -e . benchmarl==1.5.2 vmas && python speed/simple_spread.py --out runs [--algorithm mappo] [--side ours]
 
 Three agents, discrete actions, 100 slots an episode. BenchMARL runs at its defaults, which are made for ten million frames, and
-once more (`benchmarl-tuned`) with our settings as far as it knows them; ours with the settings in `OURS`. Every finished run is a file in `--out`: called again, the script plays only what is missing, then prints the table of all that is
-there. `speed/marl.py` compares the speed at equal networks and updates.
+once more (`benchmarl-tuned`) with our settings as far as it knows them; ours with the settings in `OURS`. Every finished run is
+a file in `--out`: called again, the script plays only what is missing, then prints the table of all that is there.
+`speed/marl.py` compares the speed at equal networks and updates.
 """
 
 from __future__ import annotations
