@@ -42,6 +42,7 @@ class NetWorldAgent(Agent):
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.source_transitions = model.config.transitions
+        self.privileged_training = bool(model.config.taught)  # the team's critic saw all agents' observations
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
