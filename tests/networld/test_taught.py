@@ -8,7 +8,7 @@ import pytest
 import torch
 from wbench import NetWorld
 from wbench.benchmark.data.collect import support
-from wbench.benchmark.registry import get_family, get_variant
+from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import Slot, play
 from wbench.errors import CheckpointError
 from wbench.networld.adapt import AdaptConfig
@@ -49,6 +49,14 @@ def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpo
     assert played(PlannerConfig()) == (0, 0, 0)
     sent, steps, calls = played(PlannerConfig(taught=False))
     assert sent > 0 and steps == 10 and calls > 0
+
+
+def test_who_was_taught_by_a_critic_of_all_says_so(debug_checkpoint):
+    config = NetWorld.from_pretrained(str(debug_checkpoint)).config
+    assert config.taught and NetWorldAgent(NetWorld(config)).privileged_training
+    assert not NetWorldAgent(NetWorld(replace(config, taught=()))).privileged_training
+    assert make_agent("networld").privileged_training and make_agent("bcq-taught").privileged_training
+    assert not make_agent("bcq").privileged_training
 
 
 def test_a_checkpoint_taught_in_a_family_that_it_does_not_know_is_refused(debug_checkpoint):
