@@ -9,12 +9,13 @@ from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
+from ..errors import CheckpointError
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
-from .planner import Planner, View, in_blocks
+from .planner import BLOCK, Planner, View, in_blocks
 
-DEFAULT_CHECKPOINT = "networld-small"
+DEFAULT_CHECKPOINT, ONLINE_CHECKPOINT = "networld-small", "networld-online"
 
 
 class NetWorldAgent(Agent):
@@ -28,6 +29,7 @@ class NetWorldAgent(Agent):
     """
 
     name = "networld"
+    block = BLOCK  # rows a block
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class NetWorldAgent(Agent):
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
-        self.source_transitions = model.config.transitions
+        self.source_transitions, self.source_steps = model.config.transitions, model.config.source_steps
         self.privileged_training = bool(model.config.taught)  # the team's critic saw all agents' observations
 
     def knows(self, family: Family) -> bool:
@@ -92,7 +94,7 @@ class NetWorldAgent(Agent):
     def _see(self, obs: Tensor, inbox: Tensor, state: State) -> View:
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
-        (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device)
+        (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device, self.block)
         sight = self._model.sight(latent, obs, family)
         heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
         for name, newest in (("sights", sight), ("inboxes", heard)):
@@ -130,4 +132,21 @@ def _only_choice(mask: Tensor, like: Tensor) -> Tensor:
 
 def build(checkpoint: str | None, device: str) -> Agent:
     """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
-    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)
+    return _build("networld", checkpoint or DEFAULT_CHECKPOINT, device)
+
+
+def build_online(checkpoint: str | None, device: str) -> Agent:
+    """The same for a checkpoint that went on learning from its own play in train variants: `networld-online`."""
+    return _build("networld-online", checkpoint or ONLINE_CHECKPOINT, device)
+
+
+def _build(name: str, checkpoint: str, device: str) -> Agent:
+    """The agent of this name; a checkpoint of the other kind is refused, or a row would not say how it was trained."""
+    model = NetWorld.from_pretrained(checkpoint)
+    fits = "networld-online" if model.config.source_steps else "networld"
+    if name != fits:
+        how = f"trained with {model.config.source_steps} environment steps"
+        raise CheckpointError(f"checkpoint {checkpoint!r} was {how}, which is not {name}. Try: --agent {fits}")
+    agent = NetWorldAgent(model, device=device)
+    agent.name = name
+    return agent

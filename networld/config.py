@@ -48,6 +48,7 @@ class NetWorldConfig(CheckpointConfig):
         actor: width of the networks that learned it.
         adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
             the mixed one, where a genie acts on what no agent sees.
+        source_steps: environment steps in train variants that it played itself and learned from.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
@@ -77,6 +78,7 @@ class NetWorldConfig(CheckpointConfig):
     taught: tuple[str, ...] = ()
     actor: int = 104
     adjusted: tuple[str, ...] = ()
+    source_steps: int = 0
 
     def acts_at(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""

@@ -59,11 +59,13 @@ class Decision:
     plan: Tensor
 
 
-def in_blocks(function: Callable[[Tensor], tuple[Tensor, ...]], count: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Apply a function of row numbers [BLOCK] to all of 0 .. count - 1, block by block; the last block is padded with row 0."""
-    index = torch.arange(-(-count // BLOCK) * BLOCK, device=device)
+def in_blocks(
+    function: Callable[[Tensor], tuple[Tensor, ...]], count: int, device: torch.device, size: int = BLOCK
+) -> tuple[Tensor, ...]:
+    """Apply a function of row numbers [size] to all of 0 .. count - 1, block by block; the last block is padded with row 0."""
+    index = torch.arange(-(-count // size) * size, device=device)
     index[count:] = 0
-    parts = [function(block) for block in index.split(BLOCK)]
+    parts = [function(block) for block in index.split(size)]
     return tuple(torch.cat(several)[:count] for several in zip(*parts, strict=True))
 
 
