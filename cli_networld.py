@@ -207,11 +207,11 @@ def _numbers(shots: str, least: int = 0) -> list[int]:
 
 def _small(steps: int) -> TrainConfig:
     """The preset that ships, for so many steps."""
-    from .networld.train import TRAINER
+    from .networld.train import PRESETS
 
     if steps < 1:
         raise InvalidValueError("--train-steps", steps, "1 or more")
-    return replace(TRAINER.preset("small"), pretraining=steps, lessons=steps // 4)
+    return replace(PRESETS["small"], pretraining=steps, lessons=steps // 4)
 
 
 def _bars(add: Callable[[str, int, int], Callable[[int], None]], steps: int) -> Callable[[str, int], None]:

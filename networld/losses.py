@@ -81,7 +81,7 @@ class Targets:
     """What the moving average says of a batch.
 
     Attributes:
-        bellman: the team's reward and discounted value of its improved policy, in the family's unit, [groups].
+        bellman: the team's rewards and, after them, discounted value of its improved policy, in the family's unit, [groups].
         taken: an agent's share of the value of what was done 'now', [R].
         plan: latents of the slots after 'now', [rows of `planned`, H D].
     """
@@ -92,7 +92,9 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None) -> Targets:
+def targets(
+    target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None, reach: int = 1
+) -> Targets:
     """Targets of value, classifier and denoiser from the moving average; arguments as in `total`.
 
     The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
@@ -100,15 +102,16 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     NeurIPS 2023).
     """
     now, codec = target.config.history, target.codecs[family]
-    seen = encode(target, batch, family, now + 2, scenario_shift)
+    seen = encode(target, batch, family, now + reach + 1, scenario_shift)
     _, here = contexts_at(target, seen, now, family)
-    world, value = contexts_at(target, seen, now + 1, family)
-    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
+    world, value = contexts_at(target, seen, now + reach, family)
+    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + reach], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
-    reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
+    discounts = target.config.discount ** torch.arange(reach, device=following.device)
+    reward = batch.team_mean(batch.reward[:, now : now + reach] * discounts).sum(-1) / target.config.units[family]
     taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
-    return Targets(reward + target.config.discount * following, taken, plan)
+    return Targets(reward + target.config.discount**reach * following, taken, plan)
 
 
 def total(
@@ -120,6 +123,7 @@ def total(
     generator: torch.Generator | None = None,
     scenario_shift: Tensor | None = None,
     plan_share: float = 1.0,
+    reach: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
 
@@ -132,6 +136,8 @@ def total(
         generator: source of diffusion times and noise.
         scenario_shift: few-shot offset of the scenario embedding, [E].
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
+        reach: slots whose rewards are taken as they came before the value takes over, at most the horizon; more than one where
+            the improved policy itself played them, or nearly.
     """
     now = model.config.history
     low, high = model.value_range(family)
@@ -142,7 +148,7 @@ def total(
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
-    aims = targets(target, batch, family, planned, scenario_shift)
+    aims = targets(target, batch, family, planned, scenario_shift, reach)
 
     parts: dict[str, Tensor] = {}
     shown = model.observation.standardise(batch.obs[:, : now + 2], family)

@@ -1,4 +1,4 @@
-"""NetWorld that goes on learning from its own play in the train variants: `wbench train networld-online`.
+"""NetWorld that goes on learning from its own play in the train variants: `wbench train networld --preset online`.
 
 Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played beside the
 recordings, and plays again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning',
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,12 +30,13 @@ from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samp
 from ..benchmark.family import Family, Variant, require
 from ..benchmark.randomness import gumbel
 from ..benchmark.rollout import Slot, play
-from ..benchmark.training import Run, Trainer, follow, set_rate, warm_cosine
+from ..benchmark.training import Run, follow, set_rate, warm_cosine
 from ..errors import InvalidValueError
 from .agent import NetWorldAgent
 from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
+from .parallel import Processes
 
 FIRST_SEED = 50_000_000  # scenarios that nobody else meets: no dataset, support draw, query episode, reference or MAPPO
 ROUND = 100_000  # seeds kept for a round, a thousand a variant
@@ -59,6 +60,7 @@ class OnlineConfig:
         kept: rounds of a variant that are learned from, the last ones.
         rows: agent windows a step in a played family.
         own: share of these that it played itself.
+        reach: slots of own play whose rewards are taken as they came before the value takes over.
         rehearsed: agent windows a step in the other families.
         rate: peak learning rate; linear warm-up over `warmup` steps, cosine decay to a twentieth.
         warmup: steps of warm-up.
@@ -76,19 +78,20 @@ class OnlineConfig:
     played: tuple[str, ...] = ("power",)
     rounds: int = 24
     updates: int = 500
-    variants: int = 6
+    variants: int = 9
     episodes: int = 8
     exploring: tuple[tuple[str, tuple[float, ...]], ...] = (("power", (0.06, 0.2, 0.5)),)
     kept: int = 4
     rows: int = 1024
     own: float = 0.75
+    reach: int = 4
     rehearsed: int = 256
     rate: float = 5e-4
     warmup: int = 100
     decay: float = 1e-2
     ema: float = 0.98
     plan_share: float = 0.25
-    temperatures: tuple[tuple[str, float], ...] = (("power", 0.3),)
+    temperatures: tuple[tuple[str, float], ...] = (("power", 0.2),)
     acting: tuple[tuple[str, float], ...] = (("power", 0.06),)
     save_every: int = 250
     seed: int = 0
@@ -100,10 +103,10 @@ class OnlineConfig:
 
 
 PRESETS = {
-    "debug": OnlineConfig(
+    "online-debug": OnlineConfig(
         release="mini", rounds=2, updates=10, variants=1, episodes=1, rows=128, rehearsed=64, warmup=5, save_every=5
     ),
-    "small": OnlineConfig(),
+    "online": OnlineConfig(),
 }
 
 
@@ -130,19 +133,20 @@ def train(
         The moving average of the network, in evaluation mode; also saved in `folder`.
 
     Raises:
-        InvalidValueError: it plays in none of the families.
+        InvalidValueError: it plays in none of the families, somebody is taught in one that it plays, or several processes train.
         CheckpointError: the base does not know one of them.
     """
     played = [family for family in families if family.name in config.played]
     if not played:
         raise InvalidValueError("--family", " ".join(family.name for family in families), " or ".join(config.played))
+    require(Processes(device).count == 1, "--preset", "online", "run in one process, without accelerate launch")
     run = Run(folder, config, resume, on_step)
     choice, noise = torch.Generator(), torch.Generator(device)
     model = _start(config, families).to(device)
     target = copy.deepcopy(model).requires_grad_(False).eval()
     c = model.config
     recorded = load_samplers(families, get_release(config.release), c.history, c.horizon, choice)
-    own = {family.name: OwnPlay(family, config, folder, choice) for family in played}
+    own = {family.name: OwnPlay(family, config, c, folder, choice) for family in played}
     for name in own:
         _demote_experts(recorded[name])
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(FIXED)]
@@ -154,13 +158,16 @@ def train(
             generator.manual_seed(config.seed * 1_000_003 + step)
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
         optimiser.zero_grad(set_to_none=True)
-        figures: dict[str, Tensor] = {}
+        figures: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
         for name, sampler in recorded.items():
-            batch = own[name].mixed(sampler, c) if name in own else sampler.sample(config.rehearsed)
-            with torch.autocast(device, torch.bfloat16):
-                loss, parts = total(model, target, batch.to(device), name, LossWeights(), noise, plan_share=config.plan_share)
-            loss.backward()
-            figures |= {f"{name}/{part}": value.detach() for part, value in {"loss": loss, **parts}.items()}
+            for batch, share, reach in _batches(sampler, own.get(name), config):
+                with torch.autocast(device, torch.bfloat16):
+                    loss, parts = total(
+                        model, target, batch.to(device), name, LossWeights(), noise, plan_share=config.plan_share, reach=reach
+                    )
+                (share * loss).backward()
+                for part, value in {"loss": loss.detach(), **parts}.items():
+                    figures[f"{name}/{part}"] += share * value
         figures["gradient_norm"] = nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
@@ -174,12 +181,23 @@ def train(
     return trained.eval()
 
 
+def _batches(recorded: WindowSampler, own: OwnPlay | None, config: OnlineConfig) -> Iterator[tuple[Windows, float, int]]:
+    """The batches of a family in a step, each with its share of the loss and its `reach`, see `losses.total`."""
+    if own is None:
+        yield recorded.sample(config.rehearsed), 1.0, 1
+        return
+    count = round(config.own * config.rows)
+    yield own.sample(count), config.own, config.reach
+    yield recorded.sample(config.rows - count), 1.0 - config.own, 1
+
+
 class OwnPlay:
     """What NetWorld played itself in a family, round by round; kept in a file each, so that training can be resumed.
 
     Args:
         family: the family.
         config: how it plays.
+        network: who plays.
         folder: of the training.
         choice: the random source of windows.
 
@@ -187,8 +205,10 @@ class OwnPlay:
         slots: slots played so far, all episodes together.
     """
 
-    def __init__(self, family: Family, config: OnlineConfig, folder: Path, choice: torch.Generator) -> None:
-        self._family, self._config, self._choice = family, config, choice
+    def __init__(
+        self, family: Family, config: OnlineConfig, network: NetWorldConfig, folder: Path, choice: torch.Generator
+    ) -> None:
+        self._family, self._config, self._network, self._choice = family, config, network, choice
         self._folder = folder / PLAYED / family.name
         self._variants = family.select("train")
         self._last: dict[str, deque[dict[str, Tensor]]] = {}
@@ -211,19 +231,18 @@ class OwnPlay:
         order = torch.randperm(len(self._variants), generator=torch.Generator().manual_seed(self._config.seed * 1009 + number))
         return [self._variants[i] for i in order[: self._config.variants].tolist()]
 
-    def mixed(self, recorded: WindowSampler, network: NetWorldConfig) -> Windows:
-        """A batch of windows, a share of them own play and the rest recorded."""
+    def sample(self, rows: int) -> Windows:
+        """A batch of windows of what is kept of the rounds."""
         if self._sampler is None:
-            sources = [self._episodes(variant, network) for variant in self._variants if variant.name in self._last]
+            sources = [self._episodes(variant) for variant in self._variants if variant.name in self._last]
             self._sampler = WindowSampler(self._family, sources, self._choice)
-        count = round(self._config.own * self._config.rows)
-        return Windows.join([self._sampler.sample(count), recorded.sample(self._config.rows - count)])
+        return self._sampler.sample(rows)
 
-    def _episodes(self, variant: Variant, network: NetWorldConfig) -> Episodes:
+    def _episodes(self, variant: Variant) -> Episodes:
         rounds = self._last[variant.name]
         columns = {name: torch.cat([part[name] for part in rounds]) for name in rounds[0]}
-        quality = torch.full((len(columns["reward"]),), QUALITIES.index(network.aim))
-        return Episodes(variant, **columns, history=network.history, horizon=network.horizon, quality=quality)
+        quality = torch.full((len(columns["reward"]),), QUALITIES.index(self._network.aim))
+        return Episodes(variant, **columns, history=self._network.history, horizon=self._network.horizon, quality=quality)
 
     def _take(self, found: dict[str, Tensor]) -> None:
         rounds: dict[str, dict[str, Tensor]] = {}
@@ -293,6 +312,3 @@ def _demote_experts(sampler: WindowSampler) -> None:
     expert, medium = QUALITIES.index("expert"), QUALITIES.index("medium")
     for source in sampler.sources:
         source.quality = torch.where(source.quality == expert, medium, source.quality)
-
-
-TRAINER = Trainer("networld-online", PRESETS, train)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -57,13 +57,6 @@ class Windows:
     def without_genie(self) -> Tensor:
         """[groups] float: 1, or 0 for joint windows of the mixed quality, where a genie acts on what no agent sees."""
         return self.team_mean((self.quality != QUALITIES.index("mixed")).float())
-
-    @classmethod
-    def join(cls, parts: Sequence[Windows]) -> Windows:
-        """Several batches as one; joint windows stay apart."""
-        first = torch.tensor([0, *(part.groups for part in parts)]).cumsum(0).tolist()
-        numbered = [replace(part, group=part.group + start) for part, start in zip(parts, first, strict=False)]
-        return cls(**{name: torch.cat([getattr(part, name) for part in numbered]) for name in vars(parts[0])})
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
@@ -199,7 +192,10 @@ class WindowSampler:
             episode = pool[torch.randint(len(pool), (count,), generator=self.generator)]
             slot = torch.randint(source.starts(), (count,), generator=self.generator)
             parts.append(self.windows(source, episode, slot))
-        return Windows.join(parts)
+        groups = torch.tensor([0, *(part.groups for part in parts)]).cumsum(0).tolist()
+        for part, first in zip(parts, groups, strict=False):
+            part.group.add_(first)
+        return Windows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
     def windows(self, source: Episodes, episode: Tensor, slot: Tensor) -> Windows:
         """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings."""

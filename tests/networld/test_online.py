@@ -1,4 +1,4 @@
-"""NetWorld that goes on learning from its own play: what changes, what stays, and that it pays."""
+"""NetWorld that goes on learning from its own play: what changes, and what stays."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from wbench import NetWorld
 from wbench.benchmark.data import release
 from wbench.benchmark.data.release import Release
 from wbench.benchmark.data.schema import QUALITIES
-from wbench.benchmark.data.windows import load_samplers
-from wbench.benchmark.references import references
-from wbench.benchmark.registry import get_family, get_variant, make_agent
-from wbench.benchmark.rollout import play
+from wbench.benchmark.registry import get_family
 from wbench.benchmark.training import REPORT, follow
-from wbench.errors import CheckpointError, InvalidValueError
+from wbench.errors import InvalidValueError
 from wbench.networld import online
-from wbench.networld.online import FIXED, PLAYED, TRAINER, OwnPlay, train
+from wbench.networld.online import FIXED, PLAYED, PRESETS, OwnPlay, train
 
 RELEASE = Release("tiny-power", "1.0.0", 2, 2, 2)
 NAMES = ("power/n10-d1200-v0-load0.5", "power/n10-d800-v1-load0.5", "power/n10-d500-v1-load0.5")
 POWER = replace(get_family("power"), variants={name: get_family("power").variant(name) for name in NAMES})
-CONFIG = replace(TRAINER.preset("debug"), release="tiny-power")
-SEEDS = range(60_000_000, 60_000_008)  # neither train, support, query nor reference scenarios, nor those of online training
+CONFIG = replace(PRESETS["online-debug"], release="tiny-power")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,41 +73,17 @@ def test_interrupted_and_resumed_it_gives_the_same_weights(gone_on, tmp_path, ki
 def test_what_it_learns_from_is_what_it_played(tmp_path):
     """Rounds draw train variants and fresh scenarios; a batch holds as much own play as is asked for, called the expert's."""
     model = NetWorld.from_pretrained("networld-small")
-    config = replace(CONFIG, variants=2, rows=80)
-    book = OwnPlay(POWER, config, tmp_path, torch.Generator().manual_seed(0))
+    book = OwnPlay(POWER, replace(CONFIG, variants=2), model.config, tmp_path, torch.Generator().manual_seed(0))
     for number in range(2):
         book.reach(number, model)
     assert {variant.name for variant in book.drawn(0)} == set(NAMES[:2])
-    recorded = load_samplers([POWER], RELEASE, 4, 8, torch.Generator().manual_seed(0))["power"]
-    batch = book.mixed(recorded, model.config)
-    assert batch.quality[:60].eq(QUALITIES.index("expert")).all() and len(batch.quality) == 80
-    assert batch.group.unique().tolist() == list(range(8))
+    batch = book.sample(80)
+    assert len(batch.quality) == 80 and batch.quality.eq(QUALITIES.index("expert")).all()
     assert book.slots == 2 * 2 * 3 * 128
 
 
 def test_a_family_that_was_taught_or_that_it_does_not_play_is_refused(wbench, tmp_path):
     with pytest.raises(InvalidValueError, match="nobody taught in access"):
         train([get_family("access")], replace(CONFIG, played=("access",)), tmp_path / "taught")
-    done = wbench("train", "networld-online", "--preset", "debug", "--family", "offload", "--out", str(tmp_path / "other"))
+    done = wbench("train", "networld", "--preset", "online-debug", "--family", "offload", "--out", str(tmp_path / "other"))
     assert done.code == 2 and "offload" in done.err and "power" in done.err and len(done.err.strip().splitlines()) == 1
-
-
-def test_checkpoints_of_the_other_kind_are_refused():
-    """A row of `networld` says that no environment was played in training, and must be able to."""
-    with pytest.raises(CheckpointError, match="--agent networld-online"):
-        make_agent("networld", "networld-online")
-    with pytest.raises(CheckpointError, match=r"--agent networld$"):
-        make_agent("networld-online", "networld-small")
-
-
-def test_own_play_pays_in_power_and_leaves_access_as_it_was():
-    agents = make_agent("networld-online"), make_agent("networld")
-    assert agents[0].source_steps > 0 == agents[1].source_steps
-    scores = []
-    for name in ("power/n20-d1200-v1-load0.7", "access/n8-c1-load0.4"):
-        family, variant = get_variant(name)
-        for agent in agents:
-            agent.adapt(family, variant, None)
-            returns = play(family, variant, agent, SEEDS).returns
-            scores.append(float(references(name).score(returns).mean()))
-    assert scores[0] > scores[1] + 1 and scores[2] == scores[3], scores

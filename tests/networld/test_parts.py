@@ -153,19 +153,22 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         assert (context - acting).abs().mean() < 0.01
 
 
-def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
+@pytest.mark.parametrize("reach", [1, 3])
+def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model, reach):
+    """After the rewards of so many slots."""
     batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
     planned = torch.arange(3)
-    aims = losses.targets(model, batch, "access", planned, None)
+    aims = losses.targets(model, batch, "access", planned, None, reach)
     with torch.no_grad():
-        encoded = losses.encode(model, batch, "access", 6)
+        encoded = losses.encode(model, batch, "access", 5 + reach)
         played = model.scenario.played(encoded.scenario, torch.full_like(batch.group, EXPERT))
-        world, value = losses.contexts_at(model, encoded, 5, "access", played)
+        world, value = losses.contexts_at(model, encoded, 4 + reach, "access", played)
         shares = model.critic(value, "access")
-        prior = model.behaviour_logits(world, batch.action_mask[:, 5], "access").log_softmax(-1)
+        prior = model.behaviour_logits(world, batch.action_mask[:, 4 + reach], "access").log_softmax(-1)
         policy = (prior + shares / 1.0).softmax(-1)
         expected = [
-            float(batch.reward[batch.group == g, 4][0]) / 0.5 + 0.95 * float((policy * shares).sum(-1)[batch.group == g].mean())
+            sum(0.95**k * float(batch.reward[batch.group == g, 4 + k][0]) / 0.5 for k in range(reach))
+            + 0.95**reach * float((policy * shares).sum(-1)[batch.group == g].mean())
             for g in range(batch.groups)
         ]
     assert aims.bellman.tolist() == pytest.approx(expected, abs=1e-4) and aims.plan.shape == (3, 8 * 64)

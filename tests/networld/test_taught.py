@@ -15,12 +15,12 @@ from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
 from wbench.networld.imagination import Imagination
-from wbench.networld.train import TRAINER, train
+from wbench.networld.train import PRESETS, train
 
 
 def test_lessons_change_the_actors_and_nothing_else(debug_checkpoint, tmp_path):
     """The second course leaves the world model as the first one made it, to the last bit."""
-    untaught = replace(TRAINER.preset("debug"), lessons=0)
+    untaught = replace(PRESETS["debug"], lessons=0)
     before = train([get_family("access")], untaught, tmp_path).state_dict()
     after = NetWorld.from_pretrained(str(debug_checkpoint)).state_dict()
     assert before.keys() == after.keys()
