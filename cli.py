@@ -82,7 +82,7 @@ def _root(
 @app.command()
 def train(
     agent: Annotated[str, typer.Argument(help="See `wbench list`, trainable.")],
-    preset: Annotated[str, typer.Option(help="debug (seconds) or small (as packaged).")] = "small",
+    preset: Annotated[str, typer.Option(help="debug (seconds), small (as packaged), or for networld online.")] = "small",
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint; default runs/AGENT-PRESET.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run in the folder.")] = False,

@@ -133,7 +133,7 @@ def train(
         The moving average of the network, in evaluation mode; also saved in `folder`.
 
     Raises:
-        InvalidValueError: it plays in none of the families, somebody is taught in one that it plays, or several processes train.
+        InvalidValueError: it plays in none of the families or in one that is taught, or several processes train.
         CheckpointError: the base does not know one of them.
     """
     played = [family for family in families if family.name in config.played]
