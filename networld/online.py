@@ -151,7 +151,10 @@ def train(
         _demote_experts(recorded[name])
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(FIXED)]
     optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
-    for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}), config.steps):
+    first = run.begin({"model": model, "target": target, "optimiser": optimiser})
+    if first == 0:
+        shutil.rmtree(folder / PLAYED, ignore_errors=True)  # perhaps of other settings
+    for step in range(first, config.steps):
         for book in own.values():
             book.reach(step // config.updates, target)
         for generator in (choice, noise):
