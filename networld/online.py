@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -161,16 +161,9 @@ def train(
             generator.manual_seed(config.seed * 1_000_003 + step)
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
         optimiser.zero_grad(set_to_none=True)
-        figures: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+        figures: dict[str, Tensor] = {}
         for name, sampler in recorded.items():
-            for batch, share, reach in _batches(sampler, own.get(name), config):
-                with torch.autocast(device, torch.bfloat16):
-                    loss, parts = total(
-                        model, target, batch.to(device), name, LossWeights(), noise, plan_share=config.plan_share, reach=reach
-                    )
-                (share * loss).backward()
-                for part, value in {"loss": loss.detach(), **parts}.items():
-                    figures[f"{name}/{part}"] += share * value
+            figures |= _descend(model, target, name, _batches(sampler, own.get(name), config), config, noise)
         figures["gradient_norm"] = nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
@@ -182,6 +175,28 @@ def train(
     run.finish(trained)
     shutil.rmtree(folder / PLAYED, ignore_errors=True)
     return trained.eval()
+
+
+def _descend(
+    model: NetWorld,
+    target: NetWorld,
+    family: str,
+    batches: Iterable[tuple[Windows, float, int]],
+    config: OnlineConfig,
+    noise: torch.Generator,
+) -> dict[str, Tensor]:
+    """Add the gradient of a family's batches, each by its share; the loss and its parts."""
+    device = noise.device
+    figures: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
+    for batch, share, reach in batches:
+        with torch.autocast(device.type, torch.bfloat16):
+            whole, parts = total(
+                model, target, batch.to(device), family, LossWeights(), noise, plan_share=config.plan_share, reach=reach
+            )
+        (share * whole).backward()
+        for part, value in {"loss": whole.detach(), **parts}.items():
+            figures[f"{family}/{part}"] += share * value
+    return figures
 
 
 def _batches(recorded: WindowSampler, own: OwnPlay | None, config: OnlineConfig) -> Iterator[tuple[Windows, float, int]]:
