@@ -82,14 +82,14 @@ def _root(
 @app.command()
 def train(
     agent: Annotated[str, typer.Argument(help="See `wbench list`, trainable.")],
-    preset: Annotated[str, typer.Option(help="debug (seconds), small (as packaged), or for networld online.")] = "small",
+    preset: Annotated[str, typer.Option(help="debug (seconds) or small (as packaged).")] = "small",
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint; default runs/AGENT-PRESET.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from an interrupted run in the folder.")] = False,
     seed: Annotated[int, typer.Option(help="Of initialisation and sampling.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train an agent on the offline data of the train variants; data that is missing is recorded first."""
+    """Train an agent on the train variants: from their offline data, recorded first where missing, or by playing them."""
     from .benchmark.protocol import FAMILIES
     from .benchmark.registry import get_family, get_trainer
     from .cards.model_card import write_model_card

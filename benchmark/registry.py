@@ -37,6 +37,7 @@ _FAMILIES = {
 }
 _AGENTS = {
     "networld": "networld.agent:build",
+    "networld-online": "networld.agent:build_online",
     "bc": "baselines.bc:build",
     "bc-inbox": "baselines.bc:build_inbox",
     "bcq": "baselines.bcq:build",
@@ -53,6 +54,7 @@ _AGENTS = {
 _WORLDS = {"networld": "networld.imagination:build"}
 _TRAINERS = {
     "networld": "networld.train:TRAINER",
+    "networld-online": "networld.online:TRAINER",
     "bc": "baselines.bc:TRAINER",
     "bc-inbox": "baselines.bc:INBOX_TRAINER",
     "bcq": "baselines.bcq:TRAINER",

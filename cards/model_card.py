@@ -77,6 +77,14 @@ _ABOUT = {
         "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, "
         "read off actions by inverse dynamics and choose by a Bellman value; where it was `taught`, actors on top of it act.",
     ),
+    "networld-online": _About(
+        "wbench",
+        "NetWorld",
+        "NetWorld that went on learning by playing train variants of `power`, and from the recordings beside; in `access` "
+        "it acts as the one that it started from.",
+        "by playing, and on the offline data of,",
+        "online-reinforcement-learning",
+    ),
     "bc": _About(
         "wbench.baselines.bc",
         "BehaviourCloning",

@@ -9,12 +9,13 @@ from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
+from ..errors import CheckpointError
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
 from .planner import BLOCK, Planner, View, in_blocks
 
-DEFAULT_CHECKPOINT = "networld-small"
+DEFAULT_CHECKPOINT, ONLINE_CHECKPOINT = "networld-small", "networld-online-small"
 
 
 class NetWorldAgent(Agent):
@@ -131,4 +132,21 @@ def _only_choice(mask: Tensor, like: Tensor) -> Tensor:
 
 def build(checkpoint: str | None, device: str) -> Agent:
     """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
-    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)
+    return _build("networld", checkpoint or DEFAULT_CHECKPOINT, device)
+
+
+def build_online(checkpoint: str | None, device: str) -> Agent:
+    """The same for a checkpoint that went on learning by playing train variants."""
+    return _build("networld-online", checkpoint or ONLINE_CHECKPOINT, device)
+
+
+def _build(name: str, checkpoint: str, device: str) -> Agent:
+    """The agent of this name; a checkpoint of the other kind is refused, for a row's name says how it was trained."""
+    model = NetWorld.from_pretrained(checkpoint)
+    fits = "networld-online" if model.config.source_steps else "networld"
+    if name != fits:
+        how = f"{model.config.source_steps} environment steps"
+        raise CheckpointError(f"checkpoint {checkpoint!r} was trained with {how}, not one of {name}. Try: --agent {fits}")
+    agent = NetWorldAgent(model, device=device)
+    agent.name = name
+    return agent

@@ -1,4 +1,4 @@
-"""NetWorld that goes on learning from its own play in the train variants: `wbench train networld --preset online`.
+"""NetWorld that goes on learning from its own play in the train variants: `wbench train networld-online`.
 
 Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played beside the
 recordings, and plays again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning',
@@ -30,7 +30,7 @@ from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samp
 from ..benchmark.family import Family, Variant, require
 from ..benchmark.randomness import gumbel
 from ..benchmark.rollout import Slot, play
-from ..benchmark.training import Run, follow, set_rate, warm_cosine
+from ..benchmark.training import Run, Trainer, follow, set_rate, warm_cosine
 from ..errors import InvalidValueError
 from .agent import NetWorldAgent
 from .config import NetWorldConfig
@@ -103,10 +103,10 @@ class OnlineConfig:
 
 
 PRESETS = {
-    "online-debug": OnlineConfig(
+    "debug": OnlineConfig(
         release="mini", rounds=2, updates=10, variants=1, episodes=1, rows=128, rehearsed=64, warmup=5, save_every=5
     ),
-    "online": OnlineConfig(),
+    "small": OnlineConfig(),
 }
 
 
@@ -139,7 +139,7 @@ def train(
     played = [family for family in families if family.name in config.played]
     if not played:
         raise InvalidValueError("--family", " ".join(family.name for family in families), " or ".join(config.played))
-    require(Processes(device).count == 1, "--preset", "online", "run in one process, without accelerate launch")
+    require(Processes(device).count == 1, "processes", Processes(device).count, "1, without accelerate launch")
     run = Run(folder, config, resume, on_step)
     choice, noise = torch.Generator(), torch.Generator(device)
     model = _start(config, families).to(device)
@@ -330,3 +330,6 @@ def _demote_experts(sampler: WindowSampler) -> None:
     expert, medium = QUALITIES.index("expert"), QUALITIES.index("medium")
     for source in sampler.sources:
         source.quality = torch.where(source.quality == expert, medium, source.quality)
+
+
+TRAINER = Trainer("networld-online", PRESETS, train)

@@ -17,11 +17,9 @@ from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.teaching import School, pupils
 from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
-from . import online
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
 from .model import NetWorld
-from .online import OnlineConfig
 from .parallel import Processes
 
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
@@ -239,11 +237,4 @@ def widened(recorded: tuple[float, float], unit: float) -> tuple[float, float]:
     return round((low - margin) / unit, 3), round((high + margin) / unit, 3)
 
 
-def _either(families: Sequence[Family], config: TrainConfig | OnlineConfig, folder: Path, **how: Any) -> NetWorld:
-    """Train from the recordings, or go on from a finished network by its own play."""
-    if isinstance(config, OnlineConfig):
-        return online.train(families, config, folder, **how)
-    return train(families, config, folder, **how)
-
-
-TRAINER: Trainer[TrainConfig | OnlineConfig] = Trainer("networld", {**PRESETS, **online.PRESETS}, _either)
+TRAINER = Trainer("networld", PRESETS, train)

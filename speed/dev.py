@@ -71,11 +71,11 @@ def score(agent: Agent, family: Family, variant: Variant, episodes: int) -> floa
 
 def build(name: str, checkpoint: str | None, arm: str | None, heads: bool, temperature: float) -> Agent:
     """The agent that is asked about."""
-    if name != "networld":
+    if not name.startswith("networld"):
         return make_agent(name, checkpoint, arm=arm)
     whole = PlannerConfig(temperature=temperature)
     alone = PlannerConfig(temperature=temperature, recovery=0.0, candidates=1, steps=1)
-    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or "networld-small"), alone if heads else whole)
+    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or f"{name}-small"), alone if heads else whole)
 
 
 def main() -> None:
@@ -89,8 +89,8 @@ def main() -> None:
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
-    if given.agent != "networld" and (given.heads or given.temperature != 1.0):
-        parser.error("--heads and --temperature are about --agent networld")
+    if not given.agent.startswith("networld") and (given.heads or given.temperature != 1.0):
+        parser.error("--heads and --temperature are about NetWorld")
     agent = build(given.agent, given.checkpoint, given.arm, given.heads, given.temperature)
     for name in given.family or TRAIN:
         family = get_family(name)

@@ -51,7 +51,7 @@ def test_a_folder_without_a_checkpoint_is_named(wbench, tmp_path):
 
 @pytest.mark.parametrize("agent", trainer_names())
 def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agent, tmp_path):
-    part = "networld" if agent == "networld" else "baselines"
+    part = "networld" if agent.startswith("networld") else "baselines"
     folder = Path(shutil.copytree(ROOT / part / "checkpoints" / f"{agent}-small", tmp_path / agent))
     (folder / "README.md").unlink(missing_ok=True)
     write_model_card(folder, agent, [get_family("power")])
@@ -60,5 +60,5 @@ def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agen
     found: dict = {}
     exec(code.replace("FOLDER", repr(str(folder))), found)
     assert digest(found["model"]) == digest_of_file(folder / "model.safetensors")
-    learns = "online" if agent == "mappo" else "offline"
+    learns = "online" if agent in ("mappo", "networld-online") else "offline"
     assert f"{learns}-reinforcement-learning" in card.data.tags and f"# {agent} for power" in card.text

@@ -10,16 +10,19 @@ from wbench import NetWorld
 from wbench.benchmark.data import release
 from wbench.benchmark.data.release import Release
 from wbench.benchmark.data.schema import QUALITIES
-from wbench.benchmark.registry import get_family
+from wbench.benchmark.references import references
+from wbench.benchmark.registry import get_family, get_variant, make_agent
+from wbench.benchmark.rollout import play
 from wbench.benchmark.training import REPORT, follow
-from wbench.errors import InvalidValueError
+from wbench.errors import CheckpointError, InvalidValueError
 from wbench.networld import online
 from wbench.networld.online import FIXED, PLAYED, PRESETS, OwnPlay, train
 
 RELEASE = Release("tiny-power", "1.0.0", 2, 2, 2)
 NAMES = ("power/n10-d1200-v0-load0.5", "power/n10-d800-v1-load0.5", "power/n10-d500-v1-load0.5")
 POWER = replace(get_family("power"), variants={name: get_family("power").variant(name) for name in NAMES})
-CONFIG = replace(PRESETS["online-debug"], release="tiny-power")
+SEEDS = range(60_000_000, 60_000_008)  # neither of data, support, queries, references nor of any training
+CONFIG = replace(PRESETS["debug"], release="tiny-power")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,5 +88,25 @@ def test_what_it_learns_from_is_what_it_played(tmp_path):
 def test_a_family_that_was_taught_or_that_it_does_not_play_is_refused(wbench, tmp_path):
     with pytest.raises(InvalidValueError, match="nobody taught in access"):
         train([get_family("access")], replace(CONFIG, played=("access",)), tmp_path / "taught")
-    done = wbench("train", "networld", "--preset", "online-debug", "--family", "offload", "--out", str(tmp_path / "other"))
+    done = wbench("train", "networld-online", "--preset", "debug", "--family", "offload", "--out", str(tmp_path / "other"))
     assert done.code == 2 and "offload" in done.err and "power" in done.err and len(done.err.strip().splitlines()) == 1
+
+
+def test_checkpoints_of_the_other_kind_are_refused():
+    """A row of `networld` says that nothing was played in training; it must be able to."""
+    with pytest.raises(CheckpointError, match=r"Try: --agent networld-online$"):
+        make_agent("networld", "networld-online-small")
+    with pytest.raises(CheckpointError, match=r"Try: --agent networld$"):
+        make_agent("networld-online", "networld-small")
+
+
+def test_own_play_pays_in_power_and_leaves_access_as_it_was():
+    agents = make_agent("networld-online"), make_agent("networld")
+    assert agents[0].source_steps > 0 == agents[1].source_steps
+    scores = []
+    for name in ("power/n20-d1200-v1-load0.7", "access/n8-c1-load0.4"):
+        family, variant = get_variant(name)
+        for agent in agents:
+            agent.adapt(family, variant, None)
+            scores.append(float(references(name).score(play(family, variant, agent, SEEDS).returns).mean()))
+    assert scores[0] > scores[1] + 1 and scores[2] == scores[3], scores
