@@ -49,6 +49,7 @@ class NetWorldConfig(CheckpointConfig):
         adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
             the mixed one, where a genie acts on what no agent sees.
         source_steps: environment steps in train variants that it played itself and learned from.
+        played: families in which it did so: whom its policy starts from is there no recorded expert but itself.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
@@ -79,6 +80,7 @@ class NetWorldConfig(CheckpointConfig):
     actor: int = 104
     adjusted: tuple[str, ...] = ()
     source_steps: int = 0
+    played: tuple[str, ...] = ()
 
     def acts_at(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""

@@ -148,7 +148,8 @@ def train(
     recorded = load_samplers(families, get_release(config.release), c.history, c.horizon, choice)
     own = {family.name: OwnPlay(family, config, c, folder, choice) for family in played}
     for name in own:
-        _demote_experts(recorded[name])
+        for source in recorded[name].sources:
+            source.demote_experts()
     learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(FIXED)]
     optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
     first = run.begin({"model": model, "target": target, "optimiser": optimiser})
@@ -170,7 +171,8 @@ def train(
         if run.due(step):
             run.note(step, figures, slots=sum(book.slots for book in own.values()))
         run.keep(step + 1)
-    trained = NetWorld(replace(c, source_steps=c.source_steps + sum(book.slots for book in own.values())))
+    steps = c.source_steps + sum(book.slots for book in own.values())
+    trained = NetWorld(replace(c, source_steps=steps, played=tuple(sorted({*c.played, *own}))))
     trained.load_state_dict(target.state_dict())
     run.finish(trained)
     shutil.rmtree(folder / PLAYED, ignore_errors=True)
@@ -323,13 +325,6 @@ def _start(config: OnlineConfig, families: Sequence[Family]) -> NetWorld:
     model = NetWorld(replace(c, temperatures=learned, acting=acting))
     model.load_state_dict(base.state_dict())
     return model.train()
-
-
-def _demote_experts(sampler: WindowSampler) -> None:
-    """Call recorded experts `medium`: whom the policy starts from is from now on NetWorld itself."""
-    expert, medium = QUALITIES.index("expert"), QUALITIES.index("medium")
-    for source in sampler.sources:
-        source.quality = torch.where(source.quality == expert, medium, source.quality)
 
 
 TRAINER = Trainer("networld-online", PRESETS, train)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from wbench import NetWorld
 from wbench.benchmark.data import release
+from wbench.benchmark.data.collect import support
 from wbench.benchmark.data.release import Release
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.references import references
@@ -16,6 +17,7 @@ from wbench.benchmark.rollout import play
 from wbench.benchmark.training import REPORT, follow
 from wbench.errors import CheckpointError, InvalidValueError
 from wbench.networld import online
+from wbench.networld.adapt import AdaptConfig
 from wbench.networld.online import FIXED, PLAYED, PRESETS, OwnPlay, train
 
 RELEASE = Release("tiny-power", "1.0.0", 2, 2, 2)
@@ -90,6 +92,17 @@ def test_a_family_that_was_taught_or_that_it_does_not_play_is_refused(wbench, tm
         train([get_family("access")], replace(CONFIG, played=("access",)), tmp_path / "taught")
     done = wbench("train", "networld-online", "--preset", "debug", "--family", "offload", "--out", str(tmp_path / "other"))
     assert done.code == 2 and "offload" in done.err and "power" in done.err and len(done.err.strip().splitlines()) == 1
+
+
+def test_where_it_played_recorded_experts_are_no_example_in_a_support():
+    """They are what `medium` players are to a network that is its own expert; to one that never played they are not."""
+    variant = POWER.variant(NAMES[0])
+    shots = support(POWER, variant, 0, 2)
+    expert, medium = (replace(shots, quality=(quality,) * 2) for quality in ("expert", "medium"))
+    for agent, same in ((make_agent("networld-online"), True), (make_agent("networld"), False)):
+        agent.adaptation = AdaptConfig(steps=1, check=1)
+        losses = [agent.adapt(POWER, variant, given).notes["loss_before"] for given in (expert, medium)]
+        assert (losses[0] == losses[1]) is same
 
 
 def test_checkpoints_of_the_other_kind_are_refused():
