@@ -85,7 +85,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
 
 def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
-    untaught = replace(like.config, taught=())  # nobody teaches on a support
+    untaught = replace(like.config, taught=(), played=())  # nobody teaches on a support
     model = fresh(untaught, family, support, config.seed).to(next(like.parameters()).device)
     return train_whole(model, family, variant, support, config)
 

@@ -55,13 +55,12 @@ class NetWorldAgent(Agent):
 
         A policy that was taught is left alone: its teacher is not here, and plans, which few shots tune, are not made.
         """
-        self._pretrained.shape(family.name)
-        self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
+        self._model, self._shift = self._pretrained.network_for(family.name), torch.zeros_like(self._shift)
         fixed = self.planner.follows(self._model.config, family.name) and not self.adaptation.scratch
         if support is None or fixed:
             return Adaptation()
         learn = train_from_scratch if self.adaptation.scratch else adapt
-        adapted = learn(self._pretrained, family, variant, support, self.adaptation)
+        adapted = learn(self._model, family, variant, support, self.adaptation)
         self._model, self._shift = adapted.model, adapted.shift
         return Adaptation(adapted.steps, adapted.notes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from ..benchmark.checkpoint import CheckpointConfig
@@ -49,7 +49,8 @@ class NetWorldConfig(CheckpointConfig):
         adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
             the mixed one, where a genie acts on what no agent sees.
         source_steps: environment steps in train variants that it played itself and learned from.
-        played: families in which it did so: whom its policy starts from is there no recorded expert but itself.
+        played: families in which it did so. A network that knows others too has one of its own for each of these, and whom
+            their policy starts from is no recorded expert but itself.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
@@ -81,6 +82,10 @@ class NetWorldConfig(CheckpointConfig):
     adjusted: tuple[str, ...] = ()
     source_steps: int = 0
     played: tuple[str, ...] = ()
+
+    def alone(self, family: str) -> NetWorldConfig:
+        """Settings of the network of its own that a family has, see `played`."""
+        return replace(self, families={family: self.families[family]}, taught=(), played=(family,))
 
     def acts_at(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""

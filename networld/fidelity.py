@@ -58,6 +58,7 @@ def fidelity(
         its marginal distribution; `value`: correlation, slope and bias of predicted against realised discounted return on
         expert episodes, in the family's unit; `top1`: how often inverse dynamics and the behaviour head name the action.
     """
+    model = model.network_for(family.name)
     c = model.config
     sources = [fresh_episodes(family, variant, episodes, c.history, c.horizon) for variant in variants]
     batch = WindowSampler(family, sources, torch.Generator().manual_seed(0)).sample(rows)

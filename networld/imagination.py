@@ -82,7 +82,7 @@ class Imagination:
 
     def imagine(self, family: Family, recorded: Episodes, first: int = 0) -> ImaginedEnvironment:
         """Episodes that go on from these recorded ones; see `benchmark.world.World.imagine`."""
-        return ImaginedEnvironment(self._model, self._config, family, recorded, first)
+        return ImaginedEnvironment(self._model.network_for(family.name), self._config, family, recorded, first)
 
 
 class ImaginedEnvironment:

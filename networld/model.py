@@ -68,6 +68,15 @@ class NetWorld(
             c.require(name)
             sight = c.latent + c.families[name].obs_size
             self.actors[name] = Actor(sight, c.embedding, c.history, c.message, c.actor, sizes[name])
+        self.specialists = nn.ModuleDict()
+        for name in c.played if len(c.families) > 1 else ():
+            c.require(name)
+            self.specialists[name] = NetWorld(c.alone(name))
+
+    def network_for(self, family: str) -> NetWorld:
+        """The network of a family: its own where there is one, else this one; every other method is about this one."""
+        self.shape(family)
+        return cast(NetWorld, self.specialists[family]) if family in self.specialists else self
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""

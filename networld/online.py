@@ -5,7 +5,7 @@ recordings, and plays again: growing-batch reinforcement learning (Lange, Gabel 
 2012). The policy that it improves is then its own of the last rounds, in the place of the recorded expert, so that round by
 round it moves as far as its values reach (Abdolmaleki et al., MPO, ICLR 2018).
 
-What an observation is seen as does not change: whoever was taught on top of it acts and speaks as before.
+A family that it plays gets a network of its own, a copy that goes on; in the others nothing changes at all.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .parallel import Processes
 FIRST_SEED = 50_000_000  # scenarios that nobody else meets: no dataset, support draw, query episode, reference or MAPPO
 ROUND = 100_000  # seeds kept for a round, a thousand a variant
 PLAYED = "play"  # folder of what was played, while training is under way
-FIXED = ("observation.", "scenario.", "actors.")  # what does not learn on
+FIXED = ("observation.", "scenario.")  # what of its network does not learn on
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class OnlineConfig:
     Attributes:
         base: checkpoint that it starts from.
         release: the recordings, which it goes on learning from as well.
-        played: families that it plays in; in the others it learns from recordings alone.
+        played: families that it plays in.
         rounds: rounds of play, each with updates after it.
         updates: gradient steps a round.
         variants: train variants of each played family in a round, drawn at random.
@@ -61,7 +61,6 @@ class OnlineConfig:
         rows: agent windows a step in a played family.
         own: share of these that it played itself.
         reach: slots of own play whose rewards are taken as they came before the value takes over.
-        rehearsed: agent windows a step in the other families.
         rate: peak learning rate; linear warm-up over `warmup` steps, cosine decay to a twentieth.
         warmup: steps of warm-up.
         decay: weight decay.
@@ -85,7 +84,6 @@ class OnlineConfig:
     rows: int = 1024
     own: float = 0.75
     reach: int = 4
-    rehearsed: int = 256
     rate: float = 5e-4
     warmup: int = 100
     decay: float = 1e-2
@@ -103,9 +101,7 @@ class OnlineConfig:
 
 
 PRESETS = {
-    "debug": OnlineConfig(
-        release="mini", rounds=2, updates=10, variants=1, episodes=1, rows=128, rehearsed=64, warmup=5, save_every=5
-    ),
+    "debug": OnlineConfig(release="mini", rounds=2, updates=10, variants=1, episodes=1, rows=128, warmup=5, save_every=5),
     "small": OnlineConfig(),
 }
 
@@ -122,7 +118,7 @@ def train(
     """Go on from a finished NetWorld by its own play in train variants.
 
     Args:
-        families: the families that it goes on learning.
+        families: of these, it goes on in those that are played.
         config: how.
         folder: where checkpoint, resumable state and report go.
         resume: go on from the state in `folder`; without it an existing state is refused.
@@ -142,29 +138,34 @@ def train(
     require(Processes(device).count == 1, "processes", Processes(device).count, "1, without accelerate launch")
     run = Run(folder, config, resume, on_step)
     choice, noise = torch.Generator(), torch.Generator(device)
-    model = _start(config, families).to(device)
+    model = _start(config, played).to(device)
     target = copy.deepcopy(model).requires_grad_(False).eval()
     c = model.config
-    recorded = load_samplers(families, get_release(config.release), c.history, c.horizon, choice)
+    recorded = load_samplers(played, get_release(config.release), c.history, c.horizon, choice)
     own = {family.name: OwnPlay(family, config, c, folder, choice) for family in played}
-    for name in own:
-        for source in recorded[name].sources:
-            source.demote_experts()
-    learned = [parameter for name, parameter in model.named_parameters() if not name.startswith(FIXED)]
+    for source in (source for sampler in recorded.values() for source in sampler.sources):
+        source.demote_experts()
+    learned = [
+        parameter
+        for family in own
+        for name, parameter in model.network_for(family).named_parameters()
+        if not name.startswith(FIXED)
+    ]
     optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
     first = run.begin({"model": model, "target": target, "optimiser": optimiser})
     if first == 0:
         shutil.rmtree(folder / PLAYED, ignore_errors=True)  # perhaps of other settings
     for step in range(first, config.steps):
-        for book in own.values():
-            book.reach(step // config.updates, target)
+        for name, book in own.items():
+            book.reach(step // config.updates, target.network_for(name))
         for generator in (choice, noise):
             generator.manual_seed(config.seed * 1_000_003 + step)
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
         optimiser.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
-        for name, sampler in recorded.items():
-            figures |= _descend(model, target, name, _batches(sampler, own.get(name), config), config, noise)
+        for name, book in own.items():
+            networks = model.network_for(name), target.network_for(name)
+            figures |= _descend(*networks, name, _batches(recorded[name], book, config), config, noise)
         figures["gradient_norm"] = nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
@@ -172,7 +173,7 @@ def train(
             run.note(step, figures, slots=sum(book.slots for book in own.values()))
         run.keep(step + 1)
     steps = c.source_steps + sum(book.slots for book in own.values())
-    trained = NetWorld(replace(c, source_steps=steps, played=tuple(sorted({*c.played, *own}))))
+    trained = NetWorld(replace(c, source_steps=steps))
     trained.load_state_dict(target.state_dict())
     run.finish(trained)
     shutil.rmtree(folder / PLAYED, ignore_errors=True)
@@ -201,11 +202,8 @@ def _descend(
     return figures
 
 
-def _batches(recorded: WindowSampler, own: OwnPlay | None, config: OnlineConfig) -> Iterator[tuple[Windows, float, int]]:
+def _batches(recorded: WindowSampler, own: OwnPlay, config: OnlineConfig) -> Iterator[tuple[Windows, float, int]]:
     """The batches of a family in a step, each with its share of the loss and its `reach`, see `losses.total`."""
-    if own is None:
-        yield recorded.sample(config.rehearsed), 1.0, 1
-        return
     count = round(config.own * config.rows)
     yield own.sample(count), config.own, config.reach
     yield recorded.sample(config.rows - count), 1.0 - config.own, 1
@@ -315,15 +313,20 @@ class Explorer(NetWorldAgent):
 
 
 def _start(config: OnlineConfig, families: Sequence[Family]) -> NetWorld:
-    """The base, with the temperatures of what comes now."""
+    """The base, with the temperatures of what comes now, and for each of the families a copy to go on with."""
     base = NetWorld.from_pretrained(config.base)
     c = base.config
-    for family in families:
-        c.require(family.name)
-    require(not {*c.taught} & {*config.played}, "base", config.base, f"nobody taught in {' and '.join(config.played)}")
+    names = [family.name for family in families]
+    for name in names:
+        c.require(name)
+    require(not {*c.taught} & {*names}, "base", config.base, f"nobody taught in {' and '.join(names)}")
     learned, acting = c.temperatures | dict(config.temperatures), c.acting | dict(config.acting)
-    model = NetWorld(replace(c, temperatures=learned, acting=acting))
-    model.load_state_dict(base.state_dict())
+    played = tuple(sorted({*c.played, *names}))
+    model = NetWorld(replace(c, temperatures=learned, acting=acting, played=played))
+    model.load_state_dict(base.state_dict(), strict=False)  # what is not there are copies
+    for name in names:
+        copied, whole = model.network_for(name), base.network_for(name).state_dict()
+        copied.load_state_dict({key: whole[key] for key in copied.state_dict()})
     return model.train()
 
 
