@@ -63,9 +63,6 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     """
     c = pretrained.config
     train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in support.split())
-    if family.name in c.played:
-        train.demote_experts()
-        held.demote_experts()
     generator = torch.Generator().manual_seed(config.seed)
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
