@@ -119,7 +119,7 @@ def test_own_play_pays_in_power_and_the_others_stay_as_they_were():
     agents = make_agent("networld-online"), make_agent("networld")
     assert agents[0].source_steps > 0 == agents[1].source_steps
     scores = []
-    for name in ("power/n20-d1200-v1-load0.7", "access/n8-c1-load0.4", "offload/n10-e3-p0.3"):
+    for name in ("power/n15-d800-v1-load0.7", "access/n8-c1-load0.4", "offload/n10-e3-p0.3"):
         family, variant = get_variant(name)
         for agent in agents:
             agent.adapt(family, variant, None)
