@@ -1,10 +1,10 @@
 """Scores on the variants that choices are made on: three train variants of a family, and dev variants that no release lists.
 
-    python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--episodes 16] [--heads] [--temperature .5]
+    python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--episodes 16] [--all] [--heads]
 
 No held-out variant and no query episode is played, so that a checkpoint, a setting or a seed may be chosen by this table. Zero
 shots, scenario seeds from 800 000. `--heads` lets NetWorld play without plans: three times faster, within some one point of the
-whole; `--temperature` is a multiple of the checkpoint's own. Dev variants are framed by random and genie of 200 episodes,
+whole; `--temperature` is a multiple of the checkpoint's own; `--all` plays all train variants instead of three. Dev variants are framed by random and genie of 200 episodes,
 which are kept in speed/dev_references.json.
 """
 
@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--arm")
     parser.add_argument("--family", choices=list(TRAIN), action="append")
     parser.add_argument("--episodes", type=int, default=16)
+    parser.add_argument("--all", action="store_true", help="all train variants instead of three")
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
@@ -94,7 +95,8 @@ def main() -> None:
     agent = build(given.agent, given.checkpoint, given.arm, given.heads, given.temperature)
     for name in given.family or TRAIN:
         family = get_family(name)
-        kinds = {"train": tuple(family.variant(f"{name}/{label}") for label in TRAIN[name]), "dev": DEV[name]}
+        train = family.select("train") if given.all else [family.variant(f"{name}/{label}") for label in TRAIN[name]]
+        kinds = {"train": tuple(train), "dev": DEV[name]}
         for kind, variants in kinds.items():
             scores = [score(agent, family, variant, given.episodes) for variant in variants]
             for variant, value in zip(variants, scores, strict=True):
