@@ -3,7 +3,7 @@
     python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--episodes 16] [--all] [--heads]
 
 No held-out variant and no query episode is played, so that a checkpoint, a setting or a seed may be chosen by this table. Zero
-shots, scenario seeds from 800 000. `--all` plays all train variants instead of three; `--heads` lets NetWorld play without plans:
+shots, scenario seeds from 800 000. `--all` plays all train variants instead of three; `--heads` plays NetWorld without plans:
 three times faster, within some one point of the whole; `--temperature` is a multiple of the checkpoint's own. Dev variants are
 framed by random and genie of 200 episodes, which are kept in speed/dev_references.json.
 """
