@@ -80,8 +80,8 @@ _ABOUT = {
     "networld-online": _About(
         "wbench",
         "NetWorld",
-        "NetWorld that went on learning by playing train variants of what it `played`, and from the recordings beside, in a "
-        "network of its own; in the other families it is the one that it started from.",
+        "NetWorld that went on learning by playing train variants of what it `played`, in a network of its own; in the other "
+        "families it is the one that it started from.",
         "by playing, and on the offline data of,",
         "online-reinforcement-learning",
     ),

@@ -1,7 +1,7 @@
 """NetWorld that goes on learning from its own play in the train variants: `wbench train networld-online`.
 
-Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played beside the
-recordings, and plays again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning',
+Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played, and
+plays again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning',
 2012). The policy that it improves is then its own of the last rounds, in the place of the recorded expert, so that round by
 round it moves as far as its values reach (Abdolmaleki et al., MPO, ICLR 2018).
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,7 @@ from torch import Tensor, nn
 from ..benchmark.agent import State
 from ..benchmark.data.paths import write_atomically
 from ..benchmark.data.schema import QUALITIES
-from ..benchmark.data.store import get_release
-from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
+from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant, require
 from ..benchmark.randomness import gumbel
 from ..benchmark.rollout import Slot, play
@@ -41,7 +40,6 @@ from .parallel import Processes
 FIRST_SEED = 50_000_000  # scenarios that nobody else meets: no dataset, support draw, query episode, reference or MAPPO
 ROUND = 100_000  # seeds kept for a round, a thousand a variant
 PLAYED = "play"  # folder of what was played, while training is under way
-FIXED = ("observation.", "scenario.")  # what of its network does not learn on
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,6 @@ class OnlineConfig:
 
     Attributes:
         base: checkpoint that it starts from.
-        release: the recordings, which it goes on learning from as well.
         played: families that it plays in.
         rounds: rounds of play, each with updates after it.
         updates: gradient steps a round.
@@ -59,8 +56,7 @@ class OnlineConfig:
         exploring: temperatures at which it plays, by family; every one of them in every variant of a round.
         kept: rounds of a variant that are learned from, the last ones.
         rows: agent windows a step in a played family.
-        own: share of these that it played itself.
-        reach: slots of own play whose rewards are taken as they came before the value takes over.
+        reach: slots whose rewards are taken as they came before the value takes over.
         rate: peak learning rate; linear warm-up over `warmup` steps, cosine decay to a twentieth.
         warmup: steps of warm-up.
         decay: weight decay.
@@ -73,7 +69,6 @@ class OnlineConfig:
     """
 
     base: str = "networld-small"
-    release: str = "standard"
     played: tuple[str, ...] = ("power",)
     rounds: int = 24
     updates: int = 500
@@ -82,7 +77,6 @@ class OnlineConfig:
     exploring: tuple[tuple[str, tuple[float, ...]], ...] = (("power", (0.06, 0.2, 0.5)),)
     kept: int = 4
     rows: int = 1024
-    own: float = 0.75
     reach: int = 4
     rate: float = 5e-4
     warmup: int = 100
@@ -101,7 +95,7 @@ class OnlineConfig:
 
 
 PRESETS = {
-    "debug": OnlineConfig(release="mini", rounds=2, updates=10, variants=1, episodes=1, rows=128, warmup=5, save_every=5),
+    "debug": OnlineConfig(rounds=2, updates=10, variants=1, episodes=1, rows=128, warmup=5, save_every=5),
     "small": OnlineConfig(),
 }
 
@@ -141,16 +135,8 @@ def train(
     model = _start(config, played).to(device)
     target = copy.deepcopy(model).requires_grad_(False).eval()
     c = model.config
-    recorded = load_samplers(played, get_release(config.release), c.history, c.horizon, choice)
     own = {family.name: OwnPlay(family, config, c, folder, choice) for family in played}
-    for source in (source for sampler in recorded.values() for source in sampler.sources):
-        source.demote_experts()
-    learned = [
-        parameter
-        for family in own
-        for name, parameter in model.network_for(family).named_parameters()
-        if not name.startswith(FIXED)
-    ]
+    learned = [parameter for family in own for parameter in model.network_for(family).parameters()]
     optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
     first = run.begin({"model": model, "target": target, "optimiser": optimiser})
     if first == 0:
@@ -165,7 +151,7 @@ def train(
         figures: dict[str, Tensor] = {}
         for name, book in own.items():
             networks = model.network_for(name), target.network_for(name)
-            figures |= _descend(*networks, name, _batches(recorded[name], book, config), config, noise)
+            figures |= _descend(*networks, name, book.sample(config.rows), config, noise)
         figures["gradient_norm"] = nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
@@ -181,32 +167,16 @@ def train(
 
 
 def _descend(
-    model: NetWorld,
-    target: NetWorld,
-    family: str,
-    batches: Iterable[tuple[Windows, float, int]],
-    config: OnlineConfig,
-    noise: torch.Generator,
+    model: NetWorld, target: NetWorld, family: str, batch: Windows, config: OnlineConfig, noise: torch.Generator
 ) -> dict[str, Tensor]:
-    """Add the gradient of a family's batches, each by its share; the loss and its parts."""
+    """Add the gradient of a family's batch; the loss and its parts."""
     device = noise.device
-    figures: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=device))
-    for batch, share, reach in batches:
-        with torch.autocast(device.type, torch.bfloat16):
-            whole, parts = total(
-                model, target, batch.to(device), family, LossWeights(), noise, plan_share=config.plan_share, reach=reach
-            )
-        (share * whole).backward()
-        for part, value in {"loss": whole.detach(), **parts}.items():
-            figures[f"{family}/{part}"] += share * value
-    return figures
-
-
-def _batches(recorded: WindowSampler, own: OwnPlay, config: OnlineConfig) -> Iterator[tuple[Windows, float, int]]:
-    """The batches of a family in a step, each with its share of the loss and its `reach`, see `losses.total`."""
-    count = round(config.own * config.rows)
-    yield own.sample(count), config.own, config.reach
-    yield recorded.sample(config.rows - count), 1.0 - config.own, 1
+    with torch.autocast(device.type, torch.bfloat16):
+        loss, parts = total(
+            model, target, batch.to(device), family, LossWeights(), noise, plan_share=config.plan_share, reach=config.reach
+        )
+    loss.backward()
+    return {f"{family}/{part}": value for part, value in {"loss": loss.detach(), **parts}.items()}
 
 
 class OwnPlay:

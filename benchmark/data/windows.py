@@ -99,11 +99,6 @@ class Episodes:
         quality = torch.tensor([QUALITIES.index(name) for name in support.quality])
         return cls(variant, support.obs, support.action, support.action_mask, support.reward, history, horizon, quality)
 
-    def demote_experts(self) -> None:
-        """Call recorded experts `medium`, for an agent that has become its own expert."""
-        expert, medium = QUALITIES.index("expert"), QUALITIES.index("medium")
-        self.quality = torch.where(self.quality == expert, medium, self.quality)
-
     @property
     def transitions(self) -> int:
         """Number of agent transitions."""
