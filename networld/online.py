@@ -1,9 +1,9 @@
 """NetWorld that goes on learning from its own play in the train variants: `wbench train networld-online`.
 
-Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played, and
-plays again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning',
-2012). The policy that it improves is then its own of the last rounds, in the place of the recorded expert, so that round by
-round it moves as far as its values reach (Abdolmaleki et al., MPO, ICLR 2018).
+Of what nobody did in the recordings, values are guesses. So a finished NetWorld plays, learns from what it played, and plays
+again: growing-batch reinforcement learning (Lange, Gabel and Riedmiller, 'Batch reinforcement learning', 2012). The policy that
+it improves is then its own of the last rounds, in the place of the recorded expert, so that round by round it moves as far as
+its values reach (Abdolmaleki et al., MPO, ICLR 2018).
 
 A family that it plays gets a network of its own, a copy that goes on; in the others nothing changes at all.
 """
