@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -86,6 +87,31 @@ class Env(Protocol):
 
     def qos(self) -> dict[str, Tensor]:
         """Quality of service of the episodes so far, each [B]."""
+
+
+@runtime_checkable
+class Forkable(Env, Protocol):
+    """An environment that can be copied in the middle of its episodes, to see what something else would lead to."""
+
+    def fork(self, episodes: Tensor) -> Env:
+        """A copy that goes on from this slot with these episodes [F], each as often as it is named; nothing is felt here."""
+
+
+E = TypeVar("E", bound=Env)
+
+
+def forked(env: E, episodes: Tensor, axes: Mapping[str, int]) -> E:
+    """A copy of an environment that goes on with some of its episodes.
+
+    Args:
+        env: the environment.
+        episodes: by number, [F].
+        axes: which axis of its tensors the episodes are, by attribute; everything else is shared.
+    """
+    copied = copy.copy(env)
+    for name, axis in axes.items():
+        setattr(copied, name, getattr(env, name).index_select(axis, episodes))
+    return copied
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from ..family import (
     Split,
     Variant,
     check_action,
+    forked,
     require,
     require_number,
 )
@@ -128,6 +129,9 @@ def _listed() -> dict[str, Variant]:
     return {variant.name: variant for variant in (*train, *held_out)}
 
 
+EPISODIC = "_acked _arrivals _delays _dropped _energy _feedback _last_success _legacy _sent".split()  # and the queues
+
+
 class AccessEnv:
     """B episodes of one `access` variant, stepped together (see `benchmark.family.Env`)."""
 
@@ -201,6 +205,12 @@ class AccessEnv:
         terminated = torch.zeros(batch, dtype=torch.bool, device=self.device)
         truncated = torch.full_like(terminated, self._slot == v.horizon)
         return self._observe(), reward, terminated, truncated, info
+
+    def fork(self, episodes: Tensor) -> AccessEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
+        copied = forked(self, episodes, dict.fromkeys(EPISODIC, 0))
+        copied._queue = self._queue.fork(episodes)
+        return copied
 
     def qos(self) -> dict[str, Tensor]:
         """Per episode [B]: goodput (packets a slot and channel), delay mean and p95 (slots), drops, energy (sends)."""

@@ -27,7 +27,7 @@ import torch
 from scipy.signal import lfilter
 from torch import Tensor
 
-from ..family import ActionComponent, Env, Family, Info, Split, Variant, check_action, require, require_number
+from ..family import ActionComponent, Env, Family, Info, Split, Variant, check_action, forked, require, require_number
 from ..randomness import scenario_generator
 from . import offload_policies as policies
 from .offload_layout import (
@@ -159,6 +159,13 @@ def _serve(queue: Tensor, capacity: Tensor, upto: Tensor) -> Tensor:
     return torch.minimum((capacity.unsqueeze(-3) - older).clamp_(min=0.0), queue)
 
 
+EPISODIC = {  # what an `OffloadEnv` holds of each episode, and on which axis
+    **dict.fromkeys(("_action", "_clock", "_dropped", "_drops", "_energy", "_finished", "_last_delay"), 0),
+    **dict.fromkeys(("_bits", "_delays", "_edge_backlog", "_edge_users", "_server", "_work"), 1),
+    "_scenario": 2,
+}
+
+
 class OffloadEnv:
     """B episodes of one `offload` variant, stepped together (see `benchmark.family.Env`).
 
@@ -268,6 +275,10 @@ class OffloadEnv:
         sent = _serve(queue, capacity, queue.cumsum(0))
         self._edge_users = users.squeeze(-1).float()
         return sent, _total(sent, 0) / capacity.clamp(min=1e-9)
+
+    def fork(self, episodes: Tensor) -> OffloadEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
+        return forked(self, episodes, EPISODIC)
 
     def qos(self) -> dict[str, Tensor]:
         """Per episode [B]: goodput (tasks a slot and device), delay mean and p95 (slots), drops (tasks), energy (J)."""

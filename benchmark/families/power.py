@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..family import ActionComponent, Env, Family, Info, Split, Variant, check_action, require, require_number
+from ..family import ActionComponent, Env, Family, Info, Split, Variant, check_action, forked, require, require_number
 from ..physics.channel import (
     Propagation,
     UmiStreetCanyon,
@@ -136,6 +136,12 @@ def _listed() -> dict[str, Variant]:
     return {variant.name: variant for variant in (*train, *held_out)}
 
 
+EPISODIC = (  # what a `PowerEnv` holds of each episode
+    *("arrival", "backlog", "_accepted", "_arrivals", "_departed", "_dropped", "_energy", "_gains", "_interferers"),
+    *("_leak_index", "_need", "_noise", "_power", "_served", "_sinr", "_victims"),
+)
+
+
 class PowerEnv:
     """B episodes of one `power` variant, stepped together (see `benchmark.family.Env`)."""
 
@@ -171,6 +177,10 @@ class PowerEnv:
         self._accepted[..., 0] = 0.0
         self._accepted[..., 1] = self.backlog  # the initial backlog counts as arrived just before slot 0
         return self._observe(self.channel(0), self.backlog), self._masks()
+
+    def fork(self, episodes: Tensor) -> PowerEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
+        return forked(self, episodes, dict.fromkeys(EPISODIC, 0))
 
     def channel(self, slot: int) -> Tensor:
         """Gains over noise at full power in a slot, [B, N, C]: receiver of link n, base station c."""

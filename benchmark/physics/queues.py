@@ -23,6 +23,12 @@ class PacketQueue:
         self._head = torch.zeros(shape, dtype=torch.int64, device=device)
         self._stamps = torch.zeros(*shape, capacity, dtype=torch.int64, device=device)
 
+    def fork(self, rows: Tensor) -> PacketQueue:
+        """A copy of these rows of the leading axis, [F]."""
+        copied = PacketQueue((0,), self.capacity, self.length.device)
+        copied.length, copied._head, copied._stamps = (x.index_select(0, rows) for x in (self.length, self._head, self._stamps))
+        return copied
+
     def head_stamp(self) -> Tensor:
         """Arrival slot of the packet at the head; meaningless where the queue is empty."""
         return self._stamps.gather(-1, self._head.unsqueeze(-1)).squeeze(-1)
