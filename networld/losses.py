@@ -18,10 +18,12 @@ from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
 
+SPREAD = 3.0  # deviations that are misjudged by more than this many units count linearly
+
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each loss in the total."""
+    """Weight of each loss; that of deviations counts where there are some, see `online`, and is not in `total`."""
 
     reconstruction: float = 1.0
     reward: float = 0.5
@@ -30,6 +32,7 @@ class LossWeights:
     critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
+    deviation: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,25 @@ def total(
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def deviation_error(model: NetWorld, batch: Windows, family: str, usual: Tensor, other: Tensor, gain: Tensor) -> Tensor:
+    """How far the value misjudges, on average, what it changes if an agent does something else; see `explore.Deviations`.
+
+    Args:
+        model: the network being trained.
+        batch: windows of what the agents saw, R rows.
+        family: its name.
+        usual: what an agent would have done, [R].
+        other: what it did instead, [R].
+        gain: by which its share of the team's value would be greater, in the family's unit, [R].
+    """
+    now = model.config.history
+    _, value = contexts_at(model, encode(model, batch, family, now + 1), now, family)
+    values = model.critic(value, family)
+    guess = (values.gather(1, other.unsqueeze(1)) - values.gather(1, usual.unsqueeze(1))).squeeze(1)
+    told = gain != 0  # who has nothing to send changes nothing, whatever it does
+    return (smooth_l1_loss(guess, gain, beta=SPREAD, reduction="none") * told).sum() / told.sum().clamp(min=1)
 
 
 def _value_error(value: Tensor, bellman: Tensor, batch: Windows, adjusted: bool) -> Tensor:

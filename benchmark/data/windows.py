@@ -58,6 +58,16 @@ class Windows:
         """[groups] float: 1, or 0 for joint windows of the mixed quality, where a genie acts on what no agent sees."""
         return self.team_mean((self.quality != QUALITIES.index("mixed")).float())
 
+    @classmethod
+    def join(cls, parts: Sequence[Windows]) -> Windows:
+        """Several batches as one, joint windows numbered through; the parts' numbers are changed."""
+        first = 0
+        for part in parts:
+            count = part.groups
+            part.group.add_(first)
+            first += count
+        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
         return Windows(**{name: value.to(device) for name, value in vars(self).items()})
@@ -192,10 +202,7 @@ class WindowSampler:
             episode = pool[torch.randint(len(pool), (count,), generator=self.generator)]
             slot = torch.randint(source.starts(), (count,), generator=self.generator)
             parts.append(self.windows(source, episode, slot))
-        groups = torch.tensor([0, *(part.groups for part in parts)]).cumsum(0).tolist()
-        for part, first in zip(parts, groups, strict=False):
-            part.group.add_(first)
-        return Windows(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        return Windows.join(parts)
 
     def windows(self, source: Episodes, episode: Tensor, slot: Tensor) -> Windows:
         """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings."""

@@ -43,8 +43,9 @@ def test_the_family_that_it_plays_learns_on_and_nothing_else_changes(gone_on):
 
 def test_it_says_how_much_it_played_and_leaves_no_play_behind(gone_on):
     model, folder = gone_on
-    temperatures = dict(CONFIG.exploring)["power"]
-    assert model.config.source_steps == CONFIG.rounds * CONFIG.variants * CONFIG.episodes * len(temperatures) * 128
+    played = CONFIG.variants * CONFIG.episodes * len(dict(CONFIG.exploring)["power"]) * 128
+    forked = 4 * CONFIG.forks.episodes * (10 + 1) * CONFIG.forks.slots  # at four slots, for each of ten agents and for none
+    assert model.config.source_steps == CONFIG.rounds * (played + forked)
     assert model.config.transitions == NetWorld.from_pretrained("networld-small").config.transitions
     assert not (folder / PLAYED).exists()
     assert model.network_for("power").config.acts_at("power") == dict(CONFIG.acting)["power"]
@@ -77,7 +78,7 @@ def test_what_it_learns_from_is_what_it_played(tmp_path):
     assert {variant.name for variant in book.drawn(0)} == set(NAMES[:2])
     batch = book.sample(80)
     assert len(batch.quality) == 80 and batch.quality.eq(QUALITIES.index("expert")).all()
-    assert book.slots == 2 * 2 * 3 * 128
+    assert book.slots == 2 * 2 * (3 * 128 + 4 * 2 * 11 * 2)
 
 
 def test_a_family_that_was_taught_or_that_it_does_not_play_is_refused(wbench, tmp_path):
