@@ -20,6 +20,7 @@ from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, load_samplers
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
+from ..benchmark.precision import mixed
 from ..benchmark.teaching import Actor, School, Seen, pupils
 from ..benchmark.training import Part, Run, Trainer, set_rate, warm_cosine
 from ..errors import InvalidValueError
@@ -172,7 +173,7 @@ def train(
         figures: dict[str, Tensor] = {}
         optimiser.zero_grad()
         for name, sampler in samplers.items():
-            with torch.autocast(device, torch.bfloat16):
+            with mixed(device):
                 losses = school.losses(sampler.sample(config.rows).to(device), name, generator)
             (sum(losses.values(), torch.zeros((), device=device)) / len(samplers)).backward()
             figures |= {f"{name}/{part}": value.detach() for part, value in losses.items()}

@@ -39,15 +39,14 @@ def fine_tune(
     parts = support.split()
     if not all(pretrained.can_learn_from(part.quality) for part in parts):
         return pretrained, 0, {"kept": False, "declined": f"no {pretrained.config.aim} to learn from and to validate on"}
-    history, device = pretrained.config.history, next(pretrained.parameters()).device
+    history = pretrained.config.history
     generator = torch.Generator().manual_seed(config.seed)
     train, held = (Episodes.from_support(variant, part, history - 1, config.slots) for part in parts)
     sampler, checker = (WindowSampler(family, [part], generator) for part in (train, held))
     model = copy.deepcopy(pretrained)
 
     def loss(batch: Windows) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            return model.loss(pretrained, batch, family.name, model.config.conservatism)
+        return model.loss(pretrained, batch, family.name, model.config.conservatism)
 
     c, parameters = config, list(model.parameters())
     notes = tune(parameters, loss, sampler, checker, steps=c.steps, rows=c.rows, rate=c.rate, check=c.check, clip=10.0)

@@ -168,8 +168,8 @@ def learn(
     return steps
 
 
-FROM_SCRATCH = PpoConfig(epochs=10, minibatch=512, rate=2e-3)
-PRETRAINED = PpoConfig(epochs=5, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01)
+FROM_SCRATCH = PpoConfig(epochs=10, minibatch=512, rate=2e-3, bfloat16=False)
+PRETRAINED = PpoConfig(epochs=5, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01, bfloat16=False)
 
 
 class MappoAgent(Agent):

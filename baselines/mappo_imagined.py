@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,7 @@ from .networks import agent_views
 from .ppo import PpoConfig
 
 DEFAULT_CHECKPOINT, DEFAULT_WORLD = "mappo-imagined-small", "networld"
-CAREFUL = PpoConfig(epochs=3, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01)
+CAREFUL = PpoConfig(epochs=3, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01, bfloat16=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class ImaginedTrainConfig:
     hidden: int = 128
     save_every: int = 250
     seed: int = 0
-    ppo: PpoConfig = field(default_factory=lambda: CAREFUL)
+    ppo: PpoConfig = field(default_factory=lambda: replace(CAREFUL, bfloat16=True))
 
 
 def train(

@@ -15,6 +15,7 @@ from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
 from ..benchmark.meter import MeteredEnvironment
+from ..benchmark.precision import mixed
 from .networks import AgentView, first_view, next_view, table_mask
 from .value_learning import ValueModel, advance
 
@@ -36,6 +37,7 @@ class PracticeConfig:
         conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
         trial: share of the budget for the comparison with the checkpoint that learning started from.
         standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.
+        bfloat16: matrix products in bfloat16 where the processor has it: faster, but what is learned depends on the processor.
     """
 
     updates: int = 400
@@ -50,6 +52,7 @@ class PracticeConfig:
     conservatism: float = 0.0
     trial: float = 0.3
     standardise: bool = False
+    bfloat16: bool = False
 
     def after_pretraining(self) -> PracticeConfig:
         """The same for a network that can already play: little exploration, small steps, conservative ones."""
@@ -195,7 +198,7 @@ def learn_online(
         due = config.updates * (environment.used - begun) // budget
         for _ in range(due - steps if replay.ready else 0):
             optimiser.zero_grad()
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed(device, config.bfloat16):
                 loss = model.loss(target, replay.sample(config.rows).to(device), family.name, config.conservatism)
             loss.backward()
             advance(model, target, optimiser, config.follow)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
+from ..benchmark.precision import mixed
 from ..benchmark.training import set_rate
 from ..benchmark.two_hot import ActionCodec
 
@@ -35,7 +36,8 @@ class PpoConfig:
         huber: where the value loss turns linear, in units of the normalised value (Yu, appendix).
         gradient: greatest norm of the gradient, actor and critic each (Huang, detail 11).
         divergence: the round ends once the policy has moved this far in KL divergence (Huang, 'early stopping'; 0 = never).
-        bfloat16: compute the hidden layers in bfloat16 (twice as fast on recent processors); ratios stay in float32.
+        bfloat16: hidden layers in bfloat16 where the processor has it (twice as fast); ratios stay in float32. What is learned
+            then depends on the processor, so the arms of the protocol do without.
     """
 
     epochs: int = 5
@@ -240,7 +242,7 @@ def _flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def _loss(model: ActorCritic, batch: Frames, family: str, config: PpoConfig, fade: float) -> tuple[Tensor, dict[str, float]]:
     codec = model.codecs[family]
     free = _has_choice(codec, batch.mask)  # whoever has no choice has nothing to learn from
-    with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=config.bfloat16):
+    with mixed(batch.features.device, config.bfloat16):
         logits = model.logits(batch.features[free], batch.mask[free], family)
         value = model.values(batch.features, batch.agents, family)
     log_ratio = codec.log_prob(logits, batch.code[free]) - batch.log_prob[free]

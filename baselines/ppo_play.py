@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ..benchmark.family import Family, Info, Variant
+from ..benchmark.precision import mixed
 from ..benchmark.randomness import gumbel
 from ..benchmark.two_hot import ActionCodec
 from ..benchmark.world import Playground
@@ -94,7 +95,7 @@ def play_round(
     for player in players:
         groups.setdefault((player.family, player.variant.horizon), []).append(player)
     frames: dict[str, list[Frames]] = {}
-    with torch.autocast(players[0].features.device.type, torch.bfloat16, enabled=config.bfloat16):
+    with mixed(players[0].features.device, config.bfloat16):
         for (family, horizon), group in groups.items():
             frames.setdefault(family, []).append(_play(model, group, family, horizon, config, generator))
     slots = episodes * sum(player.variant.horizon for player in players)

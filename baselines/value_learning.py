@@ -21,6 +21,7 @@ from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
+from ..benchmark.precision import mixed
 from ..benchmark.randomness import gumbel
 from ..benchmark.standardiser import Standardiser
 from ..benchmark.training import Run, follow, set_rate
@@ -248,7 +249,7 @@ def pretrain(
         optimiser.zero_grad()
         for name, sampler in samplers.items():
             batch = sampler.sample(config.rows // len(samplers)).to(device)
-            with torch.autocast(device, torch.bfloat16):
+            with mixed(device):
                 loss = model.loss(target, batch, name, model.config.conservatism)
             (loss / len(samplers)).backward()
             losses[f"{name}/loss"] = loss.detach()

@@ -136,10 +136,10 @@ def versions() -> dict[str, str]:
 
 def hardware(device: str) -> Hardware:
     """Processor, cores, threads and device."""
-    name = _processor()
-    if device == "cuda":
-        import torch
+    import torch
 
+    name = f"{_processor()} ({torch.backends.cpu.get_cpu_capability()})"
+    if device == "cuda":
         name = f"{name}, {torch.cuda.get_device_name()}"
     return Hardware(cpu=printable(name), cores=os.cpu_count() or 0, threads=THREADS, device=device)
 

@@ -17,7 +17,7 @@ from ..benchmark.registry import make_agent, plugins
 from ..benchmark.runner import CellResult, run_cell
 from ..benchmark.user_code import is_file
 from ..errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from .provenance import NO_FILE, UNREGISTERED, file_version, player
+from .provenance import NO_FILE, UNREGISTERED, file_version, hardware, player
 from .recompute import unlike
 from .schema import CellRecord, Origin, Player, Result
 
@@ -107,7 +107,16 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
         advance()
+    if problems and not plan.tolerance:
+        problems += _elsewhere(result, plan.device)
     return Rerun(seed, tuple(replayed), tuple(problems))
+
+
+def _elsewhere(result: Result, device: str) -> Iterator[str]:
+    """What may excuse the episodes that differ: other sums on another machine."""
+    then, here = result.hardware, hardware(device)
+    if then and (then.cpu, then.device) != (here.cpu, here.device):
+        yield f"played on {then.cpu} ({then.device}), again on {here.cpu} ({here.device}): --tolerance 2 compares scores alone"
 
 
 def _agent(result: Result, plan: Plan) -> Agent:

@@ -73,8 +73,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
         tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
 
     def loss(batch: Windows) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16):
-            return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed), scenario_shift=shift)[0]
+        return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed), scenario_shift=shift)[0]
 
     notes = tune(tuned, loss, sampler, checker, steps=config.steps, rows=config.rows, rate=config.rate, check=config.check)
     return Adapted(model.eval(), shift.detach(), config.steps, notes)
@@ -106,8 +105,7 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
     noise = torch.Generator(device).manual_seed(config.seed)
     for _ in range(config.whole_steps):
         optimiser.zero_grad()
-        with torch.autocast(device.type, torch.bfloat16):
-            loss, _ = total(model, target, sampler.sample(config.rows).to(device), family.name, LossWeights(), noise)
+        loss, _ = total(model, target, sampler.sample(config.rows).to(device), family.name, LossWeights(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

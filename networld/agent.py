@@ -9,6 +9,7 @@ from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
 from ..benchmark.mean_field import read
+from ..benchmark.precision import mixed
 from ..errors import CheckpointError
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
@@ -80,7 +81,7 @@ class NetWorldAgent(Agent):
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""
-        with torch.no_grad(), torch.autocast(obs.device.type, torch.bfloat16):
+        with torch.no_grad(), mixed(obs.device, self.planner.bfloat16):
             view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
             draws = state.random.draw(), state.random.draw()
             planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, *draws)

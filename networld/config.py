@@ -112,6 +112,8 @@ class PlannerConfig:
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
         taught: in families where a policy was taught, follow that and plan nothing; else plan there too.
+        bfloat16: matrix products in bfloat16 where the processor has it: twice as fast there, but another processor plays other
+            episodes.
     """
 
     guidance: Guidance = "mcss"
@@ -124,6 +126,7 @@ class PlannerConfig:
     choice: Choice = "mode"
     recovery: float = 0.05
     taught: bool = True
+    bfloat16: bool = False
 
     def follows(self, network: NetWorldConfig, family: str) -> bool:
         """Whether it follows a policy that was taught in a family, instead of planning."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..benchmark.agent import State
 from ..benchmark.family import Forkable
+from ..benchmark.precision import mixed
 from ..benchmark.randomness import gumbel
 from ..benchmark.rollout import mean_field
 from .agent import NetWorldAgent
@@ -94,7 +95,7 @@ class Explorer(NetWorldAgent):
     def _judge(self, obs: Tensor, inbox: Tensor, state: State) -> tuple[Tensor, Tensor]:
         """Take in a slot; log-probabilities of the own policy and values of its actions, [R, number] each."""
         model, family = self._model, state.family.name
-        with torch.no_grad(), torch.autocast(obs.device.type, torch.bfloat16):
+        with torch.no_grad(), mixed(obs.device):
             view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
             world, value = model.contexts(view.latents, view.inboxes, view.scenario, family)
             prior = model.codecs[family].table_log_probs(model.behaviour_logits(world, view.action_mask, family))

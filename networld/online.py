@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.family import Family, require
+from ..benchmark.precision import mixed
 from ..benchmark.training import Run, Trainer, follow, set_rate, warm_cosine
 from ..errors import InvalidValueError
 from .explore import Forks
@@ -166,7 +167,7 @@ def _descend(
     """Add the gradient of a family's batches; the loss and its parts."""
     device, weights = noise.device, LossWeights()
     batch, (seen, *deviations) = book.sample(config.rows).to(device), book.sample_deviations(config.deviating)
-    with torch.autocast(device.type, torch.bfloat16):
+    with mixed(device):
         loss, parts = total(model, target, batch, family, weights, noise, plan_share=config.plan_share, reach=config.reach)
         error = deviation_error(model, seen.to(device), family, *(x.to(device) for x in deviations))
     loss = loss + weights.deviation * error

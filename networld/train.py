@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
+from ..benchmark.precision import mixed
 from ..benchmark.teaching import School, pupils
 from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
 from .config import NetWorldConfig
@@ -121,7 +122,7 @@ def train(
         figures: dict[str, Tensor] = {}
         for name in course.families:
             batch = samplers[name].sample(config.rows // processes.count).to(processes.device)
-            with torch.autocast(processes.device.type, torch.bfloat16):
+            with mixed(processes.device):
                 loss, losses = course.loss(batch, name, noise)
             (loss / len(course.families)).backward()
             figures |= {f"{name}/{part}": value.detach() for part, value in losses.items()}

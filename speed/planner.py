@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from wbench.benchmark.checkpoint import count_parameters
 from wbench.benchmark.family import Family, Variant
+from wbench.benchmark.precision import precision
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
 from wbench.networld.agent import NetWorldAgent
@@ -25,6 +26,12 @@ from wbench.networld.model import NetWorld
 
 AGENTS, OBS, HORIZON = 8, 32, 16  # of the peers' networks, as in their papers' settings
 TARGET = "access/n8-c1-load0.4"  # eight agents
+SETTINGS = (
+    PlannerConfig(),
+    PlannerConfig(taught=False),
+    PlannerConfig(taught=False, replan=4),
+    *(PlannerConfig(taught=False, replan=replan, bfloat16=True) for replan in (1, 4) if precision("cpu") == "bfloat16"),
+)
 
 
 class ResidualBlock(nn.Module):
@@ -119,13 +126,14 @@ def main() -> None:
     agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
     for variant_name in (TARGET, "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.3"):
         for episodes in (1, 32):
-            for setting in (PlannerConfig(), PlannerConfig(taught=False), PlannerConfig(taught=False, replan=4)):
+            for setting in SETTINGS:
                 agent.planner = setting
                 ms = decide_ms(agent, *get_variant(variant_name), episodes)
                 print(
                     f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  "
                     f"replan {setting.replan}  "
                     f"{'as it ships' if setting.taught else 'plans everywhere'}  "
+                    f"{'bfloat16' if setting.bfloat16 else 'float32'}  "
                     f"decision {ms:8.2f} ms  an episode {ms / episodes:6.2f} ms",
                     flush=True,
                 )

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...errors import WbenchError
+from ..precision import VARIABLE, precision
 from ..registry import family_names, get_family, make_agent
 from .manifest import shipped
 from .paths import datasets_root, home
@@ -19,7 +20,7 @@ from .release import RELEASES, contents, dataset_folder
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "pyarrow", "datasets", "huggingface_hub", "safetensors", "pandas")
 LITTLE = 5_000_000_000  # bytes: what `standard` of all families takes, with some room
-_HF = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "WBENCH_HOME", "WBENCH_NAMESPACE")
+_HF = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "WBENCH_HOME", "WBENCH_NAMESPACE", VARIABLE)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def examine(network: bool = True) -> list[Symptom]:
     """Look at everything; `network` False leaves mirrors alone."""
     found = [Symptom("python", f"{platform.python_version()} at {sys.executable}", sys.version_info >= (3, 11))]
     found += [_package(name) for name in PACKAGES]
-    found += [_threads(), *_disk(), *_releases()]
+    found += [_threads(), _precision(), *_disk(), *_releases()]
     found += [Symptom(name, os.environ[name]) for name in _HF if name in os.environ]
     found.append(Symptom("HF_TOKEN", "set" if os.environ.get("HF_TOKEN") else "not set"))
     found += [_checkpoint(name, path) for name, path in packaged_checkpoints().items()]
@@ -62,6 +63,13 @@ def _threads() -> Symptom:
 
     devices = f", CUDA {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else ", no CUDA"
     return Symptom("threads", f"{torch.get_num_threads()} of torch, {os.cpu_count()} processors{devices}")
+
+
+def _precision() -> Symptom:
+    try:
+        return Symptom("training", f"matrix products in {precision('cpu')}")
+    except WbenchError as error:
+        return Symptom("training", str(error), False)
 
 
 def _disk() -> list[Symptom]:

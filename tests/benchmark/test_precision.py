@@ -1,0 +1,106 @@
+"""bfloat16 only where the processor has it, and never in what is scored: there every processor computes alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+import torch
+from wbench.baselines.fine_tuning import FineTuneConfig
+from wbench.baselines.mappo_imagined import AdaptConfig as ImaginedConfig
+from wbench.baselines.online import PracticeConfig
+from wbench.benchmark import precision as library
+from wbench.benchmark.data.collect import support
+from wbench.benchmark.data.doctor import examine
+from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.precision import mixed, precision
+from wbench.benchmark.registry import get_family, make_agent
+from wbench.benchmark.rollout import play
+from wbench.errors import InvalidValueError
+from wbench.networld.adapt import AdaptConfig
+
+FAMILY = get_family("offload")
+SHORT = replace(FAMILY.variant("offload/n10-e3-p0.4"), horizon=24)
+AGENTS = [
+    ("networld", "offline"),
+    ("bc", "offline"),
+    ("bcq", "offline"),
+    ("mappo-imagined", "offline"),
+    *((name, arm) for name in ("mappo", "iql", "qmix") for arm in ("online", "online-pretrained")),
+]
+
+
+@pytest.fixture
+def processor(monkeypatch):
+    """Pretends that the processor has these capabilities and no others."""
+
+    def has(**capabilities: bool) -> None:
+        monkeypatch.delenv(library.VARIABLE, raising=False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(capabilities))
+        library._fastest.cache_clear()
+
+    yield has
+    library._fastest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "float32"),
+        ({"avx512_f": True}, "float32"),  # PyTorch emulates it there
+        ({"avx512_f": True, "avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"neon": True, "bf16": True}, "float32"),  # not measured on ARM
+    ],
+)
+def test_matrix_products_are_bfloat16_only_where_it_is_fast(processor, has, expected):
+    processor(**has)
+    assert precision("cpu") == expected
+    layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
+    with mixed("cpu"):
+        assert layer(x).dtype == getattr(torch, expected)
+    with mixed("cpu", enabled=False):
+        assert layer(x).dtype == torch.float32
+    assert precision("mps") == "float32"
+
+
+def test_the_environment_may_ask_for_a_precision_and_nothing_else(processor, monkeypatch):
+    processor(avx2=True)
+    monkeypatch.setenv(library.VARIABLE, "bfloat16")
+    assert precision("cpu") == "bfloat16" and _doctor() == ("matrix products in bfloat16", True)
+    monkeypatch.setenv(library.VARIABLE, "int8")
+    with pytest.raises(InvalidValueError, match=r"WBENCH_PRECISION.*int8.*bfloat16 or float32") as refused:
+        precision("cpu")
+    assert _doctor() == (str(refused.value), False)
+
+
+def _doctor() -> tuple[str, bool]:
+    return next((found.found, found.healthy) for found in examine(network=False) if found.what == "training")
+
+
+@pytest.mark.parametrize(("name", "arm"), AGENTS)
+def test_what_is_scored_is_computed_in_float32(monkeypatch, name, arm):
+    """Else a row could not be played again on another processor. Asked for bfloat16, nothing that learns or plays takes it."""
+    monkeypatch.setenv(library.VARIABLE, "bfloat16")
+    low: list[bool] = []
+
+    class Seen(torch.autocast):
+        def __init__(self, *args, **kwargs) -> None:
+            low.append(kwargs.get("enabled", True))
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "autocast", Seen)
+    with mixed("cpu"):
+        assert low.pop()  # the spy sees it
+    agent = make_agent(name, arm=arm)
+    agent.adaptation, agent._adaptation = AdaptConfig(steps=2, check=2), FineTuneConfig(steps=2, check=2)
+    agent._practice, agent._config = PracticeConfig(updates=2), ImaginedConfig(rounds=1, episodes=2)
+    if arm == "offline":
+        done = agent.adapt(FAMILY, SHORT, support(FAMILY, FAMILY.variant(SHORT.name), 0, 5))
+    else:
+        agent.adapt(FAMILY, SHORT, None)
+        done = agent.practise(MeteredEnvironment(FAMILY, SHORT, 0, shots=1))
+    played = play(FAMILY, SHORT, agent, [0])
+    assert done.gradient_steps > 0 and torch.isfinite(played.returns).all()
+    assert not any(low), name
