@@ -104,3 +104,25 @@ def test_what_is_scored_is_computed_in_float32(monkeypatch, name, arm):
     played = play(FAMILY, SHORT, agent, [0])
     assert done.gradient_steps > 0 and torch.isfinite(played.returns).all()
     assert not any(low), name
+
+
+def test_episodes_are_the_same_where_sums_round_otherwise(monkeypatch):
+    """Another processor adds up a matrix product in another order: float32 bears that, bfloat16 would not."""
+    agent = make_agent("networld")
+    agent.adapt(FAMILY, SHORT, None)
+    plain, noise = torch.nn.Linear.forward, torch.Generator()
+
+    def returns(error: float) -> torch.Tensor:
+        noise.manual_seed(0)
+
+        def rounded(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+            y = plain(layer, x)
+            return y * (1.0 + error * torch.randn(y.shape, generator=noise))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.nn.Linear, "forward", rounded)
+            return play(FAMILY, SHORT, agent, [0, 1]).returns
+
+    exact = play(FAMILY, SHORT, agent, [0, 1]).returns
+    assert torch.equal(returns(torch.finfo(torch.float32).eps), exact)
+    assert not torch.equal(returns(torch.finfo(torch.bfloat16).eps), exact)

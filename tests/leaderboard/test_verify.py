@@ -201,6 +201,10 @@ def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(hones
     )
     assert not verify(path, "rerun", Plan(cells=2, tolerance=0.9 * points)).holds
     assert verify(path, "rerun", Plan(cells=2, tolerance=1.1 * points)).holds
+    forged["hardware"] = {"cpu": "Another CPU", "cores": 1, "threads": 1, "device": "cpu"}
+    excused = verify(save(tmp_path / "elsewhere.json", forged), "rerun", Plan(cells=2))
+    assert not excused.holds and excused.problems[0] == verdict.problems[0]
+    assert "Another CPU" in excused.problems[1] and "--tolerance" in excused.problems[1]
 
 
 def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
