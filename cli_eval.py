@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ def evaluate(
     entrants = [entrant, *_rivals(entrant, chosen, against)]
     runs, others, journal = _resume(entrants, chosen, out)
     _note_seen(chosen)
+    _note_cores(executor, jobs)
     runs = _play(entrants, runs, chosen, journal, executor, jobs, address)
     document = result.document(chosen, runs[0], [*runs[1:], *others])
     if out:
@@ -110,6 +112,13 @@ def _note_seen(protocol: Protocol) -> None:
 
     if seen := [name for name in protocol.variants if get_variant(name)[1].split == "train"]:
         note(f"train variants, which pretrained agents have learned from: {', '.join(seen)}")
+
+
+def _note_cores(executor: str, jobs: int | None) -> None:
+    """Tell whoever waits that it need not take so long."""
+    cores = os.cpu_count() or 1
+    if executor == "local" and jobs is None and cores > 1 and sys.stderr.isatty():
+        note(f"on one of {cores} cores; --jobs {cores} plays on all of them, the same numbers")
 
 
 def _rivals(ours: Entrant, protocol: Protocol, against: str | None) -> list[Entrant]:

@@ -61,7 +61,7 @@ class OnlineConfig:
 
     base: str = "networld-small"
     played: tuple[str, ...] = ("power",)
-    rounds: int = 24
+    rounds: int = 12
     updates: int = 500
     variants: int = 9
     episodes: int = 8
