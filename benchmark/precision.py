@@ -15,7 +15,7 @@ from ..errors import InvalidValueError
 
 Precision = Literal["bfloat16", "float32"]
 PRECISIONS: tuple[Precision, ...] = ("bfloat16", "float32")
-VARIABLE = "WBENCH_PRECISION"  # asks for one of them, say to play a row again as another machine played it
+VARIABLE = "WBENCH_PRECISION"  # asks for one of them, say to train as another machine did
 
 
 def precision(device: torch.device | str) -> Precision:

@@ -160,9 +160,8 @@ def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[
     shapes, spans = {"spread": FamilyShape.of(FAMILY)}, {"spread": (-800.0, 0.0)}
     model = kind(config(shapes, spans, hidden=settings.hidden, layers=1, history=1, discount=0.99))
     rounds = frames // ROUND
-    practice = PracticeConfig(
-        settings.updates * rounds, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True
-    )
+    updates = settings.updates * rounds
+    practice = PracticeConfig(updates, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True)
     begun = time.process_time()
     trained, _ = learn_online(model, Spread(seed, frames), frames, practice)
     seconds = time.process_time() - begun

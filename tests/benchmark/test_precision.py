@@ -29,6 +29,12 @@ AGENTS = [
     ("mappo-imagined", "offline"),
     *((name, arm) for name in ("mappo", "iql", "qmix") for arm in ("online", "online-pretrained")),
 ]
+VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
+QUICK = {
+    "networld": {"adaptation": AdaptConfig(steps=2, check=2)},
+    "mappo-imagined": {"_config": ImaginedConfig(rounds=1, episodes=2)},
+    **dict.fromkeys(("bcq", "iql", "qmix"), VALUES),
+}
 
 
 @pytest.fixture
@@ -94,8 +100,9 @@ def test_what_is_scored_is_computed_in_float32(monkeypatch, name, arm):
     with mixed("cpu"):
         assert low.pop()  # the spy sees it
     agent = make_agent(name, arm=arm)
-    agent.adaptation, agent._adaptation = AdaptConfig(steps=2, check=2), FineTuneConfig(steps=2, check=2)
-    agent._practice, agent._config = PracticeConfig(updates=2), ImaginedConfig(rounds=1, episodes=2)
+    for attribute, settings in QUICK.get(name, {}).items():
+        assert hasattr(agent, attribute)
+        setattr(agent, attribute, settings)
     if arm == "offline":
         done = agent.adapt(FAMILY, SHORT, support(FAMILY, FAMILY.variant(SHORT.name), 0, 5))
     else:
