@@ -24,10 +24,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 from torch import Tensor
 
 from ..family import ActionComponent, Env, Family, Info, Split, Variant, check_action, forked, require, require_number
+from ..physics.channel import autoregression
 from ..randomness import scenario_generator
 from . import offload_policies as policies
 from .offload_layout import (
@@ -349,7 +349,7 @@ def _draw_scenario(variant: OffloadVariant, seed: int) -> np.ndarray:
     work = size * (MIN_DENSITY + (MAX_DENSITY - MIN_DENSITY) * density)
     noise = rng.standard_normal((variant.horizon + 1, variant.edges, variant.agents), dtype=np.float32)
     noise[1:] *= math.sqrt(1.0 - SHADOWING_MEMORY**2)  # the first row starts the process in its stationary distribution
-    shadowing = SHADOWING * lfilter([1.0], [1.0, -SHADOWING_MEMORY], noise, axis=0)
+    shadowing = SHADOWING * autoregression(noise.astype(np.float64), SHADOWING_MEMORY)
     snr = rng.uniform(*SNR_MEAN, size=(variant.edges, variant.agents)) + shadowing  # dB
     efficiency = np.log2(1.0 + 10.0 ** (snr / 10.0)) / math.log2(1.0 + 10.0 ** (SNR_REFERENCE / 10.0))
     return np.concatenate([np.stack([size, work], axis=1), efficiency], axis=1, dtype=np.float32, casting="same_kind")

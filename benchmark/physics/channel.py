@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from scipy.special import j0
 
 Array = NDArray[np.float64]
@@ -103,8 +103,18 @@ def rayleigh_gains(normals: NDArray[np.float32], correlation: float) -> NDArray[
     """
     drive = normals * np.float32(math.sqrt(0.5 * max(0.0, 1.0 - correlation**2)))
     drive[0] = normals[0] * np.float32(math.sqrt(0.5))
-    h = lfilter([np.float32(1.0)], np.array([1.0, -correlation], np.float32), drive, axis=0)
-    return np.square(h).sum(-1, dtype=np.float32)
+    return np.square(autoregression(drive, correlation)).sum(-1, dtype=np.float32)
+
+
+def autoregression(drive: NDArray[Any], memory: float) -> NDArray[Any]:
+    """x[t] = memory x[t - 1] + drive[t] along the first axis, x[0] = drive[0]: same shape and type.
+
+    What SciPy's `lfilter` gives, to the bit, without the second that importing `scipy.signal` takes in every command.
+    """
+    path = drive.copy()
+    for before, now in pairwise(path):
+        now += path.dtype.type(memory) * before
+    return path
 
 
 def hexagon_sites(count: int, spacing: float) -> Array:

@@ -7,10 +7,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 from scipy.special import j0
 from wbench.benchmark.physics.channel import (
     LIGHT,
     UmiStreetCanyon,
+    autoregression,
     db,
     from_db,
     hexagon_sites,
@@ -97,6 +99,14 @@ def test_fading_has_the_jakes_correlation_and_unit_mean(speed):
     for lag in (1, 3):  # the power of a Gauss-Markov channel decorrelates as the square of its amplitude's correlation
         found = np.mean([np.corrcoef(gains[t], gains[t + lag])[0, 1] for t in range(slots - lag)])
         assert found == pytest.approx(rho ** (2 * lag), abs=5 / math.sqrt(paths * (slots - lag)))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_autoregression_is_scipys_filter_to_the_bit(kind):
+    drive = np.random.default_rng(0).standard_normal((200, 3, 5)).astype(kind)
+    for memory in (0.0, 0.9, -0.3, 1.0):
+        filtered = lfilter(np.array([1.0], kind), np.array([1.0, -memory], kind), drive, axis=0)
+        assert np.array_equal(autoregression(drive, memory), filtered) and filtered.dtype == kind
 
 
 def test_the_known_jakes_value():
