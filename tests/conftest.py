@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from filelock import FileLock
+from wbench.benchmark.training import REPORT
 from wbench.cli import main
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,20 +20,30 @@ os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run bes
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run have in common, for what takes long to make."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 @pytest.fixture(scope="session", autouse=True)
-def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def data_home(shared: Path) -> Path:
     """Tests never touch the user's cache."""
-    home = tmp_path_factory.mktemp("wbench-home")
+    home = shared / "wbench-home"
+    home.mkdir(exist_ok=True)
     os.environ["WBENCH_HOME"] = str(home)
     return home
 
 
 @pytest.fixture(scope="session")
-def debug_checkpoint(data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def debug_checkpoint(data_home: Path, shared: Path) -> Path:
     """A NetWorld trained for seconds through the command line."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "debug"
-    done = wbench("train", "networld", "--preset", "debug", "--family", "access", "--out", str(folder))
-    assert done.code == 0, done.err
+    folder = shared / "debug"
+    with FileLock(shared / "debug.lock"):
+        if not (folder / REPORT).exists():
+            done = wbench("train", "networld", "--preset", "debug", "--family", "access", "--out", str(folder))
+            assert done.code == 0, done.err
     return folder
 
 

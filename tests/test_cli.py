@@ -22,9 +22,9 @@ def one_line(done, code=2):
     return lines[0]
 
 
-def test_json_has_the_promised_fields(wbench, debug_checkpoint):
+def test_json_has_the_promised_fields(command, debug_checkpoint):
     chosen = ("--checkpoint", str(debug_checkpoint), "--family", "access")
-    done = wbench("eval", "--agent", "networld", *chosen, "--episodes", "2", "--json")
+    done = command("eval", "--agent", "networld", *chosen, "--episodes", "2", "--json")
     assert done.code == 0, done.err
     data = done.data
     assert data["protocol"] == "custom" and len(data["protocol_hash"]) == 64 and data["agent"] == "networld"
@@ -61,18 +61,18 @@ def test_same_command_same_numbers(wbench):
     assert first == second
 
 
-def test_the_table_shows_agents_scores_and_why_there_is_no_interval(wbench):
-    done = wbench("eval", "--agent", "heuristic", "--against", "random,genie", "--episodes", "4", "--family", "access")
+def test_the_table_shows_agents_scores_and_why_there_is_no_interval(command):
+    done = command("eval", "--agent", "heuristic", "--against", "random,genie", "--episodes", "4", "--family", "access")
     assert done.code == 0 and "access/n8-c1-load0.5" in done.out and "Fewer than 3 seeds" in done.out
     assert all(name in done.out for name in ("heuristic", "random", "genie", "score, 5 shots"))
-    with_interval = wbench(*QUICK, "--seeds", "3")
+    with_interval = command(*QUICK, "--seeds", "3")
     assert re.search(r"heuristic +\d+\.\d \[\d+\.\d, \d+\.\d\]", with_interval.out) and "Fewer than 3" not in with_interval.out
 
 
-def test_a_train_variant_is_said_to_be_no_test(wbench):
-    done = wbench("eval", "--agent", "random", "--against", "none", "--episodes", "2", "--variant", "access/n8-c1-load0.4")
+def test_a_train_variant_is_said_to_be_no_test(command):
+    done = command("eval", "--agent", "random", "--against", "none", "--episodes", "2", "--variant", "access/n8-c1-load0.4")
     assert done.code == 0 and "train variants, which pretrained agents have learned from: access/n8-c1-load0.4" in done.err
-    assert "train variants" not in wbench("eval", "--agent", "random", *QUICK[3:]).err
+    assert "train variants" not in command("eval", "--agent", "random", *QUICK[3:]).err
 
 
 @pytest.mark.parametrize(
@@ -106,25 +106,30 @@ def test_a_train_variant_is_said_to_be_no_test(wbench):
         (("hub", "serve", "--folder", "/proc/nowhere"), "cannot serve /proc/nowhere on 127.0.0.1:8000"),
     ],
 )
-def test_bad_input_gets_one_line_and_exit_code_2(wbench, arguments, named):
-    line = one_line(wbench(*arguments, cwd=Path(__file__).parents[1]))
+def test_bad_input_gets_one_line_and_exit_code_2(command, monkeypatch, arguments, named):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    line = one_line(command(*arguments))
     assert re.search(named, line), line
 
 
-def test_a_result_file_is_never_written_over_by_something_else(wbench, tmp_path):
+def test_a_process_ends_with_the_line_and_the_code_too(wbench):
+    assert "Did you mean 'networld'" in one_line(wbench("eval", "--agent", "netwrld"))
+
+
+def test_a_result_file_is_never_written_over_by_something_else(command, tmp_path):
     out = tmp_path / "result.json"
     for content in ("precious notes", "{}", json.dumps({"schema": "wbench-result/99"})):
         out.write_text(content)
-        assert "left as it is" in one_line(wbench(*QUICK, "--out", str(out)))
+        assert "left as it is" in one_line(command(*QUICK, "--out", str(out)))
         assert out.read_text() == content
     out.unlink()
-    assert wbench(*QUICK, "--out", str(out)).code == 0
+    assert command(*QUICK, "--out", str(out)).code == 0
     kept = out.read_text()
     for other in (("--episodes", "3"), ("--agent", "random")):
-        assert "another protocol or checkpoint" in one_line(wbench(*QUICK, *other, "--out", str(out)))
+        assert "another protocol or checkpoint" in one_line(command(*QUICK, *other, "--out", str(out)))
         assert out.read_text() == kept
-    assert "is a folder" in one_line(wbench(*QUICK, "--out", str(tmp_path)))
-    assert "cannot write --out" in one_line(wbench(*QUICK, "--out", "/proc/nowhere/result.json"))
+    assert "is a folder" in one_line(command(*QUICK, "--out", str(tmp_path)))
+    assert "cannot write --out" in one_line(command(*QUICK, "--out", "/proc/nowhere/result.json"))
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
@@ -143,19 +148,19 @@ def test_a_hub_serves_until_it_is_interrupted(tmp_path):
         assert process.wait(timeout=20) == 0
 
 
-def test_list_show_and_version(wbench):
+def test_list_show_and_version(command):
     from wbench import __version__
 
-    assert wbench("--version").out.strip() == f"wbench {__version__}"
-    names = wbench("list", "--json").data
+    assert command("--version").out.strip() == f"wbench {__version__}"
+    names = command("list", "--json").data
     assert names["families"] == ["access", "offload", "power"]
     assert {"networld", "bc", "random", "heuristic", "genie"} <= set(names["agents"])
-    family = wbench("show", "access", "--json").data
+    family = command("show", "access", "--json").data
     assert family["variants"]["access/n8-c1-load0.5"] == "held-out" and len(family["variants"]) == 25
-    assert wbench("show", "access/n8-c1-load0.5", "--json").data["references"]["reference"] > 70
-    played = wbench("eval", "--agent", "heuristic", "--against", "none", "--json").data
-    assert wbench("protocol", "hash", "quick").out.strip() == played["protocol_hash"] and played["protocol"] == "quick"
-    shown = wbench("protocol", "show", "quick", "--json").data
+    assert command("show", "access/n8-c1-load0.5", "--json").data["references"]["reference"] > 70
+    played = command("eval", "--agent", "heuristic", "--against", "none", "--json").data
+    assert command("protocol", "hash", "quick").out.strip() == played["protocol_hash"] and played["protocol"] == "quick"
+    shown = command("protocol", "show", "quick", "--json").data
     assert shown == {"name": "quick", "hash": played["protocol_hash"], **played["contract"]}
     assert shown["practice"]["slots"]["access/n8-c1-load0.5"] == [0, 5 * 128]
     assert [cell["variant"] for cell in played["cells"]][::4] == [
@@ -163,4 +168,4 @@ def test_list_show_and_version(wbench):
         "power/n10-d500-v1-load0.5",
         "offload/n10-e3-p0.4",
     ]
-    assert wbench("show", "networld", "--json").data["message_floats"] == 8
+    assert command("show", "networld", "--json").data["message_floats"] == 8
