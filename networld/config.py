@@ -118,8 +118,8 @@ class PlannerConfig:
 
     guidance: Guidance = "mcss"
     scale: float = 1.0
-    candidates: int = 8
-    steps: int = 3
+    candidates: int = 4
+    steps: int = 2
     replan: int = 1
     warm_start: float = 1.0
     temperature: float = 1.0
