@@ -6,7 +6,8 @@ it improves is then its own of the last rounds, in the place of the recorded exp
 its values reach (Abdolmaleki et al., MPO, ICLR 2018). What one of many agents is to blame for it learns in forks of the
 episodes, see `explore`.
 
-A family that it plays gets a network of its own, a copy that goes on; in the others nothing changes at all.
+A family that it plays gets a network of its own, a copy that goes on and learns the same whatever else is played; in the
+others nothing changes at all.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import copy
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -60,12 +62,12 @@ class OnlineConfig:
     """
 
     base: str = "networld-small"
-    played: tuple[str, ...] = ("power",)
+    played: tuple[str, ...] = ("offload", "power")
     rounds: int = 12
     updates: int = 500
     variants: int = 9
     episodes: int = 8
-    exploring: tuple[tuple[str, tuple[float, ...]], ...] = (("power", (0.06, 0.2, 0.5)),)
+    exploring: tuple[tuple[str, tuple[float, ...]], ...] = (("offload", (0.25, 0.5, 1.0)), ("power", (0.06, 0.2, 0.5)))
     kept: int = 4
     rows: int = 1024
     reach: int = 4
@@ -76,8 +78,8 @@ class OnlineConfig:
     decay: float = 1e-2
     ema: float = 0.98
     plan_share: float = 0.25
-    temperatures: tuple[tuple[str, float], ...] = (("power", 0.2),)
-    acting: tuple[tuple[str, float], ...] = (("power", 0.06),)
+    temperatures: tuple[tuple[str, float], ...] = (("offload", 0.5), ("power", 0.2))
+    acting: tuple[tuple[str, float], ...] = (("offload", 0.5), ("power", 0.06))
     save_every: int = 250
     seed: int = 0
 
@@ -131,23 +133,24 @@ def train(
     target = copy.deepcopy(model).requires_grad_(False).eval()
     c = model.config
     own = {family.name: OwnPlay(family, config, c, folder, choice) for family in played}
-    learned = [parameter for family in own for parameter in model.network_for(family).parameters()]
-    optimiser = torch.optim.AdamW(learned, config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True)
+    learned = {name: [*model.network_for(name).parameters()] for name in own}
+    optimiser = torch.optim.AdamW(
+        chain(*learned.values()), config.rate, weight_decay=config.decay, betas=(0.9, 0.98), fused=True
+    )
     first = run.begin({"model": model, "target": target, "optimiser": optimiser})
     if first == 0:
         shutil.rmtree(folder / PLAYED, ignore_errors=True)  # perhaps of other settings
     for step in range(first, config.steps):
-        for name, book in own.items():
-            book.reach(step // config.updates, target.network_for(name))
-        for generator in (choice, noise):
-            generator.manual_seed(config.seed * 1_000_003 + step)
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
         optimiser.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
         for name, book in own.items():
             networks = model.network_for(name), target.network_for(name)
+            book.reach(step // config.updates, networks[1])
+            for generator in (choice, noise):
+                generator.manual_seed(config.seed * 1_000_003 + step)
             figures |= _descend(*networks, name, book, config, noise)
-        figures["gradient_norm"] = nn.utils.clip_grad_norm_(learned, 1.0)
+            figures[f"{name}/gradient_norm"] = nn.utils.clip_grad_norm_(learned[name], 1.0)
         optimiser.step()
         follow(target, model, 1 - config.ema)
         if run.due(step):
