@@ -49,7 +49,7 @@ def test_readme_commands_run(line, command, monkeypatch, tmp_path):
     for written, played in shorter.items():
         line = line.replace(written, played)
     if line == "wbench eval --agent networld":
-        line += " --episodes 2"
+        line += " --episodes 2 --seeds 1"
     done = command(*shlex.split(line)[1:])
     assert done.code == 0, done.err
 
