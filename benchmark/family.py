@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
+Relabel = Callable[[dict[str, Tensor], torch.Generator], None]
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Family:
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         relabel: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
+        relabel_played: the same for windows of a learner's own play; None = `relabel`.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
     """
@@ -158,7 +160,8 @@ class Family:
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
     references: Path | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
-    relabel: Callable[[dict[str, Tensor], torch.Generator], None] | None = None
+    relabel: Relabel | None = None
+    relabel_played: Relabel | None = None
     choice: int | None = None
 
     def __post_init__(self) -> None:

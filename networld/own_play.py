@@ -17,6 +17,7 @@ from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant
 from ..benchmark.rollout import Slot, play
+from ..benchmark.two_hot import ActionCodec
 from .config import NetWorldConfig
 from .explore import Deviations, Explorer
 from .model import NetWorld
@@ -63,14 +64,14 @@ class OwnPlay:
     def __init__(
         self, family: Family, config: OnlineConfig, network: NetWorldConfig, folder: Path, choice: torch.Generator
     ) -> None:
-        self._family, self._config, self._network, self._choice = family, config, network, choice
+        self._family = replace(family, relabel=family.relabel_played or family.relabel)
+        self._config, self._network, self._choice, self._codec = config, network, choice, ActionCodec(family.actions)
         self._folder = folder / PLAYED / family.name
         self._variants = family.select("train")
         self._last: dict[str, deque[dict[str, Tensor]]] = {}
         self._rounds, self.slots = 0, 0
         self._kept: list[Kept] = []
-        self._windows = WindowSampler(family, [], choice)
-        self._as_seen = WindowSampler(replace(family, relabel=None), [], choice)  # deviations are told by the actions' numbers
+        self._windows = WindowSampler(self._family, [], choice)
 
     def reach(self, number: int, player: NetWorld) -> None:
         """Have all rounds up to this one: read those that were played, play what is new."""
@@ -97,14 +98,17 @@ class OwnPlay:
         """About so many agents who deviated: what they saw, and what they would have done, did and gained, [R] each."""
         self._open()
         chosen = torch.randperm(len(self._kept), generator=self._choice)[:MIXED].tolist()
-        parts, told = [], []
+        parts, gains, table = [], [], self._codec.table()
         for kept in (self._kept[i] for i in chosen):
             count = max(1, rows // (len(chosen) * kept.seen.variant.agents))
             some = torch.randint(len(kept.deviations.place), (count,), generator=self._choice)
-            parts.append(self._as_seen.windows(kept.seen, *kept.deviations.place[some].unbind(1)))
-            told.append([getattr(kept.deviations, name)[some].flatten() for name in ("usual", "other", "gain")])
-        usual, other, gain = (torch.cat(column) for column in zip(*told, strict=True))
-        return Windows.join(parts), usual, other, gain
+            place, usual, other, gain = (getattr(kept.deviations, f.name)[some] for f in fields(Deviations))
+            actions = self._codec.decode(table[torch.stack([usual, other], dim=-1).flatten(0, 1)])
+            parts.append(self._windows.windows(kept.seen, *place.unbind(1), actions))
+            gains.append(gain.flatten())
+        seen = Windows.join(parts)
+        usual, other = self._codec.index(seen.action).unbind(1)
+        return seen, usual, other, torch.cat(gains)
 
     def _open(self) -> None:
         """Have what is kept ready to draw from."""

@@ -1,11 +1,12 @@
-"""Scores on the variants that choices are made on: three train variants of a family, and dev variants that no release lists.
+"""Scores on the variants that choices are made on: three train variants of a family, and others that no release lists.
 
-    python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--episodes 16] [--all] [--heads]
+    python speed/dev.py --agent networld [--checkpoint runs/X] [--family access] [--kind far] [--episodes 16] [--heads]
 
 No held-out variant and no query episode is played, so that a checkpoint, a setting or a seed may be chosen by this table. Zero
-shots, scenario seeds from 800 000. `--all` plays all train variants instead of three; `--heads` plays NetWorld without plans:
-three times faster, within some one point of the whole; `--temperature` is a multiple of the checkpoint's own. Dev variants are
-framed by random and genie of 200 episodes, which are kept in speed/dev_references.json.
+shots, scenario seeds from 800 000. Dev variants are near those of training; far ones lie beyond them on several axes, as some
+held-out variants do, and show who falls apart there. `--all` plays all train variants instead of three; `--heads` plays
+NetWorld without plans: three times faster, within some one point of the whole; `--temperature` is a multiple of the
+checkpoint's own. What random and genie have in dev and far variants, of 200 episodes, is kept in speed/dev_references.json.
 """
 
 from __future__ import annotations
@@ -49,6 +50,29 @@ DEV: dict[str, tuple[Variant, ...]] = {
         OffloadVariant(12, 2, 0.25, deadline=12),
     ),
 }
+FAR: dict[str, tuple[Variant, ...]] = {
+    "access": (
+        *(AccessVariant(*v) for v in ((8, 3, 0.4), (20, 1, 0.4), (24, 2, 0.25), (10, 1, 0.6))),
+        AccessVariant(12, 1, 0.3, traffic="bursty"),
+        AccessVariant(12, 2, 0.3, legacy=True),
+        AccessVariant(20, 3, 0.35, traffic="bursty"),
+    ),
+    "power": (
+        PowerVariant(15, 500.0, 1.0, 0.6),
+        PowerVariant(15, 800.0, 6.0, 0.6),
+        PowerVariant(15, 800.0, 1.0, 0.9),
+        PowerVariant(50, 900.0, 1.0, 0.5),
+        PowerVariant(15, 1000.0, 1.0, 0.6, propagation="umi"),
+        PowerVariant(30, 500.0, 6.0, 0.8),
+    ),
+    "offload": (
+        *(OffloadVariant(*v) for v in ((20, 3, 0.4), (20, 2, 0.4), (12, 4, 0.25), (20, 4, 0.4))),
+        OffloadVariant(10, 3, 0.35, uplink=45.0),
+        OffloadVariant(20, 3, 0.4, uplink=40.0),
+        OffloadVariant(15, 4, 0.4, uplink=40.0),
+        OffloadVariant(40, 4, 0.2),
+    ),
+}
 
 
 def frame(family: Family, variant: Variant) -> Admission:
@@ -79,12 +103,13 @@ def build(name: str, checkpoint: str | None, arm: str | None, heads: bool, tempe
 
 
 def main() -> None:
-    """Print a line for every variant, and the means of both kinds."""
+    """Print a line for every variant, and the mean of every kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", default="networld")
     parser.add_argument("--checkpoint")
     parser.add_argument("--arm")
     parser.add_argument("--family", choices=list(TRAIN), action="append")
+    parser.add_argument("--kind", choices=["train", "dev", "far"], action="append")
     parser.add_argument("--episodes", type=int, default=16)
     parser.add_argument("--all", action="store_true", help="all train variants instead of three")
     parser.add_argument("--heads", action="store_true")
@@ -96,8 +121,8 @@ def main() -> None:
     for name in given.family or TRAIN:
         family = get_family(name)
         train = family.select("train") if given.all else [family.variant(f"{name}/{label}") for label in TRAIN[name]]
-        kinds = {"train": tuple(train), "dev": DEV[name]}
-        for kind, variants in kinds.items():
+        kinds = {"train": tuple(train), "dev": DEV[name], "far": FAR[name]}
+        for kind, variants in ((kind, kinds[kind]) for kind in given.kind or kinds):
             scores = [score(agent, family, variant, given.episodes) for variant in variants]
             for variant, value in zip(variants, scores, strict=True):
                 print(f"{variant.name:44s} {value:6.1f}", flush=True)

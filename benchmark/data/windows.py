@@ -204,9 +204,13 @@ class WindowSampler:
             parts.append(self.windows(source, episode, slot))
         return Windows.join(parts)
 
-    def windows(self, source: Episodes, episode: Tensor, slot: Tensor) -> Windows:
-        """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings."""
+    def windows(self, source: Episodes, episode: Tensor, slot: Tensor, action: Tensor | None = None) -> Windows:
+        """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings.
+
+        Actions [b * N, ...] that are given are relabelled alike and take the place of those that were recorded.
+        """
         part = source.gather(episode, slot)
+        part["action"] = part["action"] if action is None else action
         if self._relabel:
             self._relabel(part, self.generator)
         count, n = len(episode), source.variant.agents

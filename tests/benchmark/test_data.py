@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,6 +109,38 @@ def test_relabelled_channels_stay_consistent_between_actions_masks_and_observati
         assert torch.equal(shown, sent)
         assert batch.action_mask.gather(-1, batch.action.unsqueeze(-1))[batch.valid].all()
     assert seen == {0, 1, 2, 3}
+
+
+def test_relabelled_edges_are_the_same_edges_in_observations_masks_and_actions():
+    from wbench.benchmark.families.offload_layout import View
+
+    family = get_family("offload")
+    variant = family.variant("offload/n15-e3-p0.3")
+    columns = collect.record_quality(family, variant, "random", range(2))
+    tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
+    source, where = Episodes(variant, **tensors, history=4, horizon=8), (torch.tensor([0, 1]), torch.tensor([40, 9]))
+    plain = WindowSampler(family, [source], torch.Generator()).windows(source, *where)
+    assert torch.equal(plain.obs[:, 4, 0] > 0, plain.action_mask[:, 4, 1]), "recordings keep their numbers"
+    numbers, met = View(plain.obs), set()
+    for seed in range(12):
+        sampler = WindowSampler(replace(family, relabel=family.relabel_played), [], torch.Generator().manual_seed(seed))
+        batch = sampler.windows(source, *where, plain.action)
+        view = View(batch.obs)
+        # Efficiencies tell the edges apart: where each of the three is now, and the fourth, which does not exist.
+        place = [(view.channel[0, 4] == x).nonzero().item() for x in numbers.channel[0, 4, :3]]
+        place += sorted({0, 1, 2, 3} - set(place))
+        met.add(tuple(place))
+        for name in ("pending", "channel", "exists", "speed", "backlog"):
+            assert torch.equal(getattr(view, name)[..., place], getattr(numbers, name)), name
+        assert torch.equal(view.users[..., place + [4 + k for k in place]], numbers.users)
+        choices = torch.tensor([0] + [1 + k for k in place])
+        assert torch.equal(view.server[..., choices], numbers.server)
+        assert torch.equal(batch.action_mask[..., choices], plain.action_mask)
+        assert torch.equal(batch.action[..., 0], choices[plain.action[..., 0].long()].float())
+        assert torch.equal(batch.action[..., 1], plain.action[..., 1])
+        for name in ("task", "local", "radio", "alive", "outcome", "clock", "index"):
+            assert torch.equal(getattr(view, name), getattr(numbers, name)), name
+    assert len(met) > 6
 
 
 def test_support_is_nested_fixed_and_stratified():

@@ -94,3 +94,21 @@ def test_the_error_is_that_of_the_values_and_who_changes_nothing_does_not_count(
     guess, told = values[torch.arange(40), other] - values[torch.arange(40), usual], gain != 0
     expected = smooth_l1_loss(guess[told], gain[told], beta=SPREAD)
     assert float(deviation_error(model, batch, "power", usual, other, gain)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_deviations_are_relabelled_with_what_was_seen(tmp_path):
+    """Edges have random numbers in what is learned from, and nobody is said to have chosen one that is not there."""
+    family, variant = get_variant(NAMES[1])
+    model = NetWorld.from_pretrained("networld-small")
+    book = OwnPlay(
+        replace(family, variants={variant.name: variant}), PRESETS["debug"], model.config, tmp_path, torch.Generator()
+    )
+    book.reach(0, model)
+    absent = set()
+    for _ in range(12):
+        seen, usual, other, _ = book.sample_deviations(200)
+        mask = seen.action_mask[:, -1]
+        absent |= set((~mask.any(0)).nonzero().flatten().tolist())
+        for choice in (usual, other):
+            assert mask.gather(1, choice.unsqueeze(1) // 5).all()
+    assert absent == {1, 2, 3, 4}
