@@ -9,14 +9,16 @@ import torch
 from wbench import NetWorld
 from wbench.benchmark.data.collect import support
 from wbench.benchmark.data.schema import QUALITIES
+from wbench.benchmark.families.offload import OffloadVariant
 from wbench.benchmark.references import references
 from wbench.benchmark.registry import get_family, get_variant, make_agent
-from wbench.benchmark.rollout import play
+from wbench.benchmark.rollout import Slot, play
 from wbench.benchmark.training import REPORT, follow
 from wbench.errors import CheckpointError, InvalidValueError
 from wbench.networld import online
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
+from wbench.networld.config import PlannerConfig
 from wbench.networld.online import PLAYED, PRESETS, OwnPlay, train
 
 NAMES = ("power/n10-d1200-v0-load0.5", "power/n10-d800-v1-load0.5", "power/n10-d500-v1-load0.5")
@@ -126,3 +128,18 @@ def test_own_play_pays_where_it_played_and_access_stays_as_it_was():
             scores.append(float(references(name).score(play(family, variant, agent, SEEDS).returns).mean()))
         gains.append(scores[0] - scores[1])
     assert gains[0] > 1 and gains[1] > 1 and gains[2] == 0.0, gains
+
+
+def test_an_edge_more_than_any_variant_that_it_played_has_is_used_like_the_others():
+    family, variant = get_family("offload"), OffloadVariant(20, 4, 0.4)
+    model = NetWorld.from_pretrained("networld-online-small")
+    agents = NetWorldAgent(model, PlannerConfig(recovery=0.0, candidates=1, steps=1)), family.policies[family.heuristic]()
+    returns, chosen = [], []
+    for agent in agents:
+        slots: list[Slot] = []
+        agent.adapt(family, variant, None)
+        returns.append(float(play(family, variant, agent, SEEDS, record=slots.append).returns.mean()))
+        server = torch.stack([slot.action[..., 0] for slot in slots])[torch.stack([slot.action_mask[..., 1] for slot in slots])]
+        chosen.append(server.long().bincount(minlength=5) / len(server))
+    assert returns[0] > returns[1], returns
+    assert 0.5 < chosen[0][4] / chosen[0][2:4].mean() < 2, chosen
