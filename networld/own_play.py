@@ -104,7 +104,7 @@ class OwnPlay:
             some = torch.randint(len(kept.deviations.place), (count,), generator=self._choice)
             place, usual, other, gain = (getattr(kept.deviations, f.name)[some] for f in fields(Deviations))
             actions = self._codec.decode(table[torch.stack([usual, other], dim=-1).flatten(0, 1)])
-            parts.append(self._windows.windows(kept.seen, *place.unbind(1), actions))
+            parts.append(self._windows.windows(kept.seen, place[:, 0], place[:, 1], actions))
             gains.append(gain.flatten())
         seen = Windows.join(parts)
         usual, other = self._codec.index(seen.action).unbind(1)
