@@ -122,7 +122,8 @@ def main() -> None:
         family = get_family(name)
         train = family.select("train") if given.all else [family.variant(f"{name}/{label}") for label in TRAIN[name]]
         kinds = {"train": tuple(train), "dev": DEV[name], "far": FAR[name]}
-        for kind, variants in ((kind, kinds[kind]) for kind in given.kind or kinds):
+        for kind in given.kind or kinds:
+            variants = kinds[kind]
             scores = [score(agent, family, variant, given.episodes) for variant in variants]
             for variant, value in zip(variants, scores, strict=True):
                 print(f"{variant.name:44s} {value:6.1f}", flush=True)

@@ -210,7 +210,8 @@ class WindowSampler:
         Actions [b * N, ...] that are given are relabelled alike and take the place of those that were recorded.
         """
         part = source.gather(episode, slot)
-        part["action"] = part["action"] if action is None else action
+        if action is not None:
+            part["action"] = action
         if self._relabel:
             self._relabel(part, self.generator)
         count, n = len(episode), source.variant.agents

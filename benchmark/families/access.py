@@ -38,7 +38,7 @@ from ..physics.queues import PacketQueue
 from ..physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ..randomness import scenario_generator
 from . import access_policies as policies
-from .access_layout import FEEDBACK_SLOTS, FRAMES, MAX_CHANNELS, NEAR_SLOTS, OBS_SIZE, SLICES, View
+from .access_layout import FEEDBACK_SLOTS, FRAMES, MAX_CHANNELS, NEAR_SLOTS, OBS_SIZE, SLICES, View, relabel_channels
 
 DEADLINE = 32  # slots after which a packet has lost DELAY_COST of its worth
 DELAY_COST = 0.8
@@ -285,22 +285,6 @@ def _draw_scenario(variant: AccessVariant, seed: int) -> tuple[np.ndarray, np.nd
     return initial, arrivals, legacy
 
 
-def _relabel_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Give the channels random numbers among MAX_CHANNELS, the same for all agents.
-
-    Which number a channel has means nothing; a network trained on one and two channels has then met every number.
-    """
-    order = torch.randperm(MAX_CHANNELS, generator=generator)  # new channel k is old channel order[k]
-    view = View(windows["obs"])
-    feedback = view.feedback.unflatten(-1, (FEEDBACK_SLOTS, MAX_CHANNELS, 2))
-    view.sent[:] = view.sent[..., order]
-    view.feedback[:] = feedback[..., order, :].flatten(-3)
-    view.static[..., 1:] = view.static[..., 1:][..., order]
-    choices = torch.cat([torch.zeros(1, dtype=torch.long), 1 + order])
-    windows["action_mask"] = windows["action_mask"][..., choices]
-    windows["action"] = choices.argsort()[windows["action"]]
-
-
 def _make(variant: Variant, device: torch.device | str) -> Env:
     assert isinstance(variant, AccessVariant)
     return AccessEnv(variant, device)
@@ -328,6 +312,6 @@ FAMILY = Family(
         "expert": (("tdma", 0.05),),
         "mixed": (("random", 0.0), ("backlog-aloha", 0.05), ("backoff", 0.05), ("tdma", 0.05), ("genie", 0.1)),
     },
-    relabel=_relabel_channels,
+    relabel=relabel_channels,
     choice=SLICES["queue"].start,
 )

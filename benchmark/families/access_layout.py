@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from ..relabelling import renumber_choices
 
 MAX_CHANNELS = 3  # observations and actions of fewer channels are padded to this
 FEEDBACK_SLOTS = 4  # slots of channel feedback in an observation
@@ -39,3 +42,17 @@ class View:
     def __init__(self, obs: Tensor) -> None:
         for name, where in SLICES.items():
             setattr(self, name, obs[..., where])
+
+
+def relabel_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Give the channels random numbers among MAX_CHANNELS, the same for all agents.
+
+    Which number a channel has means nothing; a network trained on one and two channels has then met every number.
+    """
+    order = torch.randperm(MAX_CHANNELS, generator=generator)  # new channel k is old channel order[k]
+    renumber_choices(windows, order)
+    view = View(windows["obs"])
+    feedback = view.feedback.unflatten(-1, (FEEDBACK_SLOTS, MAX_CHANNELS, 2))
+    view.sent[:] = view.sent[..., order]
+    view.feedback[:] = feedback[..., order, :].flatten(-3)
+    view.static[..., 1:] = view.static[..., 1:][..., order]

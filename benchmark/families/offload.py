@@ -44,6 +44,7 @@ from .offload_layout import (
     SLOT,
     TOP_SPEED,
     View,
+    relabel_edges,
 )
 
 OTHER_SPEEDS = (21.0, 10.0, 10.0)  # GHz, the edges after the first
@@ -355,22 +356,6 @@ def _draw_scenario(variant: OffloadVariant, seed: int) -> np.ndarray:
     return np.concatenate([np.stack([size, work], axis=1), efficiency], axis=1, dtype=np.float32, casting="same_kind")
 
 
-def _relabel_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Give the edges random numbers among MAX_EDGES, the same for all devices.
-
-    Which number an edge has means nothing; a network trained on two and three edges has then met every number.
-    """
-    order = torch.randperm(MAX_EDGES, generator=generator)  # new edge k is old edge order[k]
-    choices = torch.cat([torch.zeros(1, dtype=torch.long), 1 + order])
-    view = View(windows["obs"])
-    for edges in (view.pending, view.channel, view.exists, view.speed, view.backlog, *view.users.split(MAX_EDGES, -1)):
-        edges[:] = edges[..., order]
-    view.server[:] = view.server[..., choices]
-    windows["action_mask"] = windows["action_mask"][..., choices]
-    server, clock = windows["action"].unbind(-1)
-    windows["action"] = torch.stack([choices.argsort()[server.long()].to(clock.dtype), clock], dim=-1)
-
-
 def _make(variant: Variant, device: torch.device | str) -> Env:
     assert isinstance(variant, OffloadVariant)
     return OffloadEnv(variant, device)
@@ -393,7 +378,7 @@ FAMILY = Family(
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     # Recordings are not relabelled: the packaged checkpoints of all who learn from them were made without (LOG.md).
-    relabel_played=_relabel_edges,
+    relabel_played=relabel_edges,
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from ..relabelling import renumber_choices
 
 SLOT = 0.1  # seconds
 LOCAL_SPEED = 2.6  # GHz, a device's CPU at full clock
@@ -54,3 +57,15 @@ class View:
     def __init__(self, obs: Tensor) -> None:
         for name, where in SLICES.items():
             setattr(self, name, obs[..., where])
+
+
+def relabel_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Give the edges random numbers among MAX_EDGES, the same for all devices.
+
+    Which number an edge has means nothing; a network trained on two and three edges has then met every number.
+    """
+    order = torch.randperm(MAX_EDGES, generator=generator)  # new edge k is old edge order[k]
+    view, choices = View(windows["obs"]), renumber_choices(windows, order)
+    for edges in (view.pending, view.channel, view.exists, view.speed, view.backlog, *view.users.split(MAX_EDGES, -1)):
+        edges[:] = edges[..., order]
+    view.server[:] = view.server[..., choices]
