@@ -50,7 +50,7 @@ def ablate(
     tasks = [get_family(name) for name in family or TUNING]
     names = _variants(family, variant)
     chosen = get_protocol("lite", variants=names, shots=_numbers(shots), seeds=seeds, episodes=episodes)
-    wanted = [a for a in ablations.select(only or ()) if only or a.kind == "play" or networks]
+    wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
     with progress() as add:
         if networks and train_steps:
             small = _small(train_steps)

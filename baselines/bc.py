@@ -23,7 +23,7 @@ from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest
-from ..benchmark.data.schema import QUALITIES
+from ..benchmark.data.schema import QUALITIES, Quality
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape, Variant
@@ -56,7 +56,7 @@ class BcConfig(CheckpointConfig):
     hidden: int = 256
     history: int = 4
     transitions: int = 0
-    aim: str = "expert"
+    aim: Quality = "expert"
     sampled: tuple[str, ...] = ()
     message: int = 0
 

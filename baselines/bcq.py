@@ -43,10 +43,12 @@ class BcqConfig(ValueConfig):
         weight: of the value's loss beside the clone's.
         sampled: families in which it draws from the improved policy; in the others it plays the mode.
         adjusted: families whose value is adjusted for who plays, as NetWorld's: it is told the quality of a recording, and does
-            not learn from the mixed one, where a genie acts on what no agent sees.
+            not learn from the mixed one, where a genie acts on what no agent sees. Unlike NetWorld's, which asks what is worth
+            most among experts from the next slot on, it bootstraps from the value among those who recorded.
     """
 
     OWNER: ClassVar[str] = "bcq"
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ("values", "rewards")
 
     rewards: dict[str, tuple[float, float]] = field(default_factory=dict)
     improvement: dict[str, float] = field(default_factory=dict)

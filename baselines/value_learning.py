@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.checkpoint import CheckpointConfig, Pretrained
-from ..benchmark.data.schema import QUALITIES
+from ..benchmark.data.schema import QUALITIES, Quality
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
@@ -50,6 +50,7 @@ class ValueConfig(CheckpointConfig):
     """
 
     OWNER: ClassVar[str] = "IQL"
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ("values",)
 
     values: dict[str, tuple[float, float]]
     transitions: int = 0
@@ -57,7 +58,7 @@ class ValueConfig(CheckpointConfig):
     layers: int = 2
     history: int = 4
     discount: float = 0.95
-    aim: str = "expert"
+    aim: Quality = "expert"
     conservatism: float = 1.0
     temperatures: dict[str, float] = field(default_factory=dict)
 

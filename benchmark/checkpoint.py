@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -32,12 +33,19 @@ class CheckpointConfig:
     """
 
     OWNER: ClassVar[str]  # whose it is, in messages
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ()  # fields that must say something of each of the families
 
     families: dict[str, FamilyShape]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `dataclasses.asdict`, also after a trip through JSON; raises `CheckpointError` on other fields."""
+        """Inverse of `dataclasses.asdict`, also after a trip through JSON.
+
+        Raises:
+            CheckpointError: it is no object, or a field is unknown, missing, of another type, or lacks a family.
+        """
+        if not isinstance(data, Mapping):
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {type(data).__name__} instead of an object.")
         known = {field.name: field for field in fields(cls)}
         needed = {name for name, field in known.items() if field.default is field.default_factory is MISSING}
         unknown, missing = sorted(set(data) - set(known)), sorted(needed - set(data))
@@ -45,10 +53,16 @@ class CheckpointConfig:
             allowed = f"unknown fields {', '.join(unknown)}; allowed {', '.join(sorted(known))}"
             raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {allowed if unknown else 'no ' + ', '.join(missing)}.")
         try:
-            families = {name: FamilyShape.from_dict(shape) for name, shape in data["families"].items()}
-        except (TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: bad family shape ({error}).") from error
-        return cls(**{**_with_tuples(data), "families": families})
+            config: Self = TypeAdapter(cls).validate_python(_with_tuples(data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            given = textwrap.shorten(repr(first["input"]), 60, placeholder=" ...")
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {where} is {given}; {first['msg']}.") from error
+        for name in cls.BY_FAMILY:
+            if missing := sorted(set(config.families) - set(getattr(config, name))):
+                raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {name} says nothing of {', '.join(missing)}.")
+        return config
 
     def require(self, family: str, hint: str = "") -> None:
         """Raise `CheckpointError`, with a hint, unless the network knows this family."""
@@ -106,6 +120,8 @@ class Pretrained(PyTorchModelHubMixin):
             raise CheckpointError(
                 f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id within reach ({reason})."
             ) from error
+        except AttributeError as error:  # huggingface_hub asks a config that is no object for its items
+            raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is no JSON object ({error}).") from error
 
     @classmethod
     def shipped(cls) -> list[str]:
@@ -120,7 +136,11 @@ class Pretrained(PyTorchModelHubMixin):
         path = local if local.is_file() else Path(hf_hub_download(model_id, WEIGHTS, **options))
         if "config" not in kwargs:
             raise CheckpointError(f"checkpoint {model_id!r} has no {CONFIG}.")
-        model = cls(**kwargs)
+        try:
+            model = cls(**kwargs)
+        except (RuntimeError, ArithmeticError, MemoryError) as error:  # a width below zero, more than memory holds
+            reason = textwrap.shorten(str(error), 160, placeholder=" ...")
+            raise CheckpointError(f"checkpoint {model_id!r}: no network is of the sizes in its {CONFIG} ({reason}).") from error
         assert isinstance(model, torch.nn.Module)
         _load_strictly(model, path)
         return model.to(map_location).eval()

@@ -209,12 +209,6 @@ class FamilyShape:
         """The shape of a family."""
         return cls(family.obs_size, family.descriptor_size, family.actions, *family.reward_range)
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FamilyShape:
-        """Inverse of `dataclasses.asdict`, also after a trip through JSON."""
-        actions = tuple(ActionComponent(**component) for component in data["actions"])
-        return cls(**{**data, "actions": actions})
-
 
 def require(condition: bool, field: str, given: object, allowed: str) -> None:
     """Raise `InvalidValueError` unless the condition holds."""

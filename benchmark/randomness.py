@@ -25,8 +25,12 @@ def scenario_generator(variant: str, seed: int) -> np.random.Generator:
 
 
 def gumbel(uniform: Tensor) -> Tensor:
-    """Gumbel noise from numbers in (0, 1): the greatest of logits with it is a draw from their softmax."""
-    return -torch.log(-torch.log(uniform))
+    """Gumbel noise from numbers in [0, 1): the greatest of logits with it is a draw from their softmax.
+
+    `torch.rand` draws an exact 0 once in 2^24 numbers. Its noise is finite too, else the only allowed choice could lose to a
+    masked one.
+    """
+    return -torch.log(-torch.log(uniform.clamp(min=torch.finfo(uniform.dtype).tiny)))
 
 
 class EpisodeRandom:

@@ -29,6 +29,7 @@ def renumber_actions(action: Tensor, numbers: Tensor) -> Tensor:
         action: the actions.
         numbers: the new choice of every old one, [1 + K].
     """
+    numbers = numbers.to(action.device)
     if not action.is_floating_point():
         return numbers[action]
     return torch.cat([numbers[action[..., :1].long()].to(action.dtype), action[..., 1:]], dim=-1)

@@ -93,7 +93,8 @@ class Run:
         writes: whether this process writes the files and tells the steps; of several that train together, one does.
 
     Raises:
-        CheckpointError: there is a state that nobody wants to resume, or it is damaged or of other settings.
+        CheckpointError: there is a state that nobody wants to resume, or it is damaged or of other settings, or the training
+            in the folder is finished.
         OutputError: the folder cannot be made.
     """
 
@@ -177,6 +178,9 @@ class Run:
         except OSError as error:
             raise OutputError(f"cannot make {self._folder} ({error.strerror}). Give another --out.") from error
         if not path.exists():
+            if (self._folder / REPORT).exists():
+                hint = "Give another --out, or delete it to train anew."
+                raise CheckpointError(f"{self._folder} holds a finished training. {hint}")
             return None
         if not resume:
             raise CheckpointError(f"{self._folder} holds an unfinished run. Add --resume to go on, or give another --out.")

@@ -19,12 +19,12 @@ from ..benchmark.family import Family
 from ..benchmark.protocol import Protocol
 from ..benchmark.runner import run_cell
 from ..benchmark.statistics import Interval, interval, paired
-from ..errors import CheckpointError, UnknownNameError
+from ..errors import CheckpointError, InvalidValueError, UnknownNameError
 from .adapt import AdaptConfig
 from .agent import NetWorldAgent
 from .config import PlannerConfig
 from .model import NetWorld
-from .train import TrainConfig, train
+from .train import TrainConfig, train_missing
 
 WHOLE, WEIGHTS = "whole", "model.safetensors"
 Kind = Literal["play", "network"]
@@ -97,13 +97,20 @@ class Row:
     difference: Mapping[int, Interval]
 
 
-def select(names: Sequence[str]) -> tuple[Ablation, ...]:
-    """The ablations of these names, or all; raises `UnknownNameError`."""
+def select(names: Sequence[str], shots: Sequence[int]) -> tuple[Ablation, ...]:
+    """The ablations of these names, or all that change something at one of these numbers of shots.
+
+    Raises:
+        UnknownNameError: there is none of a name.
+        InvalidValueError: one that is named changes adaptation alone, and at zero shots nothing adapts.
+    """
     known = {ablation.name: ablation for ablation in ABLATIONS}
     for name in names:
         if name not in known:
             raise UnknownNameError("ablation", name, known, 'wbench ablate --only "mean field off"')
-    return tuple(known[name] for name in names) or ABLATIONS
+        if known[name].adaptation and not any(shots):
+            raise InvalidValueError("--shots", "0", f"1 or more for {name!r}: at zero shots nothing adapts")
+    return tuple(known[name] for name in names) or tuple(a for a in ABLATIONS if any(shots) or not a.adaptation)
 
 
 def ablate(
@@ -142,13 +149,11 @@ def train_networks(
     folder: Path,
     on_step: Callable[[str, int], None],
 ) -> None:
-    """Train the whole and every network ablation that `folder` lacks; an interrupted training goes on."""
+    """Train the whole and every network ablation that `folder` lacks; see `train_missing`."""
     changed = [ablation for ablation in ablations if ablation.kind == "network"]
     for ablation in [Ablation(WHOLE), *changed] if changed else []:
-        target = _folder(folder, ablation.name)
-        if not (target / WEIGHTS).exists():
-            own = replace(config, network=(*config.network, *ablation.network.items()))
-            train(families, own, target, resume=True, on_step=partial(on_step, ablation.name))
+        own = replace(config, network=(*config.network, *ablation.network.items()))
+        train_missing(families, own, _folder(folder, ablation.name), partial(on_step, ablation.name))
 
 
 def _require_networks(ablations: Sequence[Ablation], networks: Path | None) -> None:

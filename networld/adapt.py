@@ -73,7 +73,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
         tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
 
     def loss(batch: Windows) -> Tensor:
-        return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed), scenario_shift=shift)[0]
+        return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed, device), scenario_shift=shift)[0]
 
     notes = tune(tuned, loss, sampler, checker, steps=config.steps, rows=config.rows, rate=config.rate, check=config.check)
     return Adapted(model.eval(), shift.detach(), config.steps, notes)
@@ -114,6 +114,6 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
     return Adapted(target.eval(), shift, config.whole_steps, {"loss": float(loss.detach())})
 
 
-def _fixed(seed: int) -> torch.Generator:
+def _fixed(seed: int, device: torch.device) -> torch.Generator:
     """The same diffusion times and noise in every call: two losses on one batch differ by their parameters alone."""
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from ..benchmark.checkpoint import CheckpointConfig
+from ..benchmark.data.schema import Quality
 from ..errors import InvalidValueError
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
@@ -54,6 +55,7 @@ class NetWorldConfig(CheckpointConfig):
     """
 
     OWNER: ClassVar[str] = "NetWorld"
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ("units", "values", "temperatures")
 
     units: dict[str, float]
     values: dict[str, tuple[float, float]]
@@ -72,7 +74,7 @@ class NetWorldConfig(CheckpointConfig):
     discount: float = 0.95
     transitions: int = 0
     acting: dict[str, float] = field(default_factory=dict)
-    aim: str = "expert"
+    aim: Quality = "expert"
     mean_field: MeanFieldUse = "both"
     shared_latents: bool = True
     two_hot: bool = True

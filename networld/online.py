@@ -187,7 +187,9 @@ def _start(config: OnlineConfig, families: Sequence[Family]) -> NetWorld:
     for name in names:
         c.require(name)
     require(not {*c.taught} & {*names}, "base", config.base, f"nobody taught in {' and '.join(names)}")
-    learned, acting = c.temperatures | dict(config.temperatures), c.acting | dict(config.acting)
+    chosen, chosen_acting = dict(config.temperatures), dict(config.acting)
+    learned = c.temperatures | {name: chosen[name] for name in names if name in chosen}
+    acting = c.acting | {name: chosen_acting[name] for name in names if name in chosen_acting}
     played = tuple(sorted({*c.played, *names}))
     model = NetWorld(replace(c, temperatures=learned, acting=acting, played=played))
     model.load_state_dict(base.state_dict(), strict=False)  # what is not there are copies

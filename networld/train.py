@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.precision import mixed
 from ..benchmark.teaching import School, pupils
-from ..benchmark.training import Part, Run, Trainer, follow, set_rate, warm_cosine
+from ..benchmark.training import REPORT, Part, Run, Trainer, follow, set_rate, warm_cosine
+from ..errors import CheckpointError
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
 from .model import NetWorld
@@ -134,6 +136,22 @@ def train(
     run.finish(target)
     processes.wait()
     return target.eval()
+
+
+def train_missing(families: Sequence[Family], config: TrainConfig, folder: Path, on_step: Callable[[int], None]) -> None:
+    """Train a network unless the folder holds it; an interrupted training goes on.
+
+    Raises:
+        CheckpointError: it holds one of other settings or of other families.
+    """
+    if not (folder / REPORT).exists():
+        train(families, config, folder, resume=True, on_step=on_step)
+        return
+    settings = json.loads((folder / REPORT).read_text(encoding="utf-8"))["config"]
+    known = NetWorld.from_pretrained(folder).config.families
+    if settings != json.loads(json.dumps(asdict(config))) or {*known} != {family.name for family in families}:
+        trained = f"{settings.get('pretraining')} steps of {', '.join(known)}"
+        raise CheckpointError(f"{folder} holds a network of another training ({trained}). Give another --networks, or delete it.")
 
 
 Loss = Callable[[Windows, str, torch.Generator], tuple[Tensor, dict[str, Tensor]]]

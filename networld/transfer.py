@@ -23,7 +23,7 @@ from .adapt import AdaptConfig, fresh, train_whole
 from .agent import NetWorldAgent
 from .config import NetWorldConfig
 from .model import NetWorld
-from .train import TrainConfig, train, widened
+from .train import TrainConfig, train_missing, widened
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cel
 
 
 def train_networks(families: Sequence[str], config: TrainConfig, folder: Path, on_step: Callable[[str, int], None]) -> None:
-    """Train a network on the others for each family left out that `folder` lacks; an interrupted training goes on.
+    """Train a network on the others for each family left out that `folder` lacks; see `train_missing`.
 
     Args:
         families: names of those to leave out, one at a time.
@@ -135,9 +135,8 @@ def train_networks(families: Sequence[str], config: TrainConfig, folder: Path, o
         on_step: told the name of the family left out and every tenth step.
     """
     for name in families:
-        if not (_folder(folder, name) / WEIGHTS).exists():
-            others = [get_family(other) for other in FAMILIES if other != name]
-            train(others, config, _folder(folder, name), resume=True, on_step=partial(on_step, name))
+        others = [get_family(other) for other in FAMILIES if other != name]
+        train_missing(others, config, _folder(folder, name), partial(on_step, name))
 
 
 def _network(networks: Path, family: str) -> NetWorld:

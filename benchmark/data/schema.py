@@ -5,7 +5,7 @@ Rows are transitions in time order; the next observation is the next row's. `dat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from datasets import Features
 
 FORMAT_VERSION = "1.0.0"
-QUALITIES = ("random", "medium", "expert", "mixed")
+Quality = Literal["random", "medium", "expert", "mixed"]
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
 QOS = ("delivered", "delay", "dropped", "energy")
 
 

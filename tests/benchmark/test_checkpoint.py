@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from wbench.benchmark.checkpoint import CheckpointConfig
+from wbench.benchmark.data.schema import Quality
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError
@@ -18,13 +19,17 @@ class Config(CheckpointConfig):
     """With tuples at several depths, which JSON does not have."""
 
     OWNER: ClassVar[str] = "Tester"
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ("values",)
 
     values: dict[str, tuple[float, float]]
+    depth: int = 1
+    aim: Quality = "expert"
     sampled: tuple[str, ...] = ()
     temperatures: dict[str, float] = field(default_factory=dict)
 
 
-CONFIG = Config({name: FamilyShape.of(get_family(name)) for name in ("access", "offload")}, {"access": (0.0, 2.0)}, ("access",))
+SHAPES = {name: FamilyShape.of(get_family(name)) for name in ("access", "offload")}
+CONFIG = Config(SHAPES, {"access": (0.0, 2.0), "offload": (-1.0, 0.0)}, sampled=("access",))
 
 
 def test_a_config_survives_json():
@@ -34,10 +39,13 @@ def test_a_config_survives_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"depth": 3}, "not Tester's: unknown fields depth; allowed families, sampled, temperatures, values"),
+        ({"width": 3}, "not Tester's: unknown fields width; allowed aim, depth, families, sampled, temperatures, values"),
         ({"values": None}, "not Tester's: no values"),
-        ({"families": {"access": {"obs_size": 3}}}, "not Tester's: bad family shape"),
-        ({"families": [1]}, "not Tester's: bad family shape"),
+        ({"families": {"access": {"obs_size": 3}}}, r"not Tester's: families.access.descriptor_size is {'obs_size': 3}; Field req"),
+        ({"families": [1]}, r"not Tester's: families is \(1,\); Input should be a valid dictionary"),
+        ({"depth": "3x"}, "not Tester's: depth is '3x'; Input should be a valid integer"),
+        ({"aim": "exprt"}, "not Tester's: aim is 'exprt'; Input should be 'random', 'medium', 'expert' or 'mixed'"),
+        ({"values": {"access": (0.0, 2.0)}}, "not Tester's: values says nothing of offload"),
     ],
 )
 def test_a_config_of_something_else_is_refused(change, message):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
-from wbench.benchmark.randomness import EpisodeRandom, scenario_generator
+from wbench.benchmark.randomness import EpisodeRandom, gumbel, scenario_generator
 
 
 def test_uniforms_are_uniform_and_independent_across_episodes_draws_and_positions():
@@ -37,3 +38,9 @@ def test_pinned_values():
 
 PHILOX = [849, 476, 527, 131]
 UNIFORMS = [0.1479596495628357, 0.35965901613235474, 0.502713143825531]
+
+
+def test_gumbel_noise_is_finite_where_a_draw_is_exactly_zero():
+    noise = gumbel(torch.tensor([0.0, 2.0**-24, 0.5, 1.0 - 2.0**-24]))
+    assert noise.isfinite().all() and noise.diff().gt(0).all() and noise[0] > -5.0
+    assert noise[2] == pytest.approx(0.36651, abs=1e-5)  # -log(log 2)

@@ -91,6 +91,11 @@ def test_an_interrupted_run_ends_in_the_same_numbers(tmp_path: Path, last: int):
     assert [(line["step"], line["rows"]) for line in log(tmp_path / "cut")] == [(0, 8), (10, 88), (20, 168), (24, 200)]
     assert {path.name for path in (tmp_path / "cut").iterdir()} >= {REPORT, "config.json", "model.safetensors"}
     assert not (tmp_path / "cut" / STATE).exists()
+    done = (tmp_path / "cut" / "model.safetensors").read_bytes()
+    for resume in (False, True):
+        with pytest.raises(CheckpointError, match=r"cut holds a finished training\. Give another --out, or delete it"):
+            fit(tmp_path / "cut", Config(seed=5), resume=resume)
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == done
 
 
 def test_seconds_go_on_counting_after_an_interruption(tmp_path: Path):

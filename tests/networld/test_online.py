@@ -60,6 +60,11 @@ def test_it_says_how_much_it_played_and_leaves_no_play_behind(gone_on):
     assert model.config.transitions == NetWorld.from_pretrained("networld-small").config.transitions
     assert not (folder / PLAYED).exists()
     assert model.network_for("power").config.acts_at("power") == dict(CONFIG.acting)["power"]
+    base = NetWorld.from_pretrained(CONFIG.base).config
+    assert (model.config.acts_at("offload"), model.config.temperatures["offload"]) == (
+        base.acts_at("offload"),
+        base.temperatures["offload"],
+    ), "what it did not play acts as before"
     assert model.config.played == ("power",)
 
 

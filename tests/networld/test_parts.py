@@ -278,6 +278,12 @@ def _spoil(folder, kind):
         config.write_text(json.dumps({**data, "depth": 3}))
     elif kind == "config not json":
         config.write_text("{")
+    elif kind == "config no object":
+        config.write_text("[1]")
+    elif kind == "config size":
+        config.write_text(json.dumps({**data, "latent": -1}))
+    elif kind == "config type":
+        config.write_text(json.dumps({**data, "taught": None}))
     elif kind == "other model":
         config.write_text(json.dumps({"hidden": 3}))
 
@@ -293,6 +299,9 @@ def _spoil(folder, kind):
         ("nan", "mean_field.project.weight holds NaN"),
         ("config field", "unknown fields depth; allowed"),
         ("config not json", "config.json is not JSON"),
+        ("config no object", "config.json is no JSON object"),
+        ("config size", "no network is of the sizes in its config.json .*negative dimension"),
+        ("config type", "not NetWorld's: taught is None; Input should be a valid tuple"),
         ("other model", "not NetWorld's"),
     ],
 )

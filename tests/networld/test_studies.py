@@ -24,7 +24,7 @@ ONE_CELL = protocol("quick", variants=[VARIANT.name], shots=[0], seeds=1, episod
 
 def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
     played: list[str] = []
-    chosen = ablate.select(["candidates 1", "no value"])
+    chosen = ablate.select(["candidates 1", "no value"], [0])
     rows = {row.name: row for row in ablate.ablate(str(debug_checkpoint), chosen, ONE_CELL, None, played.append)}
     assert list(rows) == ["whole", "candidates 1", "no value"] and rows["whole"].difference[0].iqm == 0.0
     assert played == list(rows)
@@ -35,6 +35,9 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
 def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
     done = wbench("ablate", "--only", "mean feild off")
     assert done.code == 2 and "Did you mean 'mean field off'" in done.err
+    idle = wbench("ablate", "--only", "no pretraining")
+    assert idle.code == 2 and "1 or more for 'no pretraining': at zero shots nothing adapts" in idle.err
+    assert "no adaptation" in {a.name for a in ablate.select([], [0, 5])} - {a.name for a in ablate.select([], [0])}
     missing = wbench("ablate", "--only", "mean field off", "--networks", str(tmp_path))
     assert missing.code == 2 and "no trained network for 'whole', 'mean field off'" in missing.err
     assert "--train-steps 1000" in missing.err

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from wbench.benchmark.agent import Support
 from wbench.benchmark.data.collect import support
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family
+from wbench.benchmark.training import REPORT
 from wbench.errors import CheckpointError, InvalidValueError
 from wbench.networld import transfer
 from wbench.networld.adapt import AdaptConfig
@@ -141,13 +143,17 @@ def test_only_what_the_folder_lacks_is_trained_and_without_the_family_left_out(m
         names = [family.name for family in families]
         trained.append((folder.name, names, resume))
         network(*names).save_pretrained(folder)
+        (folder / REPORT).write_text(json.dumps({"config": asdict(config), "log": []}))
 
-    monkeypatch.setattr(transfer, "train", train)
+    monkeypatch.setattr("wbench.networld.train.train", train)
     told: list[tuple[str, int]] = []
     for _ in range(2):
         transfer.train_networks(["power", "access"], PRESETS["debug"], tmp_path, lambda *step: told.append(step))
     assert trained == [("without-power", ["access", "offload"], True), ("without-access", ["power", "offload"], True)]
     assert told == [("power", PRESETS["debug"].steps), ("access", PRESETS["debug"].steps)]
+    longer = replace(PRESETS["debug"], pretraining=40)
+    with pytest.raises(CheckpointError, match=r"without-power holds a network of another training \(20 steps of access, offload\)"):
+        transfer.train_networks(["power"], longer, tmp_path, lambda *step: None)
 
 
 def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
