@@ -80,6 +80,7 @@ def evaluate(
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
     from .benchmark.executor import check_options
+    from .benchmark.journal import alone
     from .benchmark.protocol import protocol as get_protocol
     from .leaderboard import result
 
@@ -90,15 +91,16 @@ def evaluate(
     )
     entrant = Entrant.of(agent, checkpoint, device, arm)
     entrants = [entrant, *_rivals(entrant, chosen, against)]
-    runs, others, journal = _resume(entrants, chosen, out)
-    _note_seen(chosen)
-    _note_cores(executor, jobs)
-    runs = _play(entrants, runs, chosen, journal, executor, jobs, address)
-    document = result.document(chosen, runs[0], [*runs[1:], *others])
-    if out:
-        result.save(out, document)
-    if journal:
-        journal.finish(entrant.agent for entrant in entrants)
+    with alone(out):
+        runs, others, journal = _resume(entrants, chosen, out)
+        _note_seen(chosen)
+        _note_cores(executor, jobs)
+        runs = _play(entrants, runs, chosen, journal, executor, jobs, address)
+        document = result.document(chosen, runs[0], [*runs[1:], *others])
+        if out:
+            result.save(out, document)
+        if journal:
+            journal.finish(entrant.agent for entrant in entrants)
     if as_json:
         print(json.dumps(document, allow_nan=False))
     else:

@@ -100,6 +100,6 @@ def _agent(name: str) -> Description:
         "privileged": agent.privileged,
         "checkpoint": agent.checkpoint_digest,
     }
-    doc = (type(agent).__doc__ or "").strip().splitlines()[0]
+    doc = next(iter((type(agent).__doc__ or "").strip().splitlines()), "")
     rows = [[key, ", ".join(value) if isinstance(value, list) else str(value)] for key, value in data.items()]
     return Description(data, f"{name}: {doc}", ["field", "value"], rows)

@@ -159,13 +159,20 @@ def _feed(
     left = iter(tasks)
     running = {send(worker, task): (worker, task) for worker, task in zip(workers, left, strict=False)}
     while running:
+        died: ExecutorError | None = None
         for handle in wait(list(running)):
             worker, task = running.pop(handle)
-            result = receive(handle)
-            following = next(left, None)
+            try:
+                result = receive(handle)
+            except ExecutorError as error:  # what others have finished by now is kept
+                died = error
+                continue
+            following = None if died else next(left, None)
             if following is not None:
                 running[send(worker, following)] = (worker, following)
             yield task, result
+        if died:
+            raise died
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int) -> Results:

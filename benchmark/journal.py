@@ -10,9 +10,12 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..errors import OutputError
 from .agent import Agent
@@ -87,6 +90,32 @@ class Journal:
             stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+@contextmanager
+def alone(out: Path | None) -> Iterator[None]:
+    """Hold a result file, and the journal beside it, for one run; one that is killed lets go.
+
+    Raises:
+        OutputError: another run holds it, or nothing can be written there.
+    """
+    if out is None:
+        yield
+        return
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"another run is writing --out {str(out)!r}. Wait for it, or give another --out.") from error
+    except OSError as error:
+        hint = "Give a file in a folder you may write to."
+        raise OutputError(f"cannot write --out {str(out)!r} ({error.strerror}). {hint}") from error
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _key(agent: Agent) -> Key:

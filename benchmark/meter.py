@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn, SupportsIndex
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,10 @@ class MeteredEnvironment:
         self.budget, self.used = shots * variant.horizon, 0
         self._env, self._next, self._batch = family.make(variant, device), 0, 0
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Neither `copy` nor `pickle`: what a copy played would be in no budget."""
+        raise BudgetError(f"{self.variant.name}: a metered environment cannot be copied; its budget is one.")
+
     @property
     def left(self) -> int:
         """Slots that may still be played."""
@@ -55,6 +61,7 @@ class MeteredEnvironment:
         Raises:
             BudgetError: the slots of this step are not in the budget any more; nothing is played.
         """
+        require(self._batch > 0, "step", "before reset", "after it")
         if self._batch > self.left:
             wanted = f"{self._batch} more slots wanted, {self.left} of {self.budget} left"
             raise BudgetError(f"{self.variant.name}: {wanted}. Stop at `left`, or play a smaller batch.")

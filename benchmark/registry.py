@@ -68,7 +68,7 @@ _TRAINERS = {
 
 def _sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]:
     """Loaders by name; wbench's own names cannot be taken over by a plug-in."""
-    found: dict[str, Callable[[], object]] = {entry.name: entry.load for entry in entry_points(group=group)}
+    found: dict[str, Callable[[], object]] = {entry.name: partial(_load_plugin, entry) for entry in entry_points(group=group)}
     for name, target in own.items():
         module, _, attribute = target.partition(":")
         found[name] = partial(_load, module, attribute)
@@ -77,6 +77,15 @@ def _sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]
 
 def _load(module: str, attribute: str) -> object:
     return getattr(import_module(f"{ROOT}.{module}"), attribute)
+
+
+def _load_plugin(entry: EntryPoint) -> object:
+    """What another package registers; raises `DataError` where it cannot be imported."""
+    try:
+        return entry.load()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1"
+        raise DataError(f"plug-in {entry.name!r} ({entry.value}) cannot be loaded: {reason}") from error
 
 
 def family_names() -> list[str]:
@@ -143,6 +152,8 @@ def make_agent(
     else:
         hint = "wbench list, or --agent FILE.py" if run_files else "wbench list"
         raise UnknownNameError("agent", name, sources, hint)
+    if not agent.arms:
+        raise InvalidValueError(f"arms of {agent.name}", "()", "one or more")
     agent.enter(agent.arms[0] if arm is None else arm)
     return agent
 

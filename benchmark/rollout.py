@@ -13,6 +13,7 @@ from .family import Family, Variant, require
 from .randomness import EpisodeRandom
 
 BITS_PER_FLOAT = 32
+LOUDEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -98,9 +99,11 @@ def play(
 
 
 def _checked(message: object, agent: Agent, shape: tuple[int, ...]) -> Tensor:
-    """A message of the right shape, all of it finite; one bad number would spread to everybody."""
+    """A message of the right shape in the float32 that the ledger counts, small enough that no sum of them is infinite."""
     require(isinstance(message, Tensor), f"message of {agent.name}", type(message).__name__, "a torch tensor")
     assert isinstance(message, Tensor)
     require(tuple(message.shape) == shape, f"message of {agent.name}", tuple(message.shape), str(shape))
-    require(bool(message.isfinite().all()), f"message of {agent.name}", "NaN or infinite", "finite")
+    require(not message.is_complex(), f"dtype of {agent.name}'s message", message.dtype, "real numbers")
+    message = message.float()
+    require(bool((message.abs() <= LOUDEST).all()), f"message of {agent.name}", "NaN or huge", f"within +-{LOUDEST:g}")
     return message

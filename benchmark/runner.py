@@ -103,7 +103,9 @@ def _run_cell(agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Cal
     try:
         adaptation = attempt.prepare()
         played = attempt.play(episodes, on_slot)
-    except Exception as error:
+        for name, values in {"returns": played.returns, **played.qos}.items():
+            require(bool(values.isfinite().all()), f"{name} of {cell.variant}", "NaN or infinite", "finite")
+    except (Exception, SystemExit) as error:
         if os.environ.get("WBENCH_DEBUG"):
             raise
         return CellResult(cell, (), {}, attempt.ledger(), {}, _reason(error))

@@ -28,7 +28,7 @@ class Standardiser(nn.Module):
             self.register_buffer(f"std_{name}", torch.ones(size))
 
     def fit(self, obs: Tensor, family: str) -> None:
-        """Set mean and deviation from observations [R, O]; features that never vary are left as they are."""
+        """Set mean and deviation from observations [R, O]; of features that never vary the mean alone."""
         std = obs.std(0)
         cast(Tensor, getattr(self, f"mean_{family}")).copy_(obs.mean(0))
         cast(Tensor, getattr(self, f"std_{family}")).copy_(torch.where(std > 1e-4, std, 1.0))

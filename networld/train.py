@@ -151,7 +151,8 @@ def train_missing(families: Sequence[Family], config: TrainConfig, folder: Path,
     known = NetWorld.from_pretrained(folder).config.families
     if settings != json.loads(json.dumps(asdict(config))) or {*known} != {family.name for family in families}:
         trained = f"{settings.get('pretraining')} steps of {', '.join(known)}"
-        raise CheckpointError(f"{folder} holds a network of another training ({trained}). Give another --networks, or delete it.")
+        hint = "Give another --networks, or delete it."
+        raise CheckpointError(f"{folder} holds a network of another training ({trained}). {hint}")
 
 
 Loss = Callable[[Windows, str, torch.Generator], tuple[Tensor, dict[str, Tensor]]]

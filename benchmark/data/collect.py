@@ -98,7 +98,11 @@ def query_seeds(seed: int, episodes: int) -> list[int]:
 
 
 def support_behaviour(family: Family, draw: int, k: int) -> tuple[str, float]:
-    """Who records episode k of a support draw: the qualities take turns, and so do the behaviours of each."""
+    """Who records episode k of a support draw: the qualities take turns, and so do the behaviours of each.
+
+    Where a quality has an even number of behaviours (`medium` of `power`: two), every turn within a draw falls on the same
+    half of them, and the other draws have the other half. It is a part of the frozen support.
+    """
     mixture = family.behaviours[SUPPORT_ORDER[k % len(SUPPORT_ORDER)]]
     return mixture[(draw + k) % len(mixture)]
 

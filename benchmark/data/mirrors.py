@@ -185,13 +185,15 @@ class UrlMirror(StreamMirror):
 
     def _open(self, path: str, offset: int) -> tuple[BinaryIO, int]:
         url = f"{self.name.rstrip('/')}/{urllib.parse.quote(path)}"
-        request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
         try:
+            request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
             answer = urllib.request.urlopen(request, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             _refused(error, url)
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError: no route, no name, refused, timed out
             raise NetworkError(f"cannot reach {self.name} ({getattr(error, 'reason', error)}).") from error
+        except ValueError as error:
+            raise InvalidValueError("--from", self.name, f"a URL ({error})") from error
         begins = answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
         return answer, offset if answer.status == 206 and begins else 0
 

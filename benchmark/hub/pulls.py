@@ -48,7 +48,7 @@ def open_pull(repo: Repo, author: str, title: str, description: str, is_pull: bo
         pull |= {"isPullRequest": is_pull, "repo": {"name": repo.id, "type": repo.kind.removesuffix("s")}, "events": []}
         _event(pull, "comment", author, _comment(description))
         if is_pull:
-            repo.set_ref(f"pr/{number}", repo.ref("heads/main") or "", new=True)
+            repo.set_ref(f"pr/{number}", repo.ref("heads/main") or "")  # a Hub that was killed here left one behind
         _save(repo, pull)
     return number
 

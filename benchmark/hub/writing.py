@@ -47,8 +47,9 @@ def delete_repo(request: Request, data: Json, user: Writer) -> dict[str, Any]:
 
 @router.put(API + "/settings")
 def settings(repo: Writable, data: Json) -> dict[str, Any]:
-    """Make a repository private or public."""
-    repo.set(private=data.get("visibility") == "private" or bool(data.get("private")))
+    """Make a repository private or public, if that is among the settings asked for."""
+    if "visibility" in data or "private" in data:
+        repo.set(private=data.get("visibility") == "private" or bool(data.get("private")))
     return {"private": repo.settings["private"]}
 
 

@@ -12,7 +12,7 @@ import time
 from functools import partial
 
 import pytest
-from wbench.benchmark.executor import Player, Task, package_versions, play_all
+from wbench.benchmark.executor import Player, Task, _feed, package_versions, play_all
 from wbench.benchmark.executor import Worker as RealWorker
 from wbench.benchmark.protocol import protocol
 from wbench.errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
@@ -88,6 +88,22 @@ def test_a_worker_that_dies_ends_the_run_with_one_line(moody, monkeypatch):
     monkeypatch.setenv("MOODY", "die 0")
     with pytest.raises(ExecutorError, match="a worker process died"):
         play(jobs=2, players=[Player("moody")], cells=CHOSEN.cells()[:1])
+
+
+def test_what_others_have_finished_when_a_worker_dies_is_kept():
+    tasks = [Task(Player("bc"), each, 1) for each in SIX.cells()]
+    dead = ExecutorError("a worker process died")
+
+    def receive(handle):
+        if handle == "first":
+            raise dead
+        return handle
+
+    found = []
+    with pytest.raises(ExecutorError, match="a worker process died"):
+        for task, result in _feed(tasks, ["first", "second"], lambda worker, task: worker, lambda handles: handles, receive):
+            found.append((task, result))
+    assert found == [(tasks[1], "second")]
 
 
 def test_a_worker_with_other_weights_is_refused():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from wbench.benchmark.agent import Agent, State
+from wbench.benchmark.describe import describe
 from wbench.benchmark.randomness import EpisodeRandom
 from wbench.benchmark.registry import agent_names, get_family, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play
-from wbench.errors import InvalidValueError, UnknownNameError
+from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n8-c1-load0.5")
@@ -44,6 +45,13 @@ def test_messages_arrive_one_slot_late_and_their_bits_are_counted():
     for slot in (1, 5, 127):  # of agents 0..7 agent 0 hears 1..7, whose mean index is 4
         assert talker.seen[slot][:, 0].unique().tolist() == [slot - 1 + 4.0]
     assert played.message_bits == 32 * 2 * 8 * 128 * 3 and played.environment_steps == 128 * 3
+
+
+def test_what_is_counted_as_float32_arrives_as_float32():
+    talker = Talker()
+    talker.message = lambda obs, state: torch.full((*obs.shape[:2], 2), 1.0 + 2.0**-40, dtype=torch.float64)
+    play(FAMILY, VARIANT, talker, [0])
+    assert talker.seen[1].dtype == torch.float32 and (talker.seen[1] == 1.0).all()
 
 
 def test_a_message_of_the_wrong_size_is_named():
@@ -107,6 +115,10 @@ def test_a_plug_in_agent_is_found_by_entry_point(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert "lazy" in agent_names()
     assert play(FAMILY, VARIANT, make_agent("lazy"), [0]).returns.item() == 0.0
+    assert describe("lazy").text == "lazy: "  # it has no docstring
+    (info / "entry_points.txt").write_text("[wbench.agents]\nlazy = lazy_agnt:build\n")
+    with pytest.raises(DataError, match=r"plug-in 'lazy' \(lazy_agnt:build\) cannot be loaded: ModuleNotFoundError"):
+        make_agent("lazy")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from wbench.benchmark.hub.objects import RefusedError, safe_path
+from wbench.benchmark.hub.pulls import open_pull
+from wbench.benchmark.hub.store import Hub
 from wbench.benchmark.hub.tree import is_lfs
 
 if TYPE_CHECKING:
@@ -278,6 +280,7 @@ print(json.dumps({
     "write": [add(token) for token in ("hf_read", False, "hf_test_carl")],
     "listed": [m.id for m in api.list_models(search="secret")],
     "who": [api.whoami()["name"], api.whoami(token="hf_test_carl")["name"]],
+    "gated": [api.update_repo_settings("anna/secret", gated="auto"), api.model_info("anna/secret").private][1],
     "twice": [outcome(lambda: api.create_repo("lab/public")), outcome(lambda: api.create_repo("lab/public", exist_ok=True))],
 }))
 """
@@ -287,7 +290,7 @@ print(json.dumps({
     assert found["read"]["hf_read_ben"] == [hidden, hidden]
     assert found["read"]["False"] == [["RepositoryNotFoundError", 401]] * 2
     assert found["read"]["hf_made_up"] == [unknown, unknown]
-    assert found["public"] == "fine" and found["listed"] == []
+    assert found["public"] == "fine" and found["listed"] == [] and found["gated"] is True
     assert found["write"] == [["HfHubHTTPError", 403], ["HfHubHTTPError", 401], "fine"]
     assert found["who"] == ["test", "carl"] and found["twice"] == [["HfHubHTTPError", 409], "fine"]
 
@@ -486,6 +489,15 @@ def test_what_goes_to_lfs():
     text, binary = "aGVsbG8=", "AAECAwQ="
     assert is_lfs("a/b.parquet", 5, text) and is_lfs("model.safetensors", 5, text) and is_lfs("notes.txt", 11_000_000, text)
     assert is_lfs("figure.png", 5, binary) and not is_lfs("README.md", 5, text) and not is_lfs("w.txt", 4, "4oKs4oI=")
+
+
+def test_a_hub_killed_while_it_opened_a_pull_request_opens_the_next_one(tmp_path):
+    repo = Hub(tmp_path).repo("datasets", "lab", "results")
+    repo.create("anna", private=False)
+    repo.set_ref("pr/1", repo.ref("heads/main") or "", new=True)  # all that was written of it
+    again = Hub(tmp_path).repo("datasets", "lab", "results")
+    assert [open_pull(again, "anna", "rows", "", is_pull=True) for _ in range(2)] == [1, 2]
+    assert set(again.refs("pr")) == {"1", "2"}
 
 
 def test_safe_paths():

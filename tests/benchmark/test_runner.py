@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import random
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
+from wbench.benchmark import runner
 from wbench.benchmark.agent import Adaptation, Agent
 from wbench.benchmark.data.collect import query_seeds, support
-from wbench.benchmark.journal import Journal
+from wbench.benchmark.journal import Journal, alone
 from wbench.benchmark.protocol import Cell, protocol
 from wbench.benchmark.references import references
 from wbench.benchmark.registry import get_variant, make_agent
@@ -111,7 +114,12 @@ def boom(*_):
         ("offline", {"act": lambda obs, inbox, state: idle(obs) + 9}, r"values in \[9, 9\]"),
         ("offline", {"message": lambda obs, state: obs[..., :3]}, r"message of scripted is \(2, 8, 3\).*\(2, 8, 2\)"),
         ("offline", {"message": lambda obs, state: None}, "message of scripted is 'NoneType'"),
-        ("offline", {"message": lambda obs, state: obs[..., :2] / 0}, "message of scripted is 'NaN or infinite'"),
+        ("offline", {"message": lambda obs, state: obs[..., :2] / 0}, "message of scripted is 'NaN or huge'"),
+        ("offline", {"message": lambda obs, state: obs[..., :2] * 0 + 3e38}, r"is 'NaN or huge', but must be within \+-1e\+30"),
+        ("offline", {"message": lambda obs, state: obs[..., :2] * 1j}, "dtype of scripted's message is .*real numbers"),
+        ("offline", {"act": lambda *_: sys.exit(4)}, "^SystemExit: 4"),
+        ("online", {"practise": copy.deepcopy}, "^BudgetError: .*cannot be copied"),
+        ("online", {"practise": lambda environment: environment.step(None)}, "step is 'before reset'"),
     ],
 )
 def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(arm, parts, reason):
@@ -120,6 +128,12 @@ def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(arm, pa
     assert (found.returns, dict(found.qos), found.score, found.return_mean) == ((), {}, None, None)
     assert found.ledger.environment_steps == (SLOTS if parts.get("practise") is overdraw else 0)
     assert CellResult.from_dict(found.to_dict()) == found
+
+
+def test_a_simulator_that_pays_nan_fails_the_cell(monkeypatch):
+    broken = torch.tensor([1.0, torch.nan])
+    monkeypatch.setattr(runner, "play", lambda *given, **more: dataclasses.replace(play(*given, **more), returns=broken))
+    assert "returns of access/n8-c1-load0.5 is 'NaN or infinite'" in run_cell(Scripted(), cell(0), 2).failure
 
 
 def test_whoever_writes_an_agent_can_have_the_traceback(monkeypatch):
@@ -184,6 +198,21 @@ def test_a_journal_gives_back_what_was_written(tmp_path, played):
     assert path.exists()  # it holds cells of somebody who did not play this time
     again.finish([agent, other])
     assert not path.exists()
+
+
+def test_two_runs_do_not_write_one_file(tmp_path):
+    out = tmp_path / "new" / "result.json"
+    with alone(None), alone(None), alone(out):
+        with pytest.raises(OutputError, match=r"another run is writing --out .*result\.json"), alone(out):
+            pass
+        with alone(out.with_name("other.json")):
+            pass
+    with alone(out):  # the first has let go
+        pass
+    assert not [*out.parent.iterdir()]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write --out"), alone(tmp_path / "file" / "result.json"):
+        pass
 
 
 def test_cells_of_an_agent_that_was_edited_since_are_not_taken_for_its_own(tmp_path, played):
