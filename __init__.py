@@ -30,6 +30,10 @@ _PUBLIC = {
 __all__ = ["NetWorld", "__version__", "load_dataset", "make", "parallel_env", "vector_env"]
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *_PUBLIC]
+
+
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name], __name__), name)

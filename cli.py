@@ -17,7 +17,7 @@ from .cli_data import data, print_datasets
 from .cli_eval import evaluation
 from .cli_networld import inside
 from .console import Json, check_device, print_rows, progress
-from .errors import CheckpointError, ConformanceError, InvalidValueError, WbenchError
+from .errors import CheckpointError, ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
 app = typer.Typer(
     name="wbench",
@@ -38,6 +38,8 @@ def main() -> None:
     """Entry point: every expected error is one line on standard error and its exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # typer tells an interruption by its code alone
+            _fail(KeyboardInterrupt(), "interrupted", code)
     except WbenchError as error:
         code = _fail(error, str(error), error.exit_code)
     except _USAGE_ERROR as error:
@@ -92,6 +94,7 @@ def train(
     """Train an agent on the train variants: from their offline data, recorded first where missing, or by playing them."""
     from .benchmark.protocol import FAMILIES
     from .benchmark.registry import get_family, get_trainer
+    from .benchmark.training import STATE
     from .cards.model_card import write_model_card
     from .networld.parallel import rank
 
@@ -100,21 +103,26 @@ def train(
     folder = out or Path("runs") / f"{agent}-{preset}"
     with progress() as add:
         advance: Callable[[int], None] | None = None
-        last = end = 0
+        end, last = 0, None
 
         def on_step(step: int, steps: int) -> None:
             nonlocal advance, last, end
-            advance = advance or add(f"{agent} {preset}", steps, step)
-            advance(step - last if last else 0)
+            advance = advance or add(f"{agent} {preset}", steps, step + 1)
+            advance(0 if last is None else step - last)
             last, end = step, steps - 1
 
-        trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
-        if advance is not None:
+        try:
+            trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+        except KeyboardInterrupt:
+            kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
+            raise InterruptedRunError(f"interrupted; {kept}.") from None
+        if advance is not None and last is not None:
             advance(end - last)  # a course of training that these families do not need was left out
     if rank() > 0:  # several processes train together; the first one writes and speaks
         return
     write_model_card(folder, agent, tasks)
-    print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}")
+    parts = "".join(f" --family {name}" for name in family or ())
+    print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}{parts}")
 
 
 @app.command()
@@ -174,30 +182,41 @@ def admission(
 
 @app.command("check")
 def check_family(
-    target: Annotated[str, typer.Argument(help="A family or variant, FILE.py[:ATTR] or MODULE:ATTR (run as your own code).")],
+    target: Annotated[
+        str, typer.Argument(help="A family or variant; FILE.py[:ATTR] of a family or agent, MODULE:ATTR (run as your own).")
+    ],
     episodes: Annotated[int, typer.Option(help="Episodes behind the references of each variant.")] = 32,
     as_json: Json = False,
 ) -> None:
-    """Check that a family keeps the contract: shapes, seeds, actions, decentralised policies, references, data."""
+    """Check that a family keeps the contract: shapes, seeds, actions, decentralised policies, references, data.
+
+    Of a file that builds an agent: whether it acts on its own observation and inbox alone.
+    """
     from dataclasses import asdict
 
     from rich.markup import escape
 
     from .benchmark import conformance
+    from .benchmark.protocol import FAMILIES
 
-    family, variants = conformance.find(target)
+    agent = conformance.agent_of(target)
     with progress() as add:
-        advance = add(f"check {family.name}", len(conformance.CHECKS), 0)
-        findings = conformance.check(family, episodes, variants, lambda _: advance(1))
+        if agent is not None:
+            kind, name, advance = "agent", agent.name, add(f"check {agent.name}", len(FAMILIES), 0)
+            findings = conformance.check_agent(agent, lambda _: advance(1))
+        else:
+            family, variants = conformance.find(target)
+            kind, name, advance = "family", family.name, add(f"check {family.name}", len(conformance.CHECKS), 0)
+            findings = conformance.check(family, episodes, variants, lambda _: advance(1))
     broken = [finding.check for finding in findings if not finding.passed]
     if as_json:
-        print(json.dumps({"family": family.name, "passed": not broken, "findings": [asdict(found) for found in findings]}))
+        print(json.dumps({kind: name, "passed": not broken, "findings": [asdict(found) for found in findings]}))
     else:
         said = [escape(f.found + (f" -> {f.advice}" if f.advice else "")) for f in findings]
         passed = ["ok" if finding.passed else "FAILED" for finding in findings]
-        print_rows(["check", "", "found"], zip(conformance.CHECKS, passed, said, strict=True))
+        print_rows(["check", "", "found"], zip((finding.check for finding in findings), passed, said, strict=True))
     if broken:
-        raise ConformanceError(f"{family.name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}")
+        raise ConformanceError(f"{name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}")
 
 
 @app.command("list")

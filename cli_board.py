@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import Json, check_device, note, print_rows, progress
-from .errors import InvalidValueError, VerificationError
+from .errors import InvalidValueError, ResultError, VerificationError
 
 if TYPE_CHECKING:
     from .leaderboard.verify import Verdict
@@ -160,6 +160,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """By how much A is ahead of B, paired on the same episodes, with intervals; over everything and by family."""
+    from .benchmark.statistics import MIN_SEEDS
     from .leaderboard import compare as library
     from .leaderboard.entries import ALL
     from .leaderboard.reading import read
@@ -185,6 +186,11 @@ def compare(
             for lead in leads
         ]
         print_rows(header, rows)
+    if any(lead.verdict == "undecided" for lead in leads):
+        fewer = f"fewer than {MIN_SEEDS} seeds give no interval, so nothing is decided"
+        if fail_if_worse:
+            raise ResultError(f"{fewer}. Play both with --seeds {MIN_SEEDS} or more.")
+        note(fewer)
     worse = [str(lead.shots) for lead in leads if lead.family == ALL and lead.verdict == "worse"]
     if fail_if_worse and worse:
         raise VerificationError(f"{ours.label} is worse than {theirs.label} at {', '.join(worse)} shots.")

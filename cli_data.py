@@ -35,9 +35,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 
 
 def _families(names: list[str] | None) -> list[Family]:
-    from .benchmark.registry import family_names, get_family
+    from .benchmark.registry import all_families, get_family
 
-    return [get_family(name) for name in dict.fromkeys(names or family_names())]
+    return [get_family(name) for name in dict.fromkeys(names)] if names else all_families()
 
 
 @data.command()

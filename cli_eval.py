@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import Json, check_device, note, print_rows, progress
-from .errors import FailedCellsError, InterruptedRunError, InvalidValueError
+from .errors import CheckpointError, FailedCellsError, InterruptedRunError, InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class Entrant:
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
     arm: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
-    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds instead.")] = None,
@@ -68,8 +68,8 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
     against: Annotated[
-        str | None,
-        typer.Option(help="Agents (NAME or NAME/ARM) on the same episodes, or none; default: random, heuristic, bc."),
+        list[str] | None,
+        typer.Option(help="Agents (NAME or NAME/ARM) on the same episodes, or none; default: random,heuristic,bc."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,
@@ -87,10 +87,11 @@ def evaluate(
     check_device(device)
     check_options(executor, jobs, address)
     chosen = get_protocol(
-        protocol, family=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
+        protocol, families=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
     )
     entrant = Entrant.of(agent, checkpoint, device, arm)
     entrants = [entrant, *_rivals(entrant, chosen, against)]
+    _require_knowledge(entrants, chosen)
     with alone(out):
         runs, others, journal = _resume(entrants, chosen, out)
         _note_seen(chosen)
@@ -123,16 +124,28 @@ def _note_cores(executor: str, jobs: int | None) -> None:
         note(f"on one of {cores} cores; --jobs {cores} plays on all of them, the same numbers")
 
 
-def _rivals(ours: Entrant, protocol: Protocol, against: str | None) -> list[Entrant]:
+def _rivals(ours: Entrant, protocol: Protocol, against: Sequence[str] | None) -> list[Entrant]:
     """Whom to play against; by default only those that were trained for all the families."""
     from .benchmark.registry import get_family
 
-    names = [name.strip() for name in (RIVALS if against is None else against).split(",")]
+    names = [name.strip() for name in ",".join(against or [RIVALS]).split(",")]
     parts = [name.partition("/") for name in dict.fromkeys(names) if name not in ("", "none")]
     found = [Entrant.of(name, None, ours.player.device, arm or None) for name, _, arm in parts]
-    families = [get_family(name) for name in dict.fromkeys(cell.family for cell in protocol.cells())]
+    families = list(map(get_family, protocol.families()))
     rivals = {rival.agent.label: rival for rival in found if rival.agent.label != ours.agent.label}
-    return [rival for rival in rivals.values() if against is not None or all(map(rival.agent.knows, families))]
+    return [rival for rival in rivals.values() if against or all(map(rival.agent.knows, families))]
+
+
+def _require_knowledge(entrants: Sequence[Entrant], protocol: Protocol) -> None:
+    """Raise an error before anything is played if somebody was not trained on a family that is."""
+    from .benchmark.registry import get_family
+
+    families = list(map(get_family, protocol.families()))
+    for agent in (entrant.agent for entrant in entrants):
+        if strange := [family.name for family in families if not agent.knows(family)]:
+            known = [f"--family {family.name}" for family in families if agent.knows(family)]
+            hint = f"Add {' '.join(known)}." if known else "Train it there, or play others."
+            raise CheckpointError(f"{agent.label} was not trained on {' and '.join(strange)}. {hint}")
 
 
 def _resume(entrants: Sequence[Entrant], protocol: Protocol, out: Path | None) -> tuple[list[Run], list[Run], Journal | None]:
@@ -172,8 +185,8 @@ def _play(
         for cell in protocol.cells()
         if cell not in run.cells or run.cells[cell].failure
     ]
-    with _bars(entrants, tasks, protocol) as (on_slot, on_cell):
-        try:
+    with _bars(entrants, tasks, protocol) as (on_slot, on_cell), redirect_stdout(sys.stderr):
+        try:  # whatever an agent prints is no part of what a script reads
             for task, found in play_all(tasks, executor, jobs, address, on_slot):
                 agent, run = by_player[task.player]
                 by_player[task.player] = agent, run.add(found)

@@ -78,9 +78,9 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """One episode at a time of one variant; agents `agent_0` to `agent_{N-1}`, who all live until the horizon.
 
     Observations are float32 [O]. In families that choose they are PettingZoo's dictionaries `{"observation": [O],
-    "action_mask": [A] int8}`, and infos repeat the mask; a choice that the variant does not have is refused, so sample with the
-    mask. After a step infos hold the agent's `delivered`, `delay`, `dropped` and `energy` of that slot. Rewards are the agents'
-    own; the benchmark scores their sum.
+    "action_mask": [A] int8}`, and infos repeat the mask; a choice that it forbids is played as choice 0, to do nothing.
+    After a step infos hold the agent's `delivered`, `delay`, `dropped` and `energy` of that slot. Rewards are the agents' own;
+    the benchmark scores their sum.
     """
 
     def __init__(self, family: Family, variant: Variant, device: torch.device | str = "cpu") -> None:
@@ -123,6 +123,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         require(bool(self.agents), "step", "an episode that is over or not begun", "an episode that runs; reset first")
         require(set(actions) == set(self.agents), "actions", sorted(actions), f"one for each of {len(self.agents)} agents")
         action = _joint_action(self.family, [actions[agent] for agent in self.agents])
+        action = _allowed(self.family, action, torch.from_numpy(self._masks))
         obs, reward, terminated, truncated, info = self._env.step(action.unsqueeze(0).to(self._device))
         observations, infos = self._show(obs, info), self._infos(info)
         rewards = dict(zip(self.agents, reward[0].tolist(), strict=True))
@@ -182,6 +183,7 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
         self._env = family.make(variant, device)
         self._device = device
         self._begun = self._over = False
+        self._mask = torch.zeros(0, dtype=torch.bool)
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -217,8 +219,9 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
             obs, infos = self._start(None)
             none = np.zeros(self.num_envs, dtype=bool)
             return obs, np.zeros(self.num_envs), none, none.copy(), infos
-        action = _batch_action(self.family, actions)
+        action = _allowed(self.family, _batch_action(self.family, actions), self._mask)
         obs_, reward, terminated, truncated, info = self._env.step(action.to(self._device))
+        self._mask = info["action_mask"].cpu()
         infos = _infos(info) | {"rewards": _numpy(reward)}
         self._over = bool((terminated | truncated).any())
         if self._over:
@@ -232,7 +235,7 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def _start(self, scenarios: list[int] | None) -> tuple[np.ndarray, dict[str, Any]]:
         obs, info = self._env.reset(scenarios if scenarios is not None else _draw(self.np_random, self.num_envs))
-        self._begun, self._over = True, False
+        self._begun, self._over, self._mask = True, False, info["action_mask"].cpu()
         return _numpy(obs), _infos(info)
 
 
@@ -297,6 +300,17 @@ def _batch_action(family: Family, actions: Any) -> Tensor:
     expected = (*choices.shape, len(family.actions) - 1)
     require(levels.shape == expected, "action.shape of the levels", levels.shape, f"{expected}")
     return torch.from_numpy(np.concatenate([choices[..., None], levels], axis=-1).astype(np.float32))
+
+
+def _allowed(family: Family, action: Tensor, mask: Tensor) -> Tensor:
+    """Actions [..., N] or [..., N, D] with 0 for a choice that the mask [..., N, A] forbids; what the space lacks is kept."""
+    if not _chooses(family) or action.shape[: mask.dim() - 1] != mask.shape[:-1]:
+        return action
+    choice = action.unsqueeze(-1) if len(family.actions) == 1 else action[..., :1]
+    known = (choice >= 0) & (choice < mask.shape[-1])
+    forbidden = known & ~mask.bool().gather(-1, torch.where(known, choice, 0).long())
+    played = torch.where(forbidden, 0, choice).to(action.dtype)
+    return played.squeeze(-1) if len(family.actions) == 1 else torch.cat([played, action[..., 1:]], dim=-1)
 
 
 def _choices(values: Any) -> np.ndarray:

@@ -108,6 +108,9 @@ class Pretrained(PyTorchModelHubMixin):
         elif folder.exists():
             raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
         name, _, revision = given.partition("@")
+        if not folder.is_dir() and name.count("/") != 1:
+            shipped = ", ".join(cls.shipped()) or "none"
+            raise CheckpointError(f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id (NAMESPACE/NAME).")
         if revision and not folder.is_dir():
             kwargs["revision"] = revision
         try:

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from ..errors import InvalidValueError, UnknownNameError
 from . import conformance_env, conformance_policies
+from .agent import Agent
 from .conformance_env import Broken, Case
+from .conformance_policies import peeks
 from .family import Family, Variant
-from .registry import family_names, get_family
+from .protocol import FAMILIES
+from .registry import family_names, get_family, make_agent
 from .user_code import is_file, load
 
 EPISODES = 32  # behind the references of each variant
@@ -69,6 +72,27 @@ def check(
         if on_check:
             on_check(name)
     return findings
+
+
+def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> list[Finding]:
+    """Whether an agent acts on its own observation and inbox alone, in a train variant of every family that it knows."""
+    findings = []
+    for family in map(get_family, FAMILIES):
+        if agent.knows(family):
+            found = peeks(agent, family, family.select("train")[0])
+            advice = "act on each agent's own row of obs and inbox" if found else ""
+            said = found or "own observation and inbox only"
+            findings.append(Finding(f"decentralised in {family.name}", not found, said, advice))
+        if on_check:
+            on_check(family.name)
+    return findings
+
+
+def agent_of(target: str) -> Agent | None:
+    """The agent that a user's file builds; None where the target is no file, or one that holds a family."""
+    if not is_file(target) or isinstance(load(target, "FAMILY")[1], Family) or load(target, "build")[1] is None:
+        return None
+    return make_agent(target, run_files=True)
 
 
 def find(target: str) -> tuple[Family, tuple[Variant, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from .conformance_env import ROLES, Case, need
 from .data.collect import record_quality, support, train_seeds
 from .data.schema import QUALITIES, column_shapes
 from .family import Family, Variant
+from .processes import one_thread
 from .randomness import EpisodeRandom
 from .references import Admission
 from .rollout import Slot, play
@@ -54,20 +55,40 @@ def _decentralised(case: Case) -> str:
     blind = [name for name, build in family.policies.items() if not build().privileged]
     for variant in case.variants:
         for name in blind:
-            _perturb_others(family, variant, name)
+            slots = _recorded(family, variant, name)
+            at = sees_others(family, variant, family.policies[name], slots)
+            seen = f"{variant.name}: what {name} does in slot {at} depends on what others observe"
+            need(at is None, seen, "act on each agent's own row of obs and inbox; only privileged policies may see more")
     return f"{', '.join(blind)}: own observation and inbox only"
 
 
-def _perturb_others(family: Family, variant: Variant, name: str) -> None:
-    """Replay recorded slots with everybody else's observations replaced; in episode b agent b mod N must not notice (DTDE)."""
-    seeds, slots = list(range(max(4, min(variant.agents, 8)))), list[Slot]()
-    play(family, variant, family.policies[name](), seeds, record=slots.append)
+def _seeds(variant: Variant) -> list[int]:
+    return list(range(max(4, min(variant.agents, 8))))
+
+
+def _recorded(family: Family, variant: Variant, name: str) -> list[Slot]:
+    slots: list[Slot] = []
+    play(family, variant, family.policies[name](), _seeds(variant), record=slots.append)
+    return slots
+
+
+def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], slots: Sequence[Slot]) -> int | None:
+    """The first slot in which what agents do or say depends on what others observe; None where they never notice (DTDE).
+
+    Recorded slots are replayed with everybody else's observations replaced: in episode b agent b mod N must not notice.
+
+    Args:
+        family: the family.
+        variant: what was recorded.
+        build: gives who is asked, ready to begin.
+        slots: of the episodes `_seeds(variant)`.
+    """
+    seeds = _seeds(variant)
     others = torch.arange(variant.agents) != torch.arange(len(seeds))[:, None] % variant.agents  # [B, N]
-    size = family.policies[name]().message_size
-    inboxes = torch.rand(len(slots), *others.shape, size, generator=torch.Generator().manual_seed(0))
+    inboxes = torch.rand(len(slots), *others.shape, build().message_size, generator=torch.Generator().manual_seed(0))
 
     def replay(perturbed: bool) -> list[tuple[Tensor, Tensor]]:
-        agent = family.policies[name]()
+        agent = build()
         state = State(family, variant, EpisodeRandom(variant.name, seeds), len(seeds), 0, slots[0].action_mask)
         agent.begin(state)
         answers = []
@@ -81,9 +102,22 @@ def _perturb_others(family: Family, variant: Variant, name: str) -> None:
         return answers
 
     for t, (plain, blurred) in enumerate(zip(replay(False), replay(True), strict=True)):
-        same = all(torch.equal(one, two) for one, two in zip(plain, blurred, strict=True))
-        seen = f"{variant.name}: what {name} does in slot {t} depends on what others observe"
-        need(same, seen, "act on each agent's own row of obs and inbox; only privileged policies may see more")
+        if not all(torch.equal(one, two) for one, two in zip(plain, blurred, strict=True)):
+            return t
+    return None
+
+
+def peeks(agent: Agent, family: Family, variant: Variant) -> str:
+    """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may."""
+    if agent.privileged:
+        return ""
+    try:
+        with one_thread(), torch.no_grad():
+            agent.adapt(family, variant, None)
+            at = sees_others(family, variant, lambda: agent, _recorded(family, variant, family.heuristic))
+    except Exception as error:  # the agent's own code
+        return f"{variant.name}: {agent.label} cannot be asked: {type(error).__name__}: {error}"
+    return "" if at is None else f"{variant.name}: what {agent.label} does in slot {at} depends on what others observe"
 
 
 def _reward_range(case: Case) -> str:

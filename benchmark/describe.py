@@ -10,7 +10,7 @@ from .data.doctor import list_datasets
 from .family import Family, Variant
 from .protocol import SIZES, protocol
 from .references import references
-from .registry import agent_names, family_names, get_family, make_agent
+from .registry import agent_names, all_families, family_names, get_family, make_agent
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def describe(name: str) -> Description:
         return describe_protocol(name)
     if name in agent_names():
         return _agent(name)
-    allowed = [*family_names(), *SIZES, *agent_names(), *(v for f in family_names() for v in get_family(f).variants)]
+    allowed = [*family_names(), *SIZES, *agent_names(), *(v for family in all_families() for v in family.variants)]
     raise UnknownNameError("name", name, allowed, "wbench list")
 
 

@@ -75,6 +75,10 @@ class Protocol:
             for seed in range(self.seeds)
         ]
 
+    def families(self) -> list[str]:
+        """The families that are played, in order."""
+        return list(dict.fromkeys(name.partition("/")[0] for name in self.variants))
+
     def contract(self) -> dict[str, Any]:
         """Everything that defines a score, as plain data."""
         return {
@@ -151,7 +155,7 @@ def _held_out(family: Family, count: int | None) -> list[Variant]:
 def protocol(
     name: str,
     *,
-    family: str | None = None,
+    families: Sequence[str] | None = None,
     variants: Sequence[str] | None = None,
     shots: Iterable[int] | None = None,
     seeds: int | None = None,
@@ -161,7 +165,7 @@ def protocol(
 
     Args:
         name: `quick`, `lite` or `full`.
-        family: play this family only.
+        families: play these only.
         variants: play these instead; train variants are allowed, for tuning.
         shots: numbers of support episodes instead.
         seeds: number of seeds instead.
@@ -174,13 +178,14 @@ def protocol(
     if name not in SIZES:
         raise UnknownNameError("protocol", name, SIZES, "wbench eval --protocol quick")
     size = SIZES[name]
-    families = [get_family(family)] if family else [get_family(each) for each in FAMILIES]
-    chosen = [variant.name for each in families for variant in _held_out(each, size.variants)]
+    named = [get_family(each).name for each in families or FAMILIES]
+    order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))
+    chosen = [variant.name for each in map(get_family, order) for variant in _held_out(each, size.variants)]
     standard = Protocol(name, tuple(chosen), size.shots, size.seeds, size.episodes)
     if variants:
         for each in variants:
-            if family and get_variant(each)[0].name != family:
-                raise InvalidValueError("--variant", each, f"of family {family}, or leave --family out")
+            if families and get_variant(each)[0].name not in named:
+                raise InvalidValueError("--variant", each, f"of family {' or '.join(order)}, or leave --family out")
             get_variant(each)
     changed = replace(
         standard,
@@ -189,5 +194,5 @@ def protocol(
         seeds=standard.seeds if seeds is None else seeds,
         episodes=standard.episodes if episodes is None else episodes,
     )
-    whole = family is None or (family,) == FAMILIES
+    whole = set(named) == set(FAMILIES)
     return changed if changed == standard and whole else replace(changed, name="custom")

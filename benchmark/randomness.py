@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InvalidValueError
+
 
 def _digest(*parts: object) -> bytes:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
@@ -21,6 +23,8 @@ def _digest(*parts: object) -> bytes:
 
 def scenario_generator(variant: str, seed: int) -> np.random.Generator:
     """The generator of one scenario: Philox, keyed by the variant's name and the seed alone."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InvalidValueError("seed", seed, "a whole number, 0 or more")
     return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(variant, seed)[:16], dtype=np.uint64)))
 
 

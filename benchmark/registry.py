@@ -8,6 +8,7 @@ run from a file that no package holds.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
@@ -91,6 +92,17 @@ def _load_plugin(entry: EntryPoint) -> object:
 def family_names() -> list[str]:
     """Names of all families."""
     return sorted(_sources("wbench.families", _FAMILIES))
+
+
+def all_families() -> list[Family]:
+    """Every family that can be loaded; of a plug-in that cannot be, a line on standard error."""
+    found = []
+    for name in family_names():
+        try:
+            found.append(get_family(name))
+        except DataError as error:
+            print(f"wbench: left out: {error}", file=sys.stderr)
+    return found
 
 
 def agent_names() -> list[str]:

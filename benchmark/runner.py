@@ -170,7 +170,7 @@ def _checked(found: object, name: str) -> Adaptation:
     return found
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception | SystemExit) -> str:
     """One line: what was raised, and where, if it was not raised on purpose."""
     said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
     frames = traceback.extract_tb(error.__traceback__)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, OutputError, UnknownNameError
-from .checkpoint import Pretrained
+from .checkpoint import CONFIG, WEIGHTS, Pretrained
 from .data.paths import write_atomically, write_text
 from .data.windows import Windows, WindowSampler
 from .family import Family
@@ -178,9 +178,10 @@ class Run:
         except OSError as error:
             raise OutputError(f"cannot make {self._folder} ({error.strerror}). Give another --out.") from error
         if not path.exists():
-            if (self._folder / REPORT).exists():
-                hint = "Give another --out, or delete it to train anew."
-                raise CheckpointError(f"{self._folder} holds a finished training. {hint}")
+            found = [name for name in (REPORT, CONFIG, WEIGHTS, "README.md") if (self._folder / name).exists()]
+            if found:
+                what = "a finished training" if found[0] == REPORT else f"a {found[0]} that is no training's"
+                raise CheckpointError(f"{self._folder} holds {what}. Give another --out, or delete it to train anew.")
             return None
         if not resume:
             raise CheckpointError(f"{self._folder} holds an unfinished run. Add --resume to go on, or give another --out.")

@@ -31,7 +31,7 @@ def table(store: Path = STORE) -> str:
 
 
 def _rows(entries: list[Entry], lite: Protocol) -> str:
-    families = list(dict.fromkeys(cell.family for cell in lite.cells()))
+    families = lite.families()
     shots = board.HEADLINE
     lines = [
         f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} | parameters | verified |",

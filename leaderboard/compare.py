@@ -38,9 +38,11 @@ class Lead:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `tie`; 'better' may be said only where the interval excludes 0."""
+        """`better` or `worse` where the interval excludes 0, else `tie`; `undecided` where too few seeds give no interval."""
         low, high = self.difference.ci_low, self.difference.ci_high
-        if low is None or high is None or low <= 0 <= high:
+        if low is None or high is None:
+            return "undecided"
+        if low <= 0 <= high:
             return "tie"
         return "better" if low > 0 else "worse"
 

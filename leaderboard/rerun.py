@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.agent import Agent
+from ..benchmark.conformance_policies import peeks
 from ..benchmark.protocol import Cell
 from ..benchmark.references import references
-from ..benchmark.registry import make_agent, plugins
+from ..benchmark.registry import get_variant, make_agent, plugins
 from ..benchmark.runner import CellResult, run_cell
 from ..benchmark.user_code import is_file
 from ..errors import CheckpointError, InvalidValueError, ResultError, TrustError
@@ -107,6 +108,8 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
         advance()
+    variants = {cell.family: cell.variant for cell in chosen if not cell.failure}  # one of each family
+    problems += filter(None, (peeks(agent, *get_variant(name)) for name in variants.values()))
     if problems and not plan.tolerance:
         problems += _elsewhere(result, plan.device)
     return Rerun(seed, tuple(replayed), tuple(problems))

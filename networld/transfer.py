@@ -98,7 +98,7 @@ class TransferAgent(NetWorldAgent):
 
 def left_out(protocol: Protocol) -> list[str]:
     """The families of a protocol's variants, each of which is left out in its turn."""
-    return list(dict.fromkeys(cell.family for cell in protocol.cells()))
+    return protocol.families()
 
 
 def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cell: Callable[[], object]) -> Iterator[Row]:

@@ -164,6 +164,42 @@ def test_a_file_plays_under_its_own_name_in_any_number_of_processes(wbench, tmp_
     assert again.code == 0 and again.out.startswith("one.json: holds as rerun")
 
 
+PEEKING = """
+import torch
+from wbench.benchmark.agent import Agent
+
+
+class Peeking(Agent):
+    name = "peeking"
+
+    def act(self, obs, inbox, state):
+        fullest = obs[..., 1].argmax(1, keepdim=True) == torch.arange(obs.shape[1])
+        return (fullest & state.action_mask[..., 1]).long()
+
+    def knows(self, family):
+        return family.name == "access"
+
+
+build = lambda *_: Peeking()
+"""
+
+
+def test_an_agent_that_looks_at_others_observations_is_found_out(command, tmp_path):
+    (tmp_path / "peeking.py").write_text(PEEKING)
+    found = "what peeking does in slot 0 depends on what others observe"
+    done = command("check", str(tmp_path / "peeking.py"), "--json")
+    (finding,) = done.data["findings"]
+    assert done.code == 2 and done.data["agent"] == "peeking" and found in finding["found"]
+    few = ("--family", "access", "--shots", "0", "--seeds", "1", "--episodes", "1", "--against", "none")
+    out = str(tmp_path / "r.json")
+    assert command("eval", "--agent", str(tmp_path / "peeking.py"), *few, "--out", out).code == 0
+    verdict = command("verify", out, "--trust", "--agent", str(tmp_path / "peeking.py"), "--json")
+    assert verdict.code == 1 and verdict.data["tier"] == "recomputed" and found in verdict.data["problems"][0]
+    assert command("check", str(EXAMPLE)).code == 0
+    strange = command("eval", "--agent", str(tmp_path / "peeking.py"), "--out", out)
+    assert strange.code == 2 and "peeking was not trained on power and offload. Add --family access." in strange.err
+
+
 def test_what_is_no_agent_is_said_in_one_line(tmp_path):
     base = "from wbench.benchmark.agent import Agent, RandomPolicy\nclass Mine(Agent):\n    name = {name!r}\n"
     for name, content, error, said in (

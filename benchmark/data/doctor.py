@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import WbenchError
 from ..precision import VARIABLE, precision
-from ..registry import family_names, get_family, make_agent
+from ..registry import all_families, family_names, get_family, make_agent
 from .manifest import shipped
 from .paths import datasets_root, home
 from .publish import packaged_checkpoints
@@ -42,6 +42,7 @@ def examine(network: bool = True) -> list[Symptom]:
     """Look at everything; `network` False leaves mirrors alone."""
     found = [Symptom("python", f"{platform.python_version()} at {sys.executable}", sys.version_info >= (3, 11))]
     found += [_package(name) for name in PACKAGES]
+    found += [symptom for name in family_names() if (symptom := _plugin(name))]
     found += [_threads(), _precision(), *_disk(), *_releases()]
     found += [Symptom(name, os.environ[name]) for name in _HF if name in os.environ]
     found.append(Symptom("HF_TOKEN", "set" if os.environ.get("HF_TOKEN") else "not set"))
@@ -56,6 +57,15 @@ def _package(name: str) -> Symptom:
         return Symptom(name, version(name))
     except PackageNotFoundError:
         return Symptom(name, "not installed", name == "pandas")
+
+
+def _plugin(family: str) -> Symptom | None:
+    """A family that cannot be loaded."""
+    try:
+        get_family(family)
+    except WbenchError as error:
+        return Symptom(f"family {family}", str(error), False)
+    return None
 
 
 def _threads() -> Symptom:
@@ -77,7 +87,7 @@ def _disk() -> list[Symptom]:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     free = shutil.disk_usage(there).free
-    writable = os.access(there, os.W_OK)
+    writable = os.access(there, os.W_OK) and there.is_dir()
     return [
         Symptom("cache", f"{folder}: {size / 1e6:.1f} MB{'' if writable else ', not writable'}", writable),
         Symptom("free disk", f"{free / 1e9:.1f} GB{'' if free > LITTLE else ', too little for standard'}", free > 50_000_000),
@@ -120,7 +130,7 @@ def _hub() -> Symptom:
 def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
     """Every release of every family: files, size, and what of it is here (by name, not verified)."""
     rows: list[dict[str, int | str | bool]] = []
-    for family in map(get_family, family_names()):
+    for family in all_families():
         for release in RELEASES.values():
             folder = dataset_folder(family, release, datasets_root(root))
             files = contents(family, release)

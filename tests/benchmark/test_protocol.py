@@ -167,10 +167,13 @@ def test_a_changed_protocol_is_called_custom():
     assert protocol("quick").name == protocol("quick", shots=[0, 5]).name == "quick"
     assert (
         protocol("quick", shots=[0]).name
-        == protocol("quick", family="access").name
+        == protocol("quick", families=["access"]).name
         == protocol("lite", seeds=2).name
         == "custom"
     )
+    assert protocol("lite", families=["power", "offload", "access"]) == protocol("lite")
+    two = protocol("lite", families=["power", "access", "power"])
+    assert (two.families(), two.name) == (["access", "power"], "custom") and len(two.variants) == 4
 
 
 @pytest.mark.parametrize(
@@ -180,7 +183,7 @@ def test_a_changed_protocol_is_called_custom():
         ({"shots": [-1]}, InvalidValueError, r"--shots is -1.*\[0, 50\]"),
         ({"seeds": 0}, InvalidValueError, "--seeds is 0"),
         ({"episodes": 0}, InvalidValueError, "--episodes is 0"),
-        ({"family": "power!"}, UnknownNameError, "unknown family"),
+        ({"families": ["power!"]}, UnknownNameError, "unknown family"),
         ({"variants": ["access/none"]}, UnknownNameError, "unknown variant"),
     ],
 )

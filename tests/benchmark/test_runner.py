@@ -176,7 +176,7 @@ def test_an_agent_enters_one_of_its_arms():
 
 # The journal.
 
-CHOSEN = protocol("quick", family="access", seeds=3, shots=[0])
+CHOSEN = protocol("quick", families=["access"], seeds=3, shots=[0])
 
 
 @pytest.fixture

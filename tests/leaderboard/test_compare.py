@@ -47,6 +47,19 @@ def test_a_lead_is_paired_and_says_tie_where_the_interval_holds_0():
     assert (same.verdict, same.improvement.value, same.episodes_ahead) == ("tie", 0.5, 0.5)
 
 
+def test_too_few_seeds_decide_nothing(wbench, tmp_path):
+    paths = []
+    for label, share in (("a", 0.2), ("b", 0.8)):
+        data = samples.result(label, share, samples.small(seeds=2))
+        paths.append(tmp_path / f"{label}.json")
+        paths[-1].write_text(json.dumps(data))
+    done = wbench("compare", *map(str, paths))
+    assert done.code == 0 and "undecided" in done.out and "tie" not in done.out
+    assert "fewer than 3 seeds give no interval, so nothing is decided" in done.err
+    gate = wbench("compare", *map(str, paths), "--fail-if-worse")
+    assert gate.code == 2 and "Play both with --seeds 3 or more" in gate.err
+
+
 def test_the_probability_of_improvement_is_that_of_runs_on_the_same_variant():
     ours, theirs = named("a", 0.55), named("b", 0.5)
     pairs = []
