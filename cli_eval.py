@@ -41,13 +41,15 @@ class Entrant:
     @classmethod
     def of(cls, name: str, checkpoint: str | None, device: str, arm: str | None) -> Entrant:
         """An agent that is built here first: its name, its arm and its checkpoint are checked, its weights are noted."""
+        from .benchmark.checkpoint import settings_digest
         from .benchmark.executor import Player
 
         if checkpoint and "/" in checkpoint and Path(checkpoint).is_dir():
             checkpoint = str(Path(checkpoint).resolve())  # workers on a cluster start in a folder of their own
         player = Player(name, checkpoint, device, arm)
         agent = player.build()
-        return cls(replace(player, arm=agent.arm, weights=agent.checkpoint_digest), agent)
+        found = agent.checkpoint_digest, settings_digest(agent.settings)
+        return cls(replace(player, arm=agent.arm, weights=found), agent)
 
     def start(self) -> Run:
         """A run without cells."""

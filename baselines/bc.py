@@ -211,7 +211,7 @@ class BcAgent(Agent):
         self._steps, self._rate = steps, rate
         self.message_size = model.config.message
         self.name = "bc-inbox" if self.message_size else "bc"
-        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.parameters, self.checkpoint_digest, self.settings = count_parameters(model), digest(model), model.config
         self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:

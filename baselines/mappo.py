@@ -200,6 +200,7 @@ class MappoAgent(Agent):
         pretrained = arm == "online-pretrained"
         self.source_steps = self._pretrained.config.source_steps if pretrained else 0
         self.checkpoint_digest = digest(self._pretrained) if pretrained else ""
+        self.settings = self._pretrained.config if pretrained else None
 
     def knows(self, family: Family) -> bool:
         """Any family from scratch; with a checkpoint, those that it was trained on."""

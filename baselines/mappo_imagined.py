@@ -177,7 +177,8 @@ class ImaginedMappoAgent(MappoAgent):
     def enter(self, arm: str) -> None:
         """Take part in its one arm."""
         Agent.enter(self, arm)
-        self.checkpoint_digest, self.source_transitions = digest(self._pretrained), self._world.source_transitions
+        self.checkpoint_digest, self.settings = digest(self._pretrained), self._pretrained.config
+        self.source_transitions = self._world.source_transitions
 
     def knows(self, family: Family) -> bool:
         """Whether both it and its world were trained on this family."""

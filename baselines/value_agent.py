@@ -52,6 +52,7 @@ class ValueAgent(Agent):
         scratch = arm == "online"
         self.source_transitions = 0 if scratch else self._pretrained.config.transitions
         self.checkpoint_digest = "" if scratch else digest(self._pretrained)
+        self.settings = None if scratch else self._pretrained.config
         self._model = self._from_scratch(0) if scratch else self._pretrained
 
     def knows(self, family: Family) -> bool:

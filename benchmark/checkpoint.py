@@ -6,7 +6,7 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -184,6 +184,18 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
         state.update(name.encode())
         state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()
+
+
+def settings_digest(config: CheckpointConfig | None) -> str:
+    """SHA-256 of the settings that a checkpoint was loaded with, which decide how its weights are played; empty for None.
+
+    Only what differs from the defaults counts: a field that is new tomorrow changes no digest of today.
+    """
+    if config is None:
+        return ""
+    usual = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(config)}
+    changed = {name: value for name, value in asdict(config).items() if getattr(config, name) != usual[name]}
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
 
 
 def count_parameters(model: torch.nn.Module) -> int:

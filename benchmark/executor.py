@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError, WbenchError
 from .agent import Agent
+from .checkpoint import settings_digest
 from .processes import die_with_parent, spawn_context
 from .protocol import Cell
 from .registry import make_agent
@@ -41,19 +42,19 @@ class Player:
         checkpoint: folder or Hub id; None = the packaged one.
         device: where it computes.
         arm: in which arm it plays; None = its first.
-        weights: digest that its weights must have; None = any.
+        weights: digests that its weights and settings must have; None = any.
     """
 
     name: str
     checkpoint: str | None = None
     device: str = "cpu"
     arm: str | None = None
-    weights: str | None = None
+    weights: tuple[str, str] | None = None
 
     def build(self) -> Agent:
         """The agent; raises `ExecutorError` where its weights are others than expected."""
         agent = make_agent(self.name, self.checkpoint, self.device, self.arm, run_files=True)
-        if self.weights is not None and agent.checkpoint_digest != self.weights:
+        if self.weights not in (None, (agent.checkpoint_digest, settings_digest(agent.settings))):
             raise ExecutorError(f"a worker found other weights of {self.name} than this machine. Give all of them the same.")
         return agent
 

@@ -19,12 +19,14 @@ from filelock import FileLock, Timeout
 
 from ..errors import OutputError
 from .agent import Agent
+from .checkpoint import settings_digest
 from .executor import package_versions
 from .protocol import Cell, Protocol
 from .runner import CellResult
 
 SCHEMA = "wbench-cells/1"
-Key = tuple[str, str, str]  # label, hash of the weights, hash of the code
+Key = tuple[str, str, str, str]  # label, hashes of the weights, the settings and the code
+_NAMES = ("agent", "checkpoint", "settings", "code")
 
 
 class Journal:
@@ -53,14 +55,13 @@ class Journal:
             raise OutputError(f"{path} holds cells of something else ({reason}). {hint}") from error
 
     def cells(self, agent: Agent) -> Mapping[Cell, CellResult]:
-        """The cells of an agent in its arm, with its weights and its code."""
+        """The cells of an agent in its arm, with its weights, its settings and its code."""
         return self._cells.get(_key(agent), {})
 
     def add(self, agent: Agent, result: CellResult) -> None:
         """Write a finished cell; when this returns it is on disk."""
         self._cells.setdefault(_key(agent), {})[result.cell] = result
-        label, weights, code = _key(agent)
-        self._append({"agent": label, "checkpoint": weights, "code": code, **result.to_dict()})
+        self._append({**dict(zip(_NAMES, _key(agent), strict=True)), **result.to_dict()})
 
     def finish(self, agents: Iterable[Agent]) -> None:
         """Delete it, when the cells of these agents stand in a result file; it stays where it holds cells of others."""
@@ -76,7 +77,7 @@ class Journal:
         if lines and lines[0] != self._head:
             raise ValueError(f"it begins with {json.dumps(lines[0])}")
         for line in lines[1:]:
-            key = line.pop("agent"), line.pop("checkpoint"), line.pop("code", "")
+            key = line.pop("agent"), line.pop("checkpoint"), line.pop("settings", ""), line.pop("code", "")
             result = CellResult.from_dict(line)
             self._cells.setdefault(key, {})[result.cell] = result
         if len(whole) < len(content):
@@ -119,7 +120,7 @@ def alone(out: Path | None) -> Iterator[None]:
 
 
 def _key(agent: Agent) -> Key:
-    return agent.label, agent.checkpoint_digest, _code(type(agent))
+    return agent.label, agent.checkpoint_digest, settings_digest(agent.settings), _code(type(agent))
 
 
 def _code(kind: type[Agent]) -> str:

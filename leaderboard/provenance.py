@@ -6,6 +6,7 @@ Nothing here names a host, a user or a path.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..benchmark.agent import Agent
+from ..benchmark.checkpoint import CONFIG, WEIGHTS, CheckpointConfig, digest_of_file, settings_digest
 from ..benchmark.data.manifest import shipped
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
@@ -28,7 +30,6 @@ PACKAGES = ("wbench", "torch", "numpy", "scipy", "datasets", "huggingface_hub")
 UNREGISTERED = "unregistered"  # the package of an agent that no distribution registers: one out of a user's file
 NO_FILE = "0"  # its version where the file is not known
 THREADS = 1  # that the runner gives an agent, since sums depend on their number
-WEIGHTS = "model.safetensors"
 _PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
 
 
@@ -45,7 +46,8 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
         arm=agent.arm,
         package=package(agent),
         checkpoint=agent.checkpoint_digest,
-        origin=origin(agent.checkpoint_digest, checkpoint),
+        settings=settings_digest(agent.settings),
+        origin=origin(agent, checkpoint),
         parameters=agent.parameters,
         privileged=agent.privileged,
         privileged_training=agent.privileged_training,
@@ -70,23 +72,27 @@ def file_version(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def origin(digest: str, checkpoint: str | None) -> Origin:
-    """Where weights of this digest came from, whatever they were called."""
+def origin(agent: Agent, checkpoint: str | None) -> Origin:
+    """Where an agent's weights and settings came from, whatever they were called."""
+    digest = agent.checkpoint_digest
     if not digest:
         return Origin(kind="none", name="", revision="")
-    if digest in packaged_digests():
-        return Origin(kind="packaged", name=packaged_digests()[digest], revision="")
+    packaged = packaged_digests().get(digest)
+    if packaged and (agent.settings is None or agent.settings == _packaged_settings(packaged, type(agent.settings))):
+        return Origin(kind="packaged", name=packaged, revision="")
     if checkpoint is None or Path(checkpoint).exists():
         return Origin(kind="folder", name="", revision="")
     name, _, revision = checkpoint.partition("@")
     return Origin(kind="hub", name=name, revision=_commit(name, revision))
 
 
+def _packaged_settings(name: str, kind: type[CheckpointConfig]) -> CheckpointConfig:
+    return kind.from_dict(json.loads((packaged_checkpoints()[name] / CONFIG).read_text(encoding="utf-8")))
+
+
 @cache
 def packaged_digests() -> dict[str, str]:
     """Names of the checkpoints in the package, by their digests."""
-    from ..benchmark.checkpoint import digest_of_file
-
     folders = packaged_checkpoints().items()
     return {digest_of_file(folder / WEIGHTS): name for name, folder in folders if (folder / WEIGHTS).is_file()}
 

@@ -188,6 +188,8 @@ def _about_player(claimed: Player, loaded: Player) -> Iterator[str]:
     apart = {"agent", "package", "origin"}  # what loads the same weights is the same, wherever they came from
     if claimed.origin.kind == "unknown":
         apart |= {"label", "arm", "privileged_training", "source_transitions", "source_steps"}  # schema 1 did not say
+    if not claimed.settings:
+        apart |= {"settings"}  # older files did not say, and who has no checkpoint has none
     names = Player.model_fields.keys() - apart
     yield from unlike(claimed.model_dump(include=names), loaded.model_dump(include=names), "")
 

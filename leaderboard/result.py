@@ -52,9 +52,9 @@ class Run:
         return self.player.label
 
     def same_agent(self, other: Run) -> bool:
-        """Whether both are of the same agent in the same arm with the same weights and the same code."""
-        ours, theirs = self.player, other.player
-        return (ours.label, ours.checkpoint, ours.package) == (theirs.label, theirs.checkpoint, theirs.package)
+        """Whether both are of the same agent in the same arm with the same weights, settings and code."""
+        names = ("label", "checkpoint", "settings", "package")
+        return all(getattr(self.player, name) == getattr(other.player, name) for name in names)
 
     def add(self, result: CellResult) -> Run:
         """This run with one more cell."""

@@ -208,6 +208,8 @@ class Player(Record):
     """Where its code comes from."""
     checkpoint: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
     """SHA-256 of the weights; empty for a fixed rule, and for a network from scratch."""
+    settings: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of what its `config.json` says beyond the defaults; empty without a checkpoint, and in older files."""
     origin: Origin
     """Where the checkpoint came from."""
     parameters: Count

@@ -43,7 +43,7 @@ class NetWorldAgent(Agent):
         self._model, self._shift = self._pretrained, torch.zeros(model.config.embedding, device=device)
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
-        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.parameters, self.checkpoint_digest, self.settings = count_parameters(model), digest(model), model.config
         self.source_transitions, self.source_steps = model.config.transitions, model.config.source_steps
         self.privileged_training = bool(model.config.taught)  # the team's critic saw all agents' observations
 

@@ -73,7 +73,7 @@ def test_ray_gives_the_same_bits(in_one_process):
 @pytest.mark.skipif(not HAS_RAY, reason="needs the extra `ray`")
 def test_what_is_wrong_on_ray_is_one_line(moody):
     with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
-        play("ray", 1, [Player("bc", weights="0" * 64)], CHOSEN.cells()[:1])
+        play("ray", 1, [Player("bc", weights=("0" * 64, ""))], CHOSEN.cells()[:1])
     with pytest.raises(ExecutorError, match=r"no Ray cluster at --address 127.0.0.1:1 "):
         next(play_all([Task(Player("bc"), CHOSEN.cells()[0], 1)], "ray", address="127.0.0.1:1"))
 
@@ -108,7 +108,7 @@ def test_what_others_have_finished_when_a_worker_dies_is_kept():
 
 def test_a_worker_with_other_weights_is_refused():
     with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
-        play(jobs=2, players=[Player("bc", weights="0" * 64)], cells=CHOSEN.cells()[:1])
+        play(jobs=2, players=[Player("bc", weights=("0" * 64, ""))], cells=CHOSEN.cells()[:1])
     RealWorker().check(package_versions())
     with pytest.raises(ExecutorError, match="Install the same everywhere"):
         RealWorker().check({**package_versions(), "torch": "1.0"})

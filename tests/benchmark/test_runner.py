@@ -13,6 +13,7 @@ import pytest
 import torch
 from wbench.benchmark import runner
 from wbench.benchmark.agent import Adaptation, Agent
+from wbench.benchmark.checkpoint import CheckpointConfig
 from wbench.benchmark.data.collect import query_seeds, support
 from wbench.benchmark.journal import Journal, alone
 from wbench.benchmark.protocol import Cell, protocol
@@ -194,6 +195,9 @@ def test_a_journal_gives_back_what_was_written(tmp_path, played):
     other = Scripted()
     other.checkpoint_digest = "0" * 64
     assert again.cells(other) == {}
+    told = Scripted()
+    told.settings = CheckpointConfig({})
+    assert again.cells(told) == {}, "the same weights with settings are another agent"
     again.finish([other])
     assert path.exists()  # it holds cells of somebody who did not play this time
     again.finish([agent, other])

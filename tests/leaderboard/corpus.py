@@ -162,6 +162,7 @@ def _types() -> Iterator[tuple[str, dict]]:
         ("contract", "variants", samples.VARIANTS[0], "reference"): (None, "1", -1e9, HUGE),
         ("contract", "variants", samples.VARIANTS[0], "spec"): (None, [], {}, {"agents": 0, "horizon": 1}),
         ("contract", "version"): ("\x1b[31m", "a\nb"),
+        ("settings",): (None, "f" * 63, "F" * 64),
     }  # fmt: skip
     for where, values in wrong.items():
         for value in values:
@@ -171,7 +172,7 @@ def _types() -> Iterator[tuple[str, dict]]:
 
 def _parts() -> Iterator[tuple[str, dict]]:
     data = json.loads(base())
-    for name in data:
+    for name in data.keys() - {"settings"}:  # has a default
         yield f"without {name}", {key: value for key, value in data.items() if key != name}
     for name in data["cells"][0]:
         if name != "failure":  # has a default

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
+from wbench.benchmark.data.publish import packaged_checkpoints
+from wbench.benchmark.executor import Player as Worker
 from wbench.benchmark.ledger import Ledger
-from wbench.errors import OutputError
+from wbench.benchmark.registry import make_agent
+from wbench.errors import ExecutorError, OutputError
 from wbench.leaderboard import provenance, reference
 from wbench.leaderboard.reading import parse, read
 from wbench.leaderboard.result import Run, document, load, save
@@ -123,3 +127,20 @@ def test_cells_of_other_code_are_not_mixed_in(tmp_path):
     assert load(path, samples.small(), run("a" * 64))[0].cells
     with pytest.raises(OutputError, match=r"made-up by other code: another version of its file or package\. It is left as"):
         load(path, samples.small(), run("b" * 64))
+
+
+def test_the_same_weights_with_other_settings_are_another_agent(tmp_path):
+    ours = make_agent("bc")
+    for name in ("same", "other"):
+        shutil.copytree(packaged_checkpoints()["bc-small"], tmp_path / name)
+    config = tmp_path / "other" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"aim": "random"}))
+    same, other = (Run.start(make_agent("bc", str(tmp_path / name)), str(tmp_path / name)) for name in ("same", "other"))
+    run = Run.start(ours)
+    assert run.same_agent(same) and same.player.origin == run.player.origin == Origin(
+        kind="packaged", name="bc-small", revision=""
+    )
+    assert other.player.checkpoint == run.player.checkpoint and not run.same_agent(other)
+    assert other.player.origin.kind == "folder" and len(other.player.settings) == 64 != other.player.settings
+    with pytest.raises(ExecutorError, match="other weights of bc"):
+        Worker("bc", str(tmp_path / "other"), weights=(run.player.checkpoint, run.player.settings)).build()
