@@ -139,9 +139,9 @@ def card(
     try:
         families = json.loads((folder / "config.json").read_text(encoding="utf-8"))["families"]
         document = json.loads(results.read_text(encoding="utf-8")) if results else None
+        write_model_card(folder, agent, [get_family(name) for name in families], document)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot read {folder}/config.json or the results: {error}.") from error
-    write_model_card(folder, agent, [get_family(name) for name in families], document)
+        raise CheckpointError(f"cannot read {folder}/config.json, its report or the results: {error!r:.200}.") from error
     print(folder / "README.md")
 
 

@@ -186,6 +186,12 @@ def compare(
             for lead in leads
         ]
         print_rows(header, rows)
+    left_out = [k for k in ours.contract.shots if k not in {lead.shots for lead in leads}] if shots is None else []
+    if left_out:
+        where = f"cells are missing at {', '.join(map(str, left_out))} shots"
+        if fail_if_worse:
+            raise ResultError(f"{where}, so nothing can be said there. Finish the runs, or give --shots.")
+        note(f"left out: {where}")
     if any(lead.verdict == "undecided" for lead in leads):
         fewer = f"fewer than {MIN_SEEDS} seeds give no interval, so nothing is decided"
         if fail_if_worse:
@@ -207,8 +213,13 @@ def export(
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
     from .leaderboard.export import export as convert
     from .leaderboard.reading import read
+    from .leaderboard.verify import holds_recomputed
 
-    print(convert([read(path) for path in files], form, namespace), end="")
+    results = [read(path) for path in files]
+    for path, result in zip(files, results, strict=True):
+        if not holds_recomputed(result):
+            raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench verify {path}")
+    print(convert(results, form, namespace), end="")
 
 
 def _store(given: Path | None, default: Path | None) -> Path:

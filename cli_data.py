@@ -181,7 +181,9 @@ def verify_data(families: Families = None, release: ReleaseName = "mini", to: To
     problems = [problem for verdict in verdicts for problem in verdict.problems]
     if problems:
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
-        raise DataError(f"{problems[0]} Repair with: wbench download{' ' + families[0] if families else ''}.{more}")
+        bad = " ".join(task.name for task, verdict in zip(tasks, verdicts, strict=True) if verdict.problems)
+        where = f" --to {to}" if to else ""
+        raise DataError(f"{problems[0]} Repair with: wbench download {bad} --release {size.name}{where}.{more}")
 
 
 def print_datasets(as_json: bool) -> None:

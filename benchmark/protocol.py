@@ -189,7 +189,7 @@ def protocol(
             get_variant(each)
     changed = replace(
         standard,
-        variants=tuple(dict.fromkeys(variants)) if variants else standard.variants,
+        variants=tuple(dict.fromkeys(variants)) if variants and {*variants} != {*standard.variants} else standard.variants,
         shots=tuple(sorted(set(shots))) if shots is not None else standard.shots,
         seeds=standard.seeds if seeds is None else seeds,
         episodes=standard.episodes if episodes is None else episodes,

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import random
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -29,6 +30,10 @@ from .registry import get_variant
 from .rollout import Episodes, play
 
 DIGITS = 6  # of returns and quality of service, in memory as in a file
+NOTES, LARGEST = (
+    100,
+    1e12,
+)  # how many figures an agent may publish of its adaptation, and how large, as the result's schema has it
 
 
 @dataclass(frozen=True)
@@ -164,9 +169,14 @@ def _checked(found: object, name: str) -> Adaptation:
     assert isinstance(found, Adaptation)
     steps = found.gradient_steps
     require(type(steps) is int and steps >= 0, f"gradient_steps of {name}", steps, "a whole number, 0 or more")
+    require(len(found.notes) <= NOTES, f"notes of {name}", len(found.notes), f"{NOTES} or fewer")
     for note, value in found.notes.items():
+        named = isinstance(note, str) and re.fullmatch("[ -~]{1,64}", note)
+        require(bool(named), f"a note's name of {name}", note, "1 to 64 printable ASCII characters")
         fine = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
         require(fine, f"note {note!r} of {name}", value, "a text, a truth value or a finite number")
+        small = not isinstance(value, float | int) or abs(value) <= LARGEST
+        require(small, f"note {note!r} of {name}", value, f"within +-{LARGEST:g}")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 from ..benchmark.checkpoint import digest_of_file
 from ..benchmark.data.paths import write_text
 from ..benchmark.family import Family, require
+from ..benchmark.registry import get_variant
 from ..benchmark.training import REPORT
 from ..benchmark.training_report import PICTURE
+from ..errors import ResultError
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
 from ..leaderboard.schema import Result
 from ..leaderboard.table import interval
+from ..leaderboard.verify import holds_recomputed
 
 _TEXT = """
 # {agent} for {names}
@@ -142,14 +146,19 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
         results: a result document of `wbench eval` for this very checkpoint; its scores go into the card and its `model-index`.
 
     Raises:
+        CheckpointError: the folder holds no checkpoint of this agent.
         InvalidValueError: the results are of another agent or checkpoint.
-        ResultError: they are malformed.
+        ResultError: they are malformed, or do not hold.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    about, weights = _ABOUT[agent], digest_of_file(folder / "model.safetensors")
+    about = _ABOUT[agent]
+    getattr(import_module(about.module), about.cls).from_pretrained(folder)  # or an error: it is no checkpoint of this agent's
+    weights = digest_of_file(folder / "model.safetensors")
     result = None if results is None else parse(json.dumps(results).encode())
     if result is not None:
+        if not holds_recomputed(result):
+            raise ResultError("the numbers of --results do not follow from its episodes. See: wbench verify FILE")
         fits = (result.agent, result.checkpoint) == (agent, weights)
         require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")
 
@@ -191,8 +200,10 @@ def _scores(result: Result) -> str:
         for shots, variant, found in by_variant(result)
     )
     scale = "interquartile mean over seeds [95 % interval], 0 = random, 100 = genie"
-    head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}."
-    return f"\n## Scores on held-out variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
+    arm = f" Arm `{result.arm}`." if result.label != result.agent else ""
+    head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}.{arm}"
+    splits = " and ".join(sorted({get_variant(variant)[1].split for variant in result.contract.variants}))
+    return f"\n## Scores on {splits} variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
 
 
 def _figures(folder: Path) -> str:

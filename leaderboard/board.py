@@ -125,8 +125,15 @@ def intervals(grid: Grid, entries: Sequence[Entry], shots: int) -> list[RankInte
 
 
 def scores(document: Mapping[str, Any]) -> dict[tuple[str, int, int], float]:
-    """Scores of a document's cells by (variant, shots, seed); failed cells have none."""
-    return {(c["variant"], c["shots"], c["seed"]): c["score"] for c in document["cells"] if not c["failure"]}
+    """Scores by (variant, shots, seed), from the episodes: what a file says of them is rounded; failed cells have none."""
+    found = {}
+    for cell in document["cells"]:
+        if not cell["failure"]:
+            frame = document["contract"]["variants"][cell["variant"]]
+            mean = sum(cell["returns"]) / len(cell["returns"])
+            score = 100.0 * (mean - frame["random"]) / (frame["reference"] - frame["random"])
+            found[cell["variant"], cell["shots"], cell["seed"]] = score
+    return found
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:
@@ -157,7 +164,7 @@ def row(entry: Entry, shots: int, family: str = ALL) -> dict[str, Any]:
         "protocol_hash": document["protocol_hash"],
         "agent": document["label"],
         "rank": rank and [rank.best, rank.worst],
-        "unranked": None if rank else _why_unranked(entry),
+        "unranked": None if rank else _why_unranked(entry, shots),
         "score": _interval(estimate_of(entry, shots, family)),
         "families": {name: _interval(estimate_of(entry, shots, name)) for name in families},
         "tier": entry.tier,
@@ -174,9 +181,11 @@ def _interval(estimate: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if estimate is None else {name: estimate[name] for name in ("iqm", "ci_low", "ci_high")}
 
 
-def _why_unranked(entry: Entry) -> str:
+def _why_unranked(entry: Entry, shots: int) -> str:
     if entry.tier == "reported":
         return "does not hold"
     if not entry.document["complete"]:
         return "incomplete"
-    return "reference" if entry.document["privileged"] else "too few seeds"
+    if entry.document["privileged"]:
+        return "reference"
+    return "too few seeds" if entry.document["protocol"] == UNRANKED else f"not played at {shots} shots"

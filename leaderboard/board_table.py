@@ -89,6 +89,6 @@ def _iqm(estimate: Mapping[str, Any] | None) -> str:
 def short(count: int) -> str:
     """E.g. `950`, `12.3k`, `2.86M`."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
+        if count >= 0.9995 * size:  # which rounds to it
             return f"{count / size:.3g}{letter}"
     return str(count)

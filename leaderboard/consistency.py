@@ -78,6 +78,7 @@ def _about_player(player: Player) -> Checks:
     kind, name = player.origin.kind, player.origin.name
     yield kind == "unknown" or (kind == "none") == (not player.checkpoint), f"origin is {kind!r}, which contradicts checkpoint"
     yield bool(name) == (kind in ("packaged", "hub")), f"origin of kind {kind!r} has the name {name!r}"
+    yield kind != "packaged" or "/" not in name, f"origin of kind {kind!r} has the name {name!r}"
     yield kind == "hub" or not player.origin.revision, f"origin of kind {kind!r} has a revision"
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ResultError
-from .schema import VERSION
+from .consistency import MOST_CELLS
+from .schema import VERSION, Contract
 from .summary import Grid, summarise
 
 
@@ -49,6 +51,9 @@ def _row_from_1(row: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, An
     from .result import message_floats  # newer files do not need what it imports
 
     contract, cells = data["contract"], [{**cell, "failure": ""} for cell in row["cells"]]
+    asked = Contract.model_validate_json(json.dumps(contract))  # its bounds, before anything of its size is made
+    if len(asked.variants) * len(asked.shots) * asked.seeds > MOST_CELLS:
+        raise ValueError(f"contract asks for more than {MOST_CELLS} cells")
     scores = {(cell["variant"], cell["shots"], cell["seed"]): _score(cell, contract) for cell in cells}
     found = summarise(Grid.of(contract), scores)
     claimed = row["summary"]

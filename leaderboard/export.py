@@ -48,6 +48,7 @@ def model_index_entries(result: Result) -> list[EvalResult]:
             task_type="reinforcement-learning",
             dataset_type=f"wbench-{variant.partition('/')[0]}",
             dataset_name=variant,
+            dataset_config=variant.partition("/")[2],  # the Hub tells data sets apart by type and config, not by name
             metric_type="score",
             metric_name=f"score at {shots} shots, 0 = random, 100 = genie (protocol {result.protocol_hash[:12]})",
             metric_value=round(found.iqm, 2),

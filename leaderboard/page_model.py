@@ -164,8 +164,12 @@ def _profiles(document: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
 
 
 def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:
-    """Numbers of the rows that no other beats in both delay and energy, by growing energy; references see too much to count."""
-    known = ((row["qos"][family][k], number) for number, row in enumerate(rows) if not row["privileged"])
+    """Numbers of the rows that no other beats in both delay and energy, by growing energy.
+
+    References see too much to count, and rows that do not hold may say anything.
+    """
+    counted = (n for n, row in enumerate(rows) if not row["privileged"] and row["tier"] != "reported")
+    known = ((rows[number]["qos"][family][k], number) for number in counted)
     points = sorted((energy, delay, number) for (delay, energy), number in (each for each in known if each[0]))
     front, least = [], float("inf")
     for _, delay, number in points:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ _ROUNDED = {"return_mean": 1e-6, "score": 1e-4}  # half of it is what rounding i
 def complaints(result: Result) -> Iterator[str]:
     """Whatever does not follow, one line each."""
     yield from about_protocol(result)
+    yield from _about_command(result.command)
     ours = scores(result.contract, result)
     yield from _about_row(result.contract, result, ours)
     for place, rival in enumerate(result.comparison):
@@ -29,6 +31,16 @@ def complaints(result: Result) -> Iterator[str]:
         yield from (where + line for line in _about_row(result.contract, rival, theirs))
         claimed = rival.model_dump(include={"difference"})
         yield from unlike(claimed, {"difference": differences(grid(result.contract), ours, theirs)}, where)
+
+
+def _about_command(command: str) -> Iterator[str]:
+    """The page offers it to be copied into a shell: it may be nothing but a call of `wbench eval`, or empty (schema 1)."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if command and (words[:2] != ["wbench", "eval"] or shlex.join(words) != command):
+        yield f"command is {command!r:.80}, but must be one call of wbench eval"
 
 
 def about_protocol(result: Result) -> Iterator[str]:
@@ -39,6 +51,9 @@ def about_protocol(result: Result) -> Iterator[str]:
             known = get_protocol(result.protocol)
         else:
             known = Protocol(result.protocol, tuple(own.variants), own.shots, own.seeds, own.episodes)
+            sizes = [name for name in SIZES if get_protocol(name).hash() == result.protocol_hash]
+            if sizes:
+                yield f"protocol is {result.protocol!r}, but {sizes[0]!r} follows from its hash"
         ours = json.loads(json.dumps(known.contract()))
     except WbenchError as error:
         yield f"contract: this wbench cannot play it: {error}"

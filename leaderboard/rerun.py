@@ -98,6 +98,8 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     wrong = tuple(_about_player(result, player(agent, plan.checkpoint)))
     if wrong:
         return Rerun(seed, (), wrong)
+    if not result.cells:
+        return Rerun(seed, (), ("there is no cell to play again",))
     chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
     advance = plan.bar(len(chosen))
     replayed: list[Replayed] = []
@@ -187,7 +189,7 @@ def fetch(origin: Origin) -> str:
 def _about_player(claimed: Player, loaded: Player) -> Iterator[str]:
     apart = {"agent", "package", "origin"}  # what loads the same weights is the same, wherever they came from
     if claimed.origin.kind == "unknown":
-        apart |= {"label", "arm", "privileged_training", "source_transitions", "source_steps"}  # schema 1 did not say
+        apart |= {"source_transitions", "source_steps"}  # schema 1 did not say
     if not claimed.settings:
         apart |= {"settings"}  # older files did not say, and who has no checkpoint has none
     names = Player.model_fields.keys() - apart
@@ -221,8 +223,10 @@ def _about_cell(cell: CellRecord, again: CellResult, found: Replayed, tolerance:
     if found.same_episodes < found.episodes:
         differ = found.episodes - found.same_episodes
         yield f"{differ} of {found.episodes} returns differ; score {found.score:.2f}, {found.score_again:.2f} when played again"
-    for name, values in again.qos.items():
-        if not all(_near(a, b) for a, b in zip(cell.qos.get(name, ()), values, strict=True)):
+    if cell.qos.keys() != again.qos.keys():
+        yield f"qos has {', '.join(cell.qos) or 'nothing'}, but {', '.join(again.qos)} when played again"
+    for name in cell.qos.keys() & again.qos.keys():
+        if not all(_near(a, b) for a, b in zip(cell.qos[name], again.qos[name], strict=True)):
             yield f"qos.{name} differs"
     counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
     yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")

@@ -22,6 +22,7 @@ Commit = Annotated[str, Field(pattern="^([0-9a-f]{40})?$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]
 Shots = Annotated[int, Field(ge=0, le=1000)]
 ShotsKey = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")]
 Plain = bool | int | Number | Text | None  # keeps integers integers: the contract is hashed as it is written
@@ -39,9 +40,9 @@ class FramedVariant(Record):
     model_config = ConfigDict(extra="allow")
     spec: dict[Key, Plain]
     """The variant's specification; holds `agents` and `horizon`."""
-    random: int | Number
+    random: Whole | Number
     """Mean return that scores 0."""
-    reference: int | Number
+    reference: Whole | Number
     """Mean return that scores 100."""
 
 

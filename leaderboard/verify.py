@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import write_text
-from ..errors import InvalidValueError, ResultError, UnknownNameError
+from ..errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from . import provenance
 from .entries import TIERS
 from .reading import parse, read_bytes
@@ -102,7 +102,10 @@ def record(path: Path, verdict: Verdict) -> Path:
         )
     cells = [[one.variant, one.shots, one.seed] for one in verdict.replayed]
     data = {"schema": SIDECAR, "sha256": verdict.sha256, "tier": verdict.tier, "seed": verdict.seed, "cells": cells}
-    write_text(sidecar(path), json.dumps({**data, "versions": provenance.versions()}, indent=1) + "\n")
+    try:
+        write_text(sidecar(path), json.dumps({**data, "versions": provenance.versions()}, indent=1) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {sidecar(path)} ({error.strerror}). The verdict stands, unrecorded.") from error
     return sidecar(path)
 
 

@@ -108,6 +108,13 @@ def boom(*_):
         ("offline", {"adapt": lambda *_: Adaptation(-1)}, "gradient_steps of scripted is -1"),
         ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": float("nan")})}, "note 'loss' of scripted is nan"),
         ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": [1]})}, "note 'loss' of scripted"),
+        ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": 1e13})}, r"note 'loss' of scripted is .*within \+-1e\+12"),
+        ("offline", {"adapt": lambda *_: Adaptation(0, {"l\u00f6ss": 1})}, "note's name of scripted is .*printable ASCII"),
+        (
+            "offline",
+            {"adapt": lambda *_: Adaptation(0, {str(i): i for i in range(101)})},
+            "notes of scripted is 101.*100 or fewer",
+        ),
         ("offline", {"act": lambda obs, inbox, state: idle(obs)[:, :3]}, r"action.shape is \(2, 3\).*\(2, 8\)"),
         ("offline", {"act": lambda obs, inbox, state: idle(obs).float()}, "action.dtype is 'torch.float32'"),
         ("offline", {"act": lambda obs, inbox, state: idle(obs).numpy()}, "action is 'ndarray'.*a torch tensor"),

@@ -72,6 +72,13 @@ def test_without_intervals_everybody_ties():
     assert ranks(found) == dict.fromkeys("abc", "1-3")
 
 
+def test_ranks_follow_from_the_episodes_and_not_from_rounded_scores():
+    honest, other = samples.result("honest", 0.5), samples.result("other", 0.5)
+    for cell in other["cells"]:
+        cell["score"] += 9e-5  # within what rounding excuses
+    assert ranks(board.ranked([entry(honest), entry(other)])) == {"honest": "1-2", "other": "1-2"}
+
+
 def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entries):
     other = samples.small(episodes=2)
     found = board.ranked([*entries, entry(samples.result("elsewhere", 0.01, other))], (ALL,), (5,))

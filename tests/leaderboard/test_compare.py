@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
+from wbench.benchmark.protocol import protocol
 from wbench.errors import InvalidValueError, ResultError, UnknownNameError
 from wbench.leaderboard.compare import compare
 from wbench.leaderboard.export import export, latex
 from wbench.leaderboard.reading import parse
+from wbench.leaderboard.result import document
 from wbench.leaderboard.schema import Result
 
 from . import samples
@@ -108,6 +111,10 @@ def test_model_index_and_eval_results_are_read_by_the_hub_s_own_classes():
     assert found == {
         (v, k): pytest.approx(s.variants[v].iqm, abs=0.006) for k, s in one.summary.items() for v in samples.VARIANTS
     }
+    both = ("access/n8-c1-load0.5", "access/n16-c1-load0.3")  # of one family: told apart by what the Hub groups by
+    two = result(samples.result("a", played=protocol("quick", variants=both, shots=[0], episodes=2)))
+    block = yaml.safe_load(export([two], "model-index"))
+    assert [r["dataset"]["name"] for r in block["model-index"][0]["results"]] == list(both)
     entries = parse_eval_result_entries(yaml.safe_load(export([one], "eval-results", "lab")))
     assert [(e.dataset_id, e.task_id) for e in entries][:2] == [
         ("lab/wbench-access", "custom-0-shots"),
@@ -128,6 +135,21 @@ def test_csv_holds_every_episode_and_latex_every_score():
     assert lines[5:9:3] == ["\\midrule", "\\midrule"] and lines[-1] == "\\end{tabular}"
     assert f"b & 5 & {summary.iqm:.1f} [{summary.ci_low:.1f}, {summary.ci_high:.1f}] & " in lines[-3]
     assert latex(r"50% of a_b & c\d~{e}") == r"50\% of a\_b \& c\textbackslash{}d\textasciitilde{}\{e\}"
+
+
+def test_numbers_that_do_not_hold_are_not_exported_nor_gates_passed_where_cells_lack(command, tmp_path):
+    data = samples.result("a")
+    data["summary"]["0"]["iqm"] = 99.0
+    path = samples.save(tmp_path / "false.json", data)
+    done = command("export", str(path), "--format", "csv")
+    assert done.code == 2 and done.out == "" and "do not follow from its episodes" in done.err
+    whole, run = samples.result("a"), samples.run("b")
+    half = replace(run, cells={cell: found for cell, found in run.cells.items() if cell.shots == 0})
+    paths = [str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((document(samples.small(), half), whole))]
+    assert "left out: cells are missing at 5 shots" in command("compare", *paths).err
+    gate = command("compare", *paths, "--fail-if-worse")
+    assert gate.code == 2 and "cells are missing at 5 shots" in gate.err
+    assert command("compare", *paths, "--fail-if-worse", "--shots", "0").code == 0
 
 
 def test_formats_say_what_they_need():

@@ -68,13 +68,14 @@ def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
 
 
 def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
-    def at(label: str, delay: float, energy: float, privileged: bool = False) -> Entry:
+    def at(label: str, delay: float, energy: float, privileged: bool = False, tier: str = "recomputed") -> Entry:
         made = document(Made(label, (50, 50, 50), 0, privileged=privileged))
         for cell in made["cells"]:
             cell["qos"] = {"goodput": [1.0, 1.0], "delay_mean": [delay, delay], "energy": [energy, energy]}
-        return Entry(f"{label}.json", made, "reported")
+        return Entry(f"{label}.json", made, tier)
 
     given = [at("slow", 9, 1), at("fast", 1, 9), at("good", 3, 3), at("worse", 4, 3), at("same", 3, 4), at("genie", 0, 0, True)]
+    given.append(at("made up", 0, 0, tier="reported"))
     board = model(given)["protocols"][0]
     for k in range(4):
         assert [board["rows"][number]["agent"] for number in board["fronts"]["power"][k]] == ["slow", "good", "fast"]

@@ -13,7 +13,7 @@ from wbench.benchmark.data.publish import packaged_checkpoints
 from wbench.benchmark.executor import Player as Worker
 from wbench.benchmark.ledger import Ledger
 from wbench.benchmark.registry import make_agent
-from wbench.errors import ExecutorError, OutputError
+from wbench.errors import ExecutorError, OutputError, ResultError
 from wbench.leaderboard import provenance, reference
 from wbench.leaderboard.reading import parse, read
 from wbench.leaderboard.result import Run, document, load, save
@@ -84,6 +84,14 @@ def test_files_of_the_first_schema_are_still_read():
         None,
         {"access": 2, "offload": 2},
     )
+
+
+def test_a_small_file_of_the_first_schema_cannot_ask_for_all_memory():
+    for size in ({"seeds": 10**12}, {"seeds": 1000, "shots": list(range(100))}):
+        old = as_version_1(samples.result())
+        old["contract"] |= size
+        with pytest.raises(ResultError, match="not a result of schema wbench-result/1"):
+            parse(json.dumps(old).encode())
 
 
 def test_nothing_in_a_result_tells_of_the_host():

