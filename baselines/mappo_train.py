@@ -10,10 +10,9 @@ import torch
 
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.training import Run, Trainer
-from ..benchmark.world import Playground
 from .mappo import Learner, Mappo, MappoConfig, fresh
 from .ppo import PpoConfig
-from .ppo_play import OpenEnvironment, Renumbered
+from .ppo_play import OpenEnvironment
 
 FIRST_SEED = 40_000_000  # scenarios that no dataset, support draw, query episode or reference uses
 
@@ -95,16 +94,14 @@ def train(
 
 def _playgrounds(
     families: Sequence[Family], config: MappoTrainConfig, number: int, generator: torch.Generator, device: str
-) -> list[Playground]:
-    """Train variants drawn for a round, each with scenarios that no other round plays, its parts numbered at random."""
+) -> list[OpenEnvironment]:
+    """Train variants drawn for a round, each with scenarios that no other round plays."""
     first = FIRST_SEED + number * config.episodes
-    drawn: list[Playground] = []
+    drawn = []
     for family in families:
         variants = family.select("train")
-        for i in torch.randperm(len(variants), generator=generator)[: config.variants].tolist():
-            playground = OpenEnvironment(family, variants[i], first, device)
-            numbered = family.relabel_played or family.relabel
-            drawn.append(Renumbered(playground, generator) if numbered else playground)
+        order = torch.randperm(len(variants), generator=generator)[: config.variants]
+        drawn += [OpenEnvironment(family, variants[i], first, device) for i in order.tolist()]
     return drawn
 
 

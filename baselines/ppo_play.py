@@ -12,7 +12,6 @@ from torch.nn.functional import one_hot
 from ..benchmark.family import Family, Info, Variant
 from ..benchmark.precision import mixed
 from ..benchmark.randomness import gumbel
-from ..benchmark.relabelling import renumber_actions
 from ..benchmark.two_hot import ActionCodec
 from ..benchmark.world import Playground
 from .networks import identity
@@ -34,49 +33,6 @@ class OpenEnvironment:
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot; see `benchmark.world.Playground.step`."""
         return self._env.step(action)
-
-
-class Renumbered:
-    """A playground whose interchangeable parts have random numbers, others in every batch of episodes.
-
-    So who learns by play in variants with few parts meets every number, as who learns from relabelled windows does.
-
-    Args:
-        playground: what is played, of a family with `relabel` or `relabel_played`.
-        generator: draws the numbers.
-
-    Attributes:
-        numbers: the choice that every choice of the playground is in these episodes, [A].
-    """
-
-    numbers: Tensor
-
-    def __init__(self, playground: Playground, generator: torch.Generator) -> None:
-        self.family, self.variant = playground.family, playground.variant
-        relabel = self.family.relabel_played or self.family.relabel
-        assert relabel is not None
-        self._relabel, self._playground, self._generator = relabel, playground, generator
-
-    def reset(self, episodes: int) -> tuple[Tensor, Info]:
-        """Start the next episodes with new numbers; see `benchmark.world.Playground.reset`."""
-        self._numbering = int(torch.randint(2**62, (), generator=self._generator))
-        return self._seen(*self._playground.reset(episodes))
-
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot; see `benchmark.world.Playground.step`."""
-        meant = renumber_actions(action, self.numbers.argsort())
-        obs, reward, terminated, truncated, info = self._playground.step(meant)
-        obs, info = self._seen(obs, info)
-        return obs, reward, terminated, truncated, info
-
-    def _seen(self, obs: Tensor, info: Info) -> tuple[Tensor, Info]:
-        """Observations and masks in the numbers of these episodes."""
-        mask = info["action_mask"]
-        choices = torch.arange(mask.shape[-1], device=mask.device)
-        window = {"obs": obs.clone(), "action_mask": mask, "action": choices}
-        self._relabel(window, torch.Generator().manual_seed(self._numbering))  # the same numbers in every slot
-        self.numbers = window["action"]
-        return window["obs"], {**info, "action_mask": window["action_mask"]}
 
 
 class Sight:

@@ -18,18 +18,10 @@ def renumber_choices(windows: dict[str, Tensor], order: Tensor) -> Tensor:
     """
     choices = torch.cat([torch.zeros(1, dtype=torch.long), 1 + order])
     windows["action_mask"] = windows["action_mask"][..., choices]
-    windows["action"] = renumber_actions(windows["action"], choices.argsort())
-    return choices
-
-
-def renumber_actions(action: Tensor, numbers: Tensor) -> Tensor:
-    """Actions with other numbers for their choices: integers [...] that are choices, or floats [..., D], a choice and levels.
-
-    Args:
-        action: the actions.
-        numbers: the new choice of every old one, [1 + K].
-    """
-    numbers = numbers.to(action.device)
+    action, renumbered = windows["action"], choices.argsort()
     if not action.is_floating_point():
-        return numbers[action]
-    return torch.cat([numbers[action[..., :1].long()].to(action.dtype), action[..., 1:]], dim=-1)
+        windows["action"] = renumbered[action]
+    else:  # a choice, and levels after it
+        chosen = renumbered[action[..., :1].long()].to(action.dtype)
+        windows["action"] = torch.cat([chosen, action[..., 1:]], dim=-1)
+    return choices

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from wbench.baselines.mappo import Learner, Mappo, MappoAgent, MappoConfig, fresh, learn
+from wbench.baselines.mappo import Mappo, MappoAgent, MappoConfig, fresh, learn
 from wbench.baselines.mappo_train import PRESETS, train
 from wbench.baselines.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
-from wbench.baselines.ppo_play import OpenEnvironment, Renumbered, play_round, team_advantage
+from wbench.baselines.ppo_play import OpenEnvironment, play_round, team_advantage
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.training import REPORT, STATE
-from wbench.benchmark.world import Playground
 from wbench.errors import CheckpointError, UnknownNameError
 
 FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
@@ -181,29 +180,6 @@ def test_a_round_has_every_row_once_and_says_what_happened():
     assert not (frames.code.bool() & ~frames.mask).any()  # nothing forbidden was played
 
 
-@pytest.mark.parametrize("name", ["access/n8-c2-load0.3", "offload/n10-e3-p0.3"])
-def test_renumbered_parts_are_the_same_game(name: str):
-    family, variant = get_variant(name)
-    plain = OpenEnvironment(family, variant, 40_000_000)
-    other = Renumbered(OpenEnvironment(family, variant, 40_000_000), torch.Generator().manual_seed(0))
-    levels, offered = [0.5] * (len(family.actions) - 1), set()
-    for _ in range(6):
-        (obs, info), (seen, numbered) = plain.reset(2), other.reset(2)
-        mask, rewards = info["action_mask"], []
-        offered |= set(numbered["action_mask"].any(1).any(0).nonzero().flatten().tolist())
-        assert torch.allclose(seen.sum(-1), obs.sum(-1), atol=1e-4)  # nothing but places changes
-        for slot in range(8):
-            choice = torch.where(mask[..., 2], 1 + slot % 2, 0)  # the first two parts in turn, where there is a choice
-            theirs = torch.where(mask[..., 2], other.numbers[choice], 0)
-            for ground, chosen in ((plain, choice), (other, theirs)):
-                hybrid = torch.stack([chosen.float(), *(torch.full(chosen.shape, x) for x in levels)], dim=-1)
-                obs, reward, _, _, info = ground.step(hybrid if levels else chosen)
-                rewards.append(reward)
-                mask = info["action_mask"] if ground is plain else mask
-        assert all(torch.equal(a, b) for a, b in zip(rewards[::2], rewards[1::2], strict=True))
-    assert offered == set(range(family.mask_size)), "few parts were offered under every number"
-
-
 # --- the agent -------------------------------------------------------------------------------------------------------------
 
 
@@ -212,20 +188,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mappo")
     train(FAMILIES, PRESETS["debug"], folder)
     return folder
-
-
-def test_training_plays_interchangeable_parts_under_random_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    offered: list[int] = []
-    playing = Learner.round
-
-    def watched(self: Learner, playgrounds: list[Playground], episodes: int, progress: float):
-        played = playing(self, playgrounds, episodes, progress)
-        offered.extend(played[0].frames["offload"].mask[:, :5].any(0).nonzero().flatten().tolist())
-        return played
-
-    monkeypatch.setattr(Learner, "round", watched)
-    train([get_family("offload")], replace(PRESETS["debug"], rounds=8), tmp_path)
-    assert set(offered) == {0, 1, 2, 3, 4}, "no train variant has a fourth edge"
 
 
 @pytest.mark.parametrize("arm", ["online", "online-pretrained"])
