@@ -66,9 +66,9 @@ def _seeds(variant: Variant) -> list[int]:
     return list(range(max(4, min(variant.agents, 8))))
 
 
-def _recorded(family: Family, variant: Variant, name: str) -> list[Slot]:
+def _recorded(family: Family, variant: Variant, name: str, device: str = "cpu") -> list[Slot]:
     slots: list[Slot] = []
-    play(family, variant, family.policies[name](), _seeds(variant), record=slots.append)
+    play(family, variant, family.policies[name](), _seeds(variant), device=device, record=slots.append)
     return slots
 
 
@@ -83,13 +83,14 @@ def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], sl
         build: gives who is asked, ready to begin.
         slots: of the episodes `_seeds(variant)`.
     """
-    seeds = _seeds(variant)
+    seeds, device = _seeds(variant), slots[0].obs.device
     others = torch.arange(variant.agents) != torch.arange(len(seeds))[:, None] % variant.agents  # [B, N]
     inboxes = torch.rand(len(slots), *others.shape, build().message_size, generator=torch.Generator().manual_seed(0))
+    others, inboxes = others.to(device), inboxes.to(device)
 
     def replay(perturbed: bool) -> list[tuple[Tensor, Tensor]]:
         agent = build()
-        state = State(family, variant, EpisodeRandom(variant.name, seeds), len(seeds), 0, slots[0].action_mask)
+        state = State(family, variant, EpisodeRandom(variant.name, seeds, device), len(seeds), 0, slots[0].action_mask)
         agent.begin(state)
         answers = []
         for t, slot in enumerate(slots[:REPLAYED_SLOTS]):
@@ -107,14 +108,21 @@ def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], sl
     return None
 
 
-def peeks(agent: Agent, family: Family, variant: Variant) -> str:
-    """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may."""
+def peeks(agent: Agent, family: Family, variant: Variant, device: str = "cpu") -> str:
+    """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may.
+
+    Args:
+        agent: who is asked; it is adapted anew.
+        family: the family.
+        variant: what is played.
+        device: where the agent computes.
+    """
     if agent.privileged:
         return ""
     try:
         with one_thread(), torch.no_grad():
             agent.adapt(family, variant, None)
-            at = sees_others(family, variant, lambda: agent, _recorded(family, variant, family.heuristic))
+            at = sees_others(family, variant, lambda: agent, _recorded(family, variant, family.heuristic, device))
     except Exception as error:  # the agent's own code
         return f"{variant.name}: {agent.label} cannot be asked: {type(error).__name__}: {error}"
     return "" if at is None else f"{variant.name}: what {agent.label} does in slot {at} depends on what others observe"

@@ -111,7 +111,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
         advance()
     variants = {cell.family: cell.variant for cell in chosen if not cell.failure}  # one of each family
-    problems += filter(None, (peeks(agent, *get_variant(name)) for name in variants.values()))
+    problems += filter(None, (peeks(agent, *get_variant(name), plan.device) for name in variants.values()))
     if problems and not plan.tolerance:
         problems += _elsewhere(result, plan.device)
     return Rerun(seed, tuple(replayed), tuple(problems))
