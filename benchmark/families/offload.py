@@ -377,7 +377,7 @@ FAMILY = Family(
     heuristic="softmax",
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    # Recordings keep their numbers: relabelled, they cost bcq five points near the train variants, own play loses none (LOG.md).
+    # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (LOG.md).
     relabel_played=relabel_edges,
     choice=SLICES["task"].start,
     behaviours={
