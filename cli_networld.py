@@ -88,7 +88,7 @@ def transfer(
     with progress() as add:
         if train_steps:
             small = _small(train_steps)
-            study.train_networks(study.left_out(chosen), small, networks, _bars(add, small.steps))
+            study.train_networks(chosen.families(), small, networks, _bars(add, small.steps))
         advance = add("cells", 2 * len(chosen.cells()), 0)
         rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
     if as_json:

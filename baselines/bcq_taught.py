@@ -158,7 +158,7 @@ def train(
         raise InvalidValueError("--family", " ".join(family.name for family in families), " or ".join(config.taught))
     run = Run(folder, config, resume, on_step)
     torch.manual_seed(config.seed)
-    generator, noise = torch.Generator().manual_seed(config.seed), torch.Generator(device)
+    generator = torch.Generator().manual_seed(config.seed)
     model = grown(Bcq.from_pretrained(config.base), tuple(family.name for family in chosen), config.actor).to(device)
     samplers = load_samplers(chosen, get_release(config.release), model.config.history, 1, generator)
     target = copy.deepcopy(model).requires_grad_(False)
@@ -170,12 +170,11 @@ def train(
     state: dict[str, Part] = {"model": model, "target": target, "school": school, "optimiser": optimiser}
     for step in range(run.begin(state, generator), config.steps):
         set_rate(optimiser, config.rate * warm_cosine(step, config.steps, config.warmup))
-        noise.manual_seed(config.seed * 1_000_003 + step)  # not resumed from, so seeded anew
         figures: dict[str, Tensor] = {}
         optimiser.zero_grad()
         for name, sampler in samplers.items():
             with mixed(device):
-                losses = school.losses(sampler.sample(config.rows).to(device), name, noise)
+                losses = school.losses(sampler.sample(config.rows).to(device), name, generator)
             (sum(losses.values(), torch.zeros((), device=device)) / len(samplers)).backward()
             figures |= {f"{name}/{part}": value.detach() for part, value in losses.items()}
         nn.utils.clip_grad_norm_(learned, 1.0)

@@ -53,7 +53,7 @@ class CheckpointConfig:
             allowed = f"unknown fields {', '.join(unknown)}; allowed {', '.join(sorted(known))}"
             raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {allowed if unknown else 'no ' + ', '.join(missing)}.")
         try:
-            config: Self = TypeAdapter(cls).validate_python(_with_tuples(data))
+            config: Self = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
@@ -69,13 +69,6 @@ class CheckpointConfig:
         if family not in self.families:
             known = ", ".join(self.families)
             raise CheckpointError(f"this {self.OWNER} was not trained on family {family!r}, only on {known}.{hint}")
-
-
-def _with_tuples(data: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
-    if isinstance(data, Mapping):
-        return {name: _with_tuples(value) for name, value in data.items()}
-    return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
 
 
 class Pretrained(PyTorchModelHubMixin):
@@ -105,26 +98,24 @@ class Pretrained(PyTorchModelHubMixin):
             for name in (CONFIG, WEIGHTS):
                 if not (folder / name).is_file():
                     raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
+            _require_object(folder / CONFIG)
         elif folder.exists():
             raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
         name, _, revision = given.partition("@")
+        shipped = ", ".join(cls.shipped()) or "none"
         if not folder.is_dir() and name.count("/") != 1:
-            shipped = ", ".join(cls.shipped()) or "none"
             raise CheckpointError(f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id (NAMESPACE/NAME).")
         if revision and not folder.is_dir():
             kwargs["revision"] = revision
         try:
             return super().from_pretrained(str(folder) if folder.is_dir() else name, **kwargs)
-        except json.JSONDecodeError as error:
+        except json.JSONDecodeError as error:  # of the Hub
             raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is not JSON ({error}).") from error
         except _NO_HUB as error:
-            shipped = ", ".join(cls.shipped()) or "none"
             reason = textwrap.shorten(str(error), 160, placeholder=" ...")
             raise CheckpointError(
                 f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id within reach ({reason})."
             ) from error
-        except AttributeError as error:  # huggingface_hub asks a config that is no object for its items
-            raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is no JSON object ({error}).") from error
 
     @classmethod
     def shipped(cls) -> list[str]:
@@ -147,6 +138,16 @@ class Pretrained(PyTorchModelHubMixin):
         assert isinstance(model, torch.nn.Module)
         _load_strictly(model, path)
         return model.to(map_location).eval()
+
+
+def _require_object(config: Path) -> None:
+    """Raise `CheckpointError` unless a file is a JSON object."""
+    try:
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{config} is not JSON ({error}).") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{config} is no JSON object, but {type(data).__name__}.")
 
 
 def _load_strictly(model: torch.nn.Module, path: Path) -> None:

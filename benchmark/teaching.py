@@ -227,4 +227,5 @@ class School(nn.Module):
 
 def _draw(log_policy: Tensor, generator: torch.Generator | None) -> Tensor:
     """An action [R] of each agent, from log-probabilities [R, number]."""
-    return torch.multinomial(log_policy.float().exp(), 1, generator=generator).squeeze(1)
+    probabilities = log_policy.float().exp().to(generator.device if generator else log_policy.device)
+    return torch.multinomial(probabilities, 1, generator=generator).squeeze(1).to(log_policy.device)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.checkpoint import digest_of_file
+from ..benchmark.checkpoint import digest
 from ..benchmark.data.paths import write_text
 from ..benchmark.family import Family, require
 from ..benchmark.registry import get_variant
@@ -153,8 +153,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     from huggingface_hub import ModelCard, ModelCardData
 
     about = _ABOUT[agent]
-    getattr(import_module(about.module), about.cls).from_pretrained(folder)  # or an error: it is no checkpoint of this agent's
-    weights = digest_of_file(folder / "model.safetensors")
+    weights = digest(getattr(import_module(about.module), about.cls).from_pretrained(folder))
     result = None if results is None else parse(json.dumps(results).encode())
     if result is not None:
         if not holds_recomputed(result):

@@ -16,7 +16,7 @@ from .entries import ALL, TIERS, Entry, RankInterval
 from .reading import parse, read_bytes
 from .schema import Result
 from .store import result_files
-from .summary import Grid
+from .summary import Grid, plain_score
 from .verify import holds_recomputed, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
@@ -126,14 +126,8 @@ def intervals(grid: Grid, entries: Sequence[Entry], shots: int) -> list[RankInte
 
 def scores(document: Mapping[str, Any]) -> dict[tuple[str, int, int], float]:
     """Scores by (variant, shots, seed), from the episodes: what a file says of them is rounded; failed cells have none."""
-    found = {}
-    for cell in document["cells"]:
-        if not cell["failure"]:
-            frame = document["contract"]["variants"][cell["variant"]]
-            mean = sum(cell["returns"]) / len(cell["returns"])
-            score = 100.0 * (mean - frame["random"]) / (frame["reference"] - frame["random"])
-            found[cell["variant"], cell["shots"], cell["seed"]] = score
-    return found
+    played = (cell for cell in document["cells"] if not cell["failure"])
+    return {(c["variant"], c["shots"], c["seed"]): plain_score(document["contract"], c) for c in played}
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:

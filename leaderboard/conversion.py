@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import ResultError
 from .consistency import MOST_CELLS
 from .schema import VERSION, Contract
-from .summary import Grid, summarise
+from .summary import Grid, plain_score, summarise
 
 
 def upgrade(data: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _row_from_1(row: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, An
     asked = Contract.model_validate_json(json.dumps(contract))  # its bounds, before anything of its size is made
     if len(asked.variants) * len(asked.shots) * asked.seeds > MOST_CELLS:
         raise ValueError(f"contract asks for more than {MOST_CELLS} cells")
-    scores = {(cell["variant"], cell["shots"], cell["seed"]): _score(cell, contract) for cell in cells}
+    scores = {(cell["variant"], cell["shots"], cell["seed"]): plain_score(contract, cell) for cell in cells}
     found = summarise(Grid.of(contract), scores)
     claimed = row["summary"]
     return {
@@ -71,12 +71,6 @@ def _row_from_1(row: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, An
         "summary": {k: claimed[k] and {**(found[k] or {}), **claimed[k]} for k in claimed},
         "latency": None,
     }
-
-
-def _score(cell: Mapping[str, Any], contract: Mapping[str, Any]) -> float:
-    frame = contract["variants"][cell["variant"]]
-    mean = sum(cell["returns"]) / len(cell["returns"])
-    return 100.0 * (mean - frame["random"]) / (frame["reference"] - frame["random"])
 
 
 _STEPS = {"wbench-result/1": _from_1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,8 +65,18 @@ def scores(contract: Contract, row: Row) -> dict[tuple[str, int, int], float]:
 
 def score_of(contract: Contract, cell: CellRecord) -> float:
     """Score of a cell that did not fail: 0 = random, 100 = the genie reference."""
-    frame, mean = contract.variants[cell.variant], sum(cell.returns) / len(cell.returns)
-    return 100.0 * (mean - frame.random) / (frame.reference - frame.random)
+    frame = contract.variants[cell.variant]
+    return _score(cell.returns, frame.random, frame.reference)
+
+
+def plain_score(contract: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
+    """The same of plain data."""
+    frame = contract["variants"][cell["variant"]]
+    return _score(cell["returns"], frame["random"], frame["reference"])
+
+
+def _score(returns: Sequence[float], random: float, reference: float) -> float:
+    return 100.0 * (sum(returns) / len(returns) - random) / (reference - random)
 
 
 def summarise(grid: Grid, scores: Scores) -> dict[str, Any]:

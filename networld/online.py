@@ -187,9 +187,8 @@ def _start(config: OnlineConfig, families: Sequence[Family]) -> NetWorld:
     for name in names:
         c.require(name)
     require(not {*c.taught} & {*names}, "base", config.base, f"nobody taught in {' and '.join(names)}")
-    chosen, chosen_acting = dict(config.temperatures), dict(config.acting)
-    learned = c.temperatures | {name: chosen[name] for name in names if name in chosen}
-    acting = c.acting | {name: chosen_acting[name] for name in names if name in chosen_acting}
+    learned = c.temperatures | {name: t for name, t in config.temperatures if name in names}
+    acting = c.acting | {name: t for name, t in config.acting if name in names}
     played = tuple(sorted({*c.played, *names}))
     model = NetWorld(replace(c, temperatures=learned, acting=acting, played=played))
     model.load_state_dict(base.state_dict(), strict=False)  # what is not there are copies

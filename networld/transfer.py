@@ -96,11 +96,6 @@ class TransferAgent(NetWorldAgent):
         return Adaptation(adapted.steps, adapted.notes)
 
 
-def left_out(protocol: Protocol) -> list[str]:
-    """The families of a protocol's variants, each of which is left out in its turn."""
-    return protocol.families()
-
-
 def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cell: Callable[[], object]) -> Iterator[Row]:
     """Play the protocol with both arms; rows by family left out and number of shots.
 
@@ -113,7 +108,7 @@ def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cel
     Raises:
         CheckpointError: a network is missing, or knows the family that it was to leave out.
     """
-    for name, model in {name: _network(networks, name) for name in left_out(protocol)}.items():
+    for name, model in {name: _network(networks, name) for name in protocol.families()}.items():
         variants = tuple(variant for variant in protocol.variants if variant.partition("/")[0] == name)
         part = replace(protocol, variants=variants)
         ours, theirs = (

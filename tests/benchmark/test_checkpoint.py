@@ -42,7 +42,7 @@ def test_a_config_survives_json():
         ({"width": 3}, "not Tester's: unknown fields width; allowed aim, depth, families, sampled, temperatures, values"),
         ({"values": None}, "not Tester's: no values"),
         ({"families": {"access": {"obs_size": 3}}}, r"families.access.descriptor_size is {'obs_size': 3}; Field required"),
-        ({"families": [1]}, r"not Tester's: families is \(1,\); Input should be a valid dictionary"),
+        ({"families": [1]}, r"not Tester's: families is \[1\]; Input should be a valid dictionary"),
         ({"depth": "3x"}, "not Tester's: depth is '3x'; Input should be a valid integer"),
         ({"aim": "exprt"}, "not Tester's: aim is 'exprt'; Input should be 'random', 'medium', 'expert' or 'mixed'"),
         ({"values": {"access": (0.0, 2.0)}}, "not Tester's: values says nothing of offload"),
