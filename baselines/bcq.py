@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, smooth_l1_loss
 
-from ..benchmark.agent import Agent
+from ..benchmark.agent import Agent, Support
 from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Windows, WindowSampler
 from ..benchmark.family import FamilyShape
@@ -136,9 +136,11 @@ class Bcq(ValueModel):
         mean, deviation = self.settings.rewards[family]
         return (reward - mean) / deviation
 
-    def can_learn_from(self, quality: Sequence[str]) -> bool:
-        """Any: the clone, which holds it to what is done, is told who plays."""
-        return True
+    def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
+        """Everything, as the clone holds it to what is done; the clone alone where an adjusted value has nothing to learn from."""
+        if family in self.settings.adjusted and not all(part.without_genie for part in parts):
+            return [*self.clone_trunk.parameters(), *self.clone_heads.parameters()]
+        return list(self.parameters())
 
     def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
         """Cross entropy of the clone, and Huber loss of the team's value to that of the improved policy."""

@@ -36,18 +36,18 @@ def fine_tune(
         The weights with the least loss on the validation split inside the support, which are the pretrained ones unless others
         are clearly better, gradient steps taken, and figures to publish.
     """
-    parts = support.split()
-    if not all(pretrained.can_learn_from(part.quality) for part in parts):
+    parts, model = support.split(), copy.deepcopy(pretrained)
+    tuned = model.learnable(parts, family.name)
+    if not tuned:
         return pretrained, 0, {"kept": False, "declined": f"no {pretrained.config.aim} to learn from and to validate on"}
     history = pretrained.config.history
     generator = torch.Generator().manual_seed(config.seed)
     train, held = (Episodes.from_support(variant, part, history - 1, config.slots) for part in parts)
     sampler, checker = (WindowSampler(family, [part], generator) for part in (train, held))
-    model = copy.deepcopy(pretrained)
 
     def loss(batch: Windows) -> Tensor:
         return model.loss(pretrained, batch, family.name, model.config.conservatism)
 
-    c, parameters = config, list(model.parameters())
-    notes = tune(parameters, loss, sampler, checker, steps=c.steps, rows=c.rows, rate=c.rate, check=c.check, clip=10.0)
+    c = config
+    notes = tune(tuned, loss, sampler, checker, steps=c.steps, rows=c.rows, rate=c.rate, check=c.check, clip=10.0)
     return model.eval(), config.steps, notes

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ..benchmark.agent import Support
 from ..benchmark.checkpoint import CheckpointConfig, Pretrained
 from ..benchmark.data.schema import QUALITIES, Quality
 from ..benchmark.data.store import get_release
@@ -127,12 +128,12 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
         """What is minimised on a batch of windows; `target` is the slowly moving copy that gives Bellman targets."""
         raise NotImplementedError
 
-    def can_learn_from(self, quality: Sequence[str]) -> bool:
-        """Whether K logged episodes of these qualities are fit for fine-tuning.
+    def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
+        """What each of these parts of a support can tune, or judge: everything, or nothing.
 
         Without an example to follow the conservative term is silent, and Q-learning runs off to actions that nobody tried.
         """
-        return self.config.aim in quality
+        return list(self.parameters()) if all(self.config.aim in part.quality for part in parts) else []
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,11 @@ class Support:
         """Number of agent transitions."""
         return self.reward.numel()
 
+    @property
+    def without_genie(self) -> bool:
+        """Whether a value that is adjusted for who plays learns from it: in the mixed quality a genie acts on what no agent sees."""
+        return any(quality != "mixed" for quality in self.quality)
+
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""
         if self.shots >= 2:

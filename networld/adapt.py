@@ -59,18 +59,22 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     """Tune the scenario embedding and the context adapters on K episodes.
 
     A fifth of the support (a whole episode where there are several, else the last slots) is kept aside; the parameters with
-    the least loss there are returned, and those are the pretrained ones unless something is clearly better.
+    the least loss there are returned, and those are the pretrained ones unless something is clearly better. A value that is
+    adjusted for who plays is left alone, and the scenario with it, where one of the two parts says nothing about it.
     """
     c = pretrained.config
-    train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in support.split())
+    parts = support.split()
+    train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in parts)
     generator = torch.Generator().manual_seed(config.seed)
     device = next(pretrained.parameters()).device
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
     model = copy.deepcopy(pretrained).requires_grad_(False)
-    shift = torch.zeros(c.embedding, device=device, requires_grad=True)
-    tuned = [shift]
-    for context in (model.world_context, model.value_context):
-        tuned += [context.scale.requires_grad_(True), context.shift.requires_grad_(True)]
+    shift, world, value = torch.zeros(c.embedding, device=device), model.world_context, model.value_context
+    tuned = [world.scale, world.shift]
+    if family.name not in c.adjusted or all(part.without_genie for part in parts):
+        tuned += [shift, value.scale, value.shift]
+    for parameter in tuned:
+        parameter.requires_grad_(True)
 
     def loss(batch: Windows) -> Tensor:
         return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed, device), scenario_shift=shift)[0]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from wbench.baselines import bc, bcq
 from wbench.baselines.bcq import Bcq
-from wbench.baselines.fine_tuning import FineTuneConfig
+from wbench.baselines.fine_tuning import FineTuneConfig, fine_tune
 from wbench.baselines.iql import Iql
 from wbench.baselines.online import PracticeConfig
 from wbench.baselines.qmix import Qmix
@@ -90,6 +90,21 @@ def test_q_learning_with_nobody_to_follow_leaves_the_checkpoint_as_it_is(checkpo
     shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("mixed",) * 5)
     done = agent.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.gradient_steps == steps and ("declined" in done.notes) is (steps == 0)
+
+
+@pytest.mark.parametrize(("quality", "learns"), [("mixed", False), ("expert", True)])
+def test_an_adjusted_value_is_left_alone_where_nothing_could_judge_it(checkpoints, quality, learns):
+    """From the mixed quality an adjusted value learns nothing, so that a loss there says nothing about it."""
+    base = Bcq.from_pretrained(checkpoints["bcq"])
+    model = Bcq(replace(base.settings, adjusted=("access",)))
+    model.load_state_dict(base.state_dict())
+    with torch.no_grad():
+        model.clone_heads["access"].bias[0] -= 3.0  # so that there is much to gain
+    shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=(quality,) * 5)
+    tuned, _, notes = fine_tune(model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=80, rows=512, rate=2e-3, check=20))
+    changed = {name.split(".")[0] for name, value in tuned.state_dict().items() if not value.equal(model.state_dict()[name])}
+    assert notes["kept"] is True, notes
+    assert changed == {"clone_trunk", "clone_heads"} | ({"trunk", "heads"} if learns else set())
 
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])

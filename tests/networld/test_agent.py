@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from wbench.benchmark.references import references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
-from wbench.networld.adapt import AdaptConfig
+from wbench.networld.adapt import AdaptConfig, adapt
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import GUIDANCE, PlannerConfig
 
@@ -113,6 +114,21 @@ def test_adaptation_never_touches_the_pretrained_weights_and_declines_what_does_
     zero_shots.adapt(FAMILY, HELD_OUT, None)
     wild_returns, plain = (play(FAMILY, HELD_OUT, a, [0, 1]).returns for a in (wild_agent, zero_shots))
     assert torch.equal(wild_returns, plain) and digest(small) == before
+
+
+@pytest.mark.parametrize(("quality", "learns"), [("mixed", False), ("expert", True)])
+def test_an_adjusted_value_is_left_alone_where_nothing_could_judge_it(small, quality, learns):
+    """From the mixed quality an adjusted value learns nothing, so that a loss there says nothing about it."""
+    model = deepcopy(small)
+    with torch.no_grad():
+        for context in (model.world_context, model.value_context):
+            context.shift += 3.0  # so that there is much to gain
+    shots = replace(support(FAMILY, HELD_OUT, 0, 5), quality=(quality,) * 5)
+    adapted = adapt(model, FAMILY, HELD_OUT, shots, AdaptConfig(rows=256, rate=0.1))
+    changed = {name for name, value in adapted.model.state_dict().items() if not value.equal(model.state_dict()[name])}
+    world, value = ({f"{context}_context.{part}" for part in ("scale", "shift")} for context in ("world", "value"))
+    assert adapted.notes["kept"] is True, adapted.notes
+    assert changed == world | (value if learns else set()) and bool(adapted.shift.any()) is learns
 
 
 def test_adaptation_is_forgotten_between_cells(small):
