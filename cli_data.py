@@ -146,7 +146,8 @@ def _print_reports(reports: list[Report], as_json: bool) -> None:
         print(f"{report.folder}")
         for (source, revision, verified), sizes in kinds.items():
             at = f" at {revision}" if revision else ""
-            print(f"  {len(sizes)} files, {sum(sizes) / 1e6:.1f} MB, from {source}{at}; verified: {_VERIFIED[verified]}")
+            size = f"{sum(sizes) / 1e6:.1f} MB" if all(sizes) else "of a size that is known once they are recorded"
+            print(f"  {len(sizes)} files, {size}, from {source}{at}; verified: {_VERIFIED[verified]}")
 
 
 _VERIFIED = {

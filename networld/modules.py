@@ -15,6 +15,7 @@ from ..benchmark.standardiser import Standardiser
 from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .config import NetWorldConfig
 
+SPAN = 32.0  # outputs from the least number to the greatest, so that a gradient step moves one as far as it moves a two-hot mean
 REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
 
 
@@ -22,7 +23,7 @@ def decode(output: Tensor, low: float, high: float) -> Tensor:
     """The number [...] that a head's output [..., bins] (two-hot logits) or [..., 1] (regression) stands for."""
     if output.shape[-1] > 1:
         return expectation(output, low, high)
-    return low + (high - low) * (0.5 + output.squeeze(-1).float())
+    return low + (high - low) * (0.5 + output.squeeze(-1).float() / SPAN)
 
 
 def miss(output: Tensor, target: Tensor, low: float, high: float) -> Tensor:
