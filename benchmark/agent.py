@@ -79,7 +79,7 @@ class Support:
 
     @property
     def without_genie(self) -> bool:
-        """Whether a value that is adjusted for who plays learns from it: in the mixed quality a genie acts on what no agent sees."""
+        """Whether it informs a value adjusted for who plays: in the mixed quality a genie acts on what no agent sees."""
         return any(quality != "mixed" for quality in self.quality)
 
     def split(self) -> tuple[Support, Support]:

@@ -307,7 +307,8 @@ def test_the_command_line_downloads_verifies_and_fails_with_the_right_code(wbenc
     (folder / ONE).write_bytes(b"PAR1")
     broken = wbench("verify-data", "access", "--to", str(tmp_path / "a"))
     assert broken.code == 2 and f"{ONE} is damaged" in broken.err and "wbench download access" in broken.err
-    plans = {size: wbench("download", "power", "--release", size, "--dry-run", "--to", str(tmp_path)).out for size in ("mini", "standard")}
+    planned = ("download", "power", "--dry-run", "--to", str(tmp_path), "--release")
+    plans = {size: wbench(*planned, size).out for size in ("mini", "standard")}
     assert "129.8 MB" in plans["mini"] and "known once they are recorded" in plans["standard"], plans
 
 
