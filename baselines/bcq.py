@@ -138,7 +138,7 @@ class Bcq(ValueModel):
 
     def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
         """Everything, as the clone holds it to what is done; the clone alone where nothing informs an adjusted value."""
-        if family in self.settings.adjusted and not all(part.without_genie for part in parts):
+        if family in self.settings.adjusted and not all(part.informs_values for part in parts):
             return [*self.clone_trunk.parameters(), *self.clone_heads.parameters()]
         return list(self.parameters())
 

@@ -78,8 +78,8 @@ class Support:
         return self.reward.numel()
 
     @property
-    def without_genie(self) -> bool:
-        """Whether it informs a value adjusted for who plays: in the mixed quality a genie acts on what no agent sees."""
+    def informs_values(self) -> bool:
+        """Whether a value adjusted for who plays learns from it: not where a genie saw more than agents do."""
         return any(quality != "mixed" for quality in self.quality)
 
     def split(self) -> tuple[Support, Support]:

@@ -71,7 +71,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     model = copy.deepcopy(pretrained).requires_grad_(False)
     shift, world, value = torch.zeros(c.embedding, device=device), model.world_context, model.value_context
     tuned = [world.scale, world.shift]
-    if family.name not in c.adjusted or all(part.without_genie for part in parts):
+    if family.name not in c.adjusted or all(part.informs_values for part in parts):
         tuned += [shift, value.scale, value.shift]
     for parameter in tuned:
         parameter.requires_grad_(True)

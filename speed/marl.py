@@ -3,8 +3,8 @@
     pip install -e . benchmarl==1.5.2 vmas && python speed/marl.py [--repeats 3] [--json]
 
 A round is 6,000 frames of three agents; after it MAPPO makes 45 epochs in minibatches of 400 frames (675 steps), QMIX 1,000
-steps of 128 frames; networks have two layers of 256. Our MAPPO's critic judges each agent, BenchMARL's the frame: a third
-column has our learner with BenchMARL's networks. Frames a second of process-CPU time on one thread, play and learning
+steps of 128 frames; networks have two layers of 256. Our MAPPO's critic judges each agent, BenchMARL's the frame: one row has
+our learner with BenchMARL's networks. Frames a second of process-CPU time on one thread, play and learning
 together, medians of repeats in turn: a busy machine slows all alike, so trust the ratios.
 """
 
