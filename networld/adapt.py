@@ -70,7 +70,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
     model = copy.deepcopy(pretrained).requires_grad_(False)
     shift, world, value = torch.zeros(c.embedding, device=device), model.world_context, model.value_context
-    tuned = [world.scale, world.shift]
+    tuned: list[Tensor] = [world.scale, world.shift]
     if family.name not in c.adjusted or all(part.informs_values for part in parts):
         tuned += [shift, value.scale, value.shift]
     for parameter in tuned:
