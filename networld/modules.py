@@ -15,7 +15,7 @@ from ..benchmark.standardiser import Standardiser
 from ..benchmark.two_hot import cross_entropy, expectation, two_hot
 from .config import NetWorldConfig
 
-SPAN = 32.0  # outputs from the least number to the greatest, so that a gradient step moves one as far as a two-hot mean
+SPAN = 32.0  # outputs from the least number to the greatest, so that a gradient step moves one about as far as a two-hot mean
 REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
 
 

@@ -77,11 +77,8 @@ def theirs(algorithm: str, seed: int, frames: int) -> tuple[object, float]:
 
 
 Side = Callable[[str, int, int], tuple[object, float]]
-SIDES: dict[str, Side] = {
-    "benchmarl": theirs,
-    "ours": lambda *what: ours(*what, EQUAL),
-    "ours, their networks": ours_with_their_networks,
-}
+BOTH: dict[str, Side] = {"benchmarl": theirs, "ours": lambda *what: ours(*what, EQUAL)}
+SIDES = {"mappo": {**BOTH, "ours, their networks": ours_with_their_networks}, "qmix": BOTH}
 
 
 def main() -> None:
@@ -93,12 +90,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
-    for algorithm in ("mappo", "qmix"):
-        sides = [side for side in SIDES if algorithm == "mappo" or "their" not in side]
+    for algorithm, sides in SIDES.items():
         speeds: dict[str, list[float]] = {side: [] for side in sides}
         for seed in range(options.repeats):
-            for side in sides:
-                speeds[side].append(options.frames / SIDES[side](algorithm, seed, options.frames)[1])
+            for side, train in sides.items():
+                speeds[side].append(options.frames / train(algorithm, seed, options.frames)[1])
         rows += [(algorithm, side, statistics.median(values)) for side, values in speeds.items()]
     base = {algorithm: speed for algorithm, side, speed in rows if side == "benchmarl"}
     if options.json:
