@@ -40,6 +40,7 @@ def ablate(
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
     networks: Annotated[Path | None, typer.Option(help="Folder of the ablated networks' checkpoints.")] = None,
     train_steps: Annotated[int, typer.Option(help="Train those that the folder lacks, for so many steps.")] = 0,
+    trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
     as_json: Json = False,
 ) -> None:
     """NetWorld with one mechanism changed or taken away, on the same episodes as the whole; on train variants by default."""
@@ -51,14 +52,20 @@ def ablate(
     names = _variants(family, variant)
     chosen = get_protocol("lite", variants=names, shots=_numbers(shots), seeds=seeds, episodes=episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
+    if trainings < 1:
+        raise InvalidValueError("--trainings", trainings, "1 or more; intervals need 3")
+    trained = ablations.Networks(networks, trainings) if networks else None
     with progress() as add:
-        if networks and train_steps:
+        if trained and train_steps:
             small = _small(train_steps)
-            ablations.train_networks(tasks, wanted, small, networks, _bars(add, small.steps))
-        advance = add("cells", len(chosen.cells()) * (len(wanted) + len({a.kind for a in wanted})), 0)
-        rows = list(ablations.ablate(checkpoint, wanted, chosen, networks, lambda _: advance(1)))
+            ablations.train_networks(tasks, wanted, small, trained, _bars(add, small.steps))
+        times = [trainings if a.kind == "network" else 1 for a in wanted]
+        wholes = {a.kind: n for a, n in zip(wanted, times, strict=True)}
+        advance = add("cells", len(chosen.cells()) * (sum(times) + sum(wholes.values())), 0)
+        rows = list(ablations.ablate(checkpoint, wanted, chosen, trained, lambda _: advance(1)))
     if as_json:
-        print(json.dumps({"variants": names, "seeds": seeds, "episodes": episodes, "rows": [asdict(row) for row in rows]}))
+        played = {"variants": names, "seeds": seeds, "episodes": episodes, "trainings": trainings if trained else None}
+        print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
         return
     header = ["", *(f"{what} at {k}" for k in chosen.shots for what in ("score", "against the whole"))]
     cells = [[(_shown(row.score[k]), _shown(row.difference[k], "+.1f")) for k in chosen.shots] for row in rows]

@@ -1,7 +1,8 @@
 """Ablations: NetWorld with one mechanism changed or taken away, on the same episodes as the whole.
 
-Some change how it plays; those are compared with the checkpoint itself. Others change the network, which must then be trained:
-they are compared with a whole network trained for as many steps.
+Some change how it plays; those are compared with the checkpoint itself, and their intervals are over seeds of play. Others
+change the network, which must then be trained: they are compared with whole networks trained for as many steps, and their
+intervals are over several trainings, since what one training happens to find can be worth more than a mechanism.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..benchmark.agent import State
 from ..benchmark.family import Family
 from ..benchmark.protocol import Protocol
 from ..benchmark.runner import run_cell
-from ..benchmark.statistics import Interval, interval, paired
+from ..benchmark.statistics import Interval, Scores, interval, iqm, over_trainings, paired
 from ..errors import CheckpointError, InvalidValueError, UnknownNameError
 from .adapt import AdaptConfig
 from .agent import NetWorldAgent
@@ -88,13 +89,39 @@ class DeafAgent(NetWorldAgent):
 
 
 @dataclass(frozen=True)
+class Networks:
+    """Networks that were trained for a comparison, each several times.
+
+    Attributes:
+        folder: holds a checkpoint a name and training.
+        trainings: of each network, from seeds 0, 1, ...
+    """
+
+    folder: Path
+    trainings: int = 3
+
+    def of(self, name: str) -> list[Path]:
+        """The checkpoints' folders of a name, by seed of training."""
+        return [self.folder / f"training-{seed}" / name.replace(" ", "-") for seed in range(self.trainings)]
+
+
+@dataclass(frozen=True)
 class Row:
-    """One ablation's outcome: IQM by number of shots, and its paired difference to the whole."""
+    """One ablation's outcome, by number of shots.
+
+    Attributes:
+        name: of the ablation.
+        kind: whether it was trained for the purpose; then IQMs are means over trainings, and intervals over them.
+        score: IQM.
+        difference: IQM of the paired differences to the whole.
+        families: these differences in each family.
+    """
 
     name: str
     kind: Kind
     score: Mapping[int, Interval]
     difference: Mapping[int, Interval]
+    families: Mapping[str, Mapping[int, Interval]]
 
 
 def select(names: Sequence[str], shots: Sequence[int]) -> tuple[Ablation, ...]:
@@ -117,7 +144,7 @@ def ablate(
     checkpoint: str,
     ablations: Sequence[Ablation],
     protocol: Protocol,
-    networks: Path | None,
+    networks: Networks | None,
     on_cell: Callable[[str], object],
 ) -> Iterator[Row]:
     """Play the protocol with the whole and with each ablation.
@@ -126,47 +153,50 @@ def ablate(
         checkpoint: the whole NetWorld.
         ablations: what to change.
         protocol: what is played.
-        networks: folder with a checkpoint for each network ablation and for the whole, see `train_networks`.
+        networks: checkpoints of each network ablation and of the whole, see `train_networks`.
         on_cell: told the ablation's name after every cell.
+
+    Raises:
+        CheckpointError: a network is missing, or a cell failed.
     """
     kinds = dict.fromkeys(ablation.kind for ablation in ablations)
     if "network" in kinds:
         _require_networks(ablations, networks)
     for kind in kinds:
-        whole = checkpoint if kind == "play" else str(_folder(networks, WHOLE))
-        reference = score_cells(_agent(whole, Ablation(WHOLE)), protocol, partial(on_cell, WHOLE))
-        yield _row(WHOLE if kind == "play" else f"{WHOLE}, as long trained", kind, reference, reference)
-        for ablation in (each for each in ablations if each.kind == kind):
-            source = whole if kind == "play" else str(_folder(networks, ablation.name))
-            scores = score_cells(_agent(source, ablation), protocol, partial(on_cell, ablation.name))
-            yield _row(ablation.name, kind, scores, reference)
+        played: dict[str, list[Played]] = {}
+        for ablation in [Ablation(WHOLE), *(each for each in ablations if each.kind == kind)]:
+            sources = [checkpoint] if kind == "play" or networks is None else networks.of(ablation.name)
+            told = partial(on_cell, ablation.name)
+            played[ablation.name] = [score_cells(_agent(str(source), ablation), protocol, told) for source in sources]
+            name = f"{WHOLE}, as long trained" if (kind, ablation.name) == ("network", WHOLE) else ablation.name
+            yield _row(name, kind, protocol, played[ablation.name], played[WHOLE])
 
 
 def train_networks(
     families: Sequence[Family],
     ablations: Sequence[Ablation],
     config: TrainConfig,
-    folder: Path,
+    networks: Networks,
     on_step: Callable[[str, int], None],
 ) -> None:
-    """Train the whole and every network ablation that `folder` lacks; see `train_missing`."""
+    """Train the whole and every network ablation that `networks` lacks, one training of all and then the next."""
     changed = [ablation for ablation in ablations if ablation.kind == "network"]
-    for ablation in [Ablation(WHOLE), *changed] if changed else []:
-        own = replace(config, network=(*config.network, *ablation.network.items()))
-        train_missing(families, own, _folder(folder, ablation.name), partial(on_step, ablation.name))
+    for seed in range(networks.trainings):
+        for ablation in [Ablation(WHOLE), *changed] if changed else []:
+            own = replace(config, seed=seed, network=(*config.network, *ablation.network.items()))
+            name = f"{ablation.name}, training {seed + 1} of {networks.trainings}"
+            train_missing(families, own, networks.of(ablation.name)[seed], partial(on_step, name))
 
 
-def _require_networks(ablations: Sequence[Ablation], networks: Path | None) -> None:
+def _require_networks(ablations: Sequence[Ablation], networks: Networks | None) -> None:
     names = [WHOLE, *(ablation.name for ablation in ablations if ablation.kind == "network")]
-    missing = [name for name in names if networks is None or not (_folder(networks, name) / WEIGHTS).exists()]
+    missing = [
+        name for name in names if networks is None or not all((source / WEIGHTS).exists() for source in networks.of(name))
+    ]
     if missing:
         hint = "wbench ablate --networks runs/ablations --train-steps 1000"
-        raise CheckpointError(f"no trained network for {', '.join(map(repr, missing))}. Try: {hint}")
-
-
-def _folder(networks: Path | None, name: str) -> Path:
-    assert networks is not None
-    return networks / name.replace(" ", "-")
+        times = f" {networks.trainings} times" if networks is not None else ""
+        raise CheckpointError(f"no network trained{times} for {', '.join(map(repr, missing))}. Try: {hint}")
 
 
 def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
@@ -175,9 +205,12 @@ def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
     return maker(NetWorld.from_pretrained(checkpoint), planner, adaptation)
 
 
-def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> dict[int, list[list[float]]]:
+Played = dict[int, list[list[float]]]  # scores [variant][seed] by number of shots
+
+
+def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> Played:
     """Scores [variant][seed] by number of shots."""
-    found: dict[int, list[list[float]]] = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
+    found: Played = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
     for cell in protocol.cells():
         result = run_cell(agent, cell, protocol.episodes)
         if result.score is None:
@@ -187,6 +220,21 @@ def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], 
     return found
 
 
-def _row(name: str, kind: Kind, ours: dict[int, list[list[float]]], whole: dict[int, list[list[float]]]) -> Row:
-    scores = {shots: interval(values) for shots, values in ours.items()}
-    return Row(name, kind, scores, {shots: paired(values, whole[shots]) for shots, values in ours.items()})
+def _row(name: str, kind: Kind, protocol: Protocol, ours: list[Played], whole: list[Played]) -> Row:
+    def differences(shots: int, chosen: Sequence[int]) -> Interval:
+        pairs = [([x[shots][i] for i in chosen], [y[shots][i] for i in chosen]) for x, y in zip(ours, whole, strict=True)]
+        return paired(*pairs[0]) if kind == "play" else over_trainings([paired(x, y).iqm for x, y in pairs])
+
+    def scores(shots: int) -> Interval:
+        tables: list[Scores] = [played[shots] for played in ours]
+        return interval(tables[0]) if kind == "play" else over_trainings([iqm(table) for table in tables])
+
+    everywhere = range(len(protocol.variants))
+    members = {f: [i for i in everywhere if protocol.variants[i].partition("/")[0] == f] for f in protocol.families()}
+    return Row(
+        name,
+        kind,
+        {shots: scores(shots) for shots in protocol.shots},
+        {shots: differences(shots, everywhere) for shots in protocol.shots},
+        {f: {shots: differences(shots, chosen) for shots in protocol.shots} for f, chosen in members.items()},
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,11 @@ from wbench.benchmark.data.release import RELEASES
 from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.protocol import protocol
 from wbench.benchmark.registry import get_family
+from wbench.benchmark.statistics import over_trainings
+from wbench.errors import CheckpointError
 from wbench.networld import ablate, fidelity
+from wbench.networld.agent import NetWorldAgent
+from wbench.networld.train import PRESETS
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n8-c1-load0.4")
@@ -32,6 +37,32 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
         assert row.difference[0].iqm == pytest.approx(row.score[0].iqm - rows["whole"].score[0].iqm)
 
 
+def test_networks_are_compared_over_several_trainings(tmp_path):
+    """Each training with the whole of its own seed, and the interval is over trainings, not over seeds of play."""
+    config = replace(PRESETS["debug"], pretraining=16, lessons=8)
+    chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
+    for steps in (1, 0):  # the second time there is nothing left to train
+        trained: list[str] = []
+        ablate.train_networks([FAMILY], chosen, config, networks, lambda name, step, seen=trained: seen.append(name))
+        assert len({*trained}) == 6 * steps
+    rows = {row.name: row for row in ablate.ablate("networld-small", chosen, ONE_CELL, networks, lambda name: None)}
+    assert list(rows) == ["whole, as long trained", "mean field off"]
+    scores = {
+        name: [
+            ablate.score_cells(NetWorldAgent(NetWorld.from_pretrained(folder)), ONE_CELL, lambda: None)[0][0][0]
+            for folder in networks.of(name)
+        ]
+        for name in ("whole", "mean field off")
+    }
+    assert len({*scores["whole"]}) == 3
+    found = rows["mean field off"]
+    known = over_trainings([x - y for x, y in zip(scores["mean field off"], scores["whole"], strict=True)])
+    assert found.difference[0] == found.families["access"][0] == known
+    assert found.score[0] == over_trainings(scores["mean field off"])
+    with pytest.raises(CheckpointError, match="no network trained 4 times for 'whole', 'mean field off'"):
+        next(ablate.ablate("networld-small", chosen, ONE_CELL, ablate.Networks(tmp_path, 4), lambda name: None))
+
+
 def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
     done = wbench("ablate", "--only", "mean feild off")
     assert done.code == 2 and "Did you mean 'mean field off'" in done.err
@@ -39,8 +70,10 @@ def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
     assert idle.code == 2 and "1 or more for 'no pretraining': at zero shots nothing adapts" in idle.err
     assert "no adaptation" in {a.name for a in ablate.select([], [0, 5])} - {a.name for a in ablate.select([], [0])}
     missing = wbench("ablate", "--only", "mean field off", "--networks", str(tmp_path))
-    assert missing.code == 2 and "no trained network for 'whole', 'mean field off'" in missing.err
+    assert missing.code == 2 and "no network trained 3 times for 'whole', 'mean field off'" in missing.err
     assert "--train-steps 1000" in missing.err
+    none = wbench("ablate", "--networks", str(tmp_path), "--trainings", "0")
+    assert none.code == 2 and "1 or more; intervals need 3" in none.err
 
 
 def test_fidelity_of_fresh_episodes(debug_checkpoint):
