@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnknownNameError
+from .data.schema import PRIVILEGED
 from .family import Env, Family, Variant
 from .randomness import EpisodeRandom
 
@@ -80,7 +81,7 @@ class Support:
     @property
     def informs_values(self) -> bool:
         """Whether a value adjusted for who plays learns from it: not where a genie saw more than agents do."""
-        return any(quality != "mixed" for quality in self.quality)
+        return any(quality != PRIVILEGED for quality in self.quality)
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from ..errors import DataError, InvalidValueError
@@ -41,8 +42,14 @@ def load(target: str, default: str) -> tuple[str, object]:
 
 
 def _run_file(path: Path) -> object:
-    """Run a file as a module of its own; files beside it can be imported."""
-    sys.path.insert(0, str(path.resolve().parent))
+    """Run a file as a module of its own, once while it stays as it is; files beside it can be imported."""
+    state = path.stat()
+    return _run(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _run(path: Path, changed: int, size: int) -> object:
+    sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(f"_checked_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -94,6 +94,7 @@ def _about_cells(contract: Contract, row: Row) -> Checks:
         seen.add(key)
         yield from _about_episodes(cell, contract.episodes, where)
         if not cell.failure:
+            yield bool(cell.qos), f"{where}.qos is empty, but every played episode has a quality of service"
             names = qos.setdefault(cell.family, set(cell.qos))
             yield set(cell.qos) == names, f"{where}.qos has other names than the first cell of {cell.family}"
     wanted = len(contract.variants) * len(contract.shots) * contract.seeds

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = "1.0.0"
 Quality = Literal["random", "medium", "expert", "mixed"]
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
+PRIVILEGED: Quality = "mixed"  # holds a genie's play, which acts on what no agent sees
 QOS = ("delivered", "delay", "dropped", "energy")
 
 

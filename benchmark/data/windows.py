@@ -11,7 +11,7 @@ from torch import Tensor
 from ..agent import Support
 from ..family import Family, Variant
 from .mapped import map_columns
-from .schema import QUALITIES
+from .schema import PRIVILEGED, QUALITIES
 from .store import Release, ensure
 
 
@@ -55,8 +55,8 @@ class Windows:
         return self.team_sum(x) / self.team_sum(x.new_ones(len(x), *(1,) * (x.dim() - 1)))
 
     def without_genie(self) -> Tensor:
-        """[groups] float: 1, or 0 for joint windows of the mixed quality, where a genie acts on what no agent sees."""
-        return self.team_mean((self.quality != QUALITIES.index("mixed")).float())
+        """[groups] float: 1, or 0 for joint windows of the quality where a genie acts on what no agent sees."""
+        return self.team_mean((self.quality != QUALITIES.index(PRIVILEGED)).float())
 
     @classmethod
     def join(cls, parts: Sequence[Windows]) -> Windows:
@@ -84,7 +84,7 @@ class Episodes:
         reward: [E, T, N].
         history: slots before the current one in a window.
         horizon: slots after it.
-        quality: index into `schema.QUALITIES` of each episode, [E]; None = mixed, as nobody said who recorded them.
+        quality: index into `schema.QUALITIES` of each episode, [E]; None = `PRIVILEGED`, as nobody said who recorded them.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Episodes:
     ) -> None:
         self.variant, self.history, self.horizon = variant, history, horizon
         self.count, self.length = obs.shape[:2]
-        self.quality = torch.full((self.count,), QUALITIES.index("mixed")) if quality is None else quality
+        self.quality = torch.full((self.count,), QUALITIES.index(PRIVILEGED)) if quality is None else quality
         self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
 
     @classmethod

@@ -222,12 +222,12 @@ def test_a_failed_check_is_a_table_one_line_and_exit_code_2(tmp_path):
     path = tmp_path / "spoilt.py"
     text = EXAMPLE.read_text(encoding="utf-8").replace("(4, 8, 12)", "(4,)").replace("horizon: int = 64", "horizon: int = 20")
     text = text.replace("reward_range=(0.0, 1.0)", "reward_range=(0.0, 0.1)")
-    path.write_text(text.replace('summary="devices', 'summary="[/no markup]\\n'))
+    path.write_text(text.replace('summary="devices', 'summary="[/no markup]\\n') + '\nprint("ran once")\n')
     done = run("check", str(path), "--episodes", "4")
     assert done.returncode == 2 and "FAILED" in done.stdout and "widen reward_range" in done.stdout.replace("\n", " ")
     assert done.stderr.splitlines()[-1].startswith("wbench: beacon: 2 of 14 checks failed: fields, reward range")
     assert "summary is '[/no markup]" in done.stdout
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.count("ran once") == 1
 
 
 def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
@@ -244,6 +244,9 @@ def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
     ):
         with pytest.raises(error, match=named):
             find(target)
+    (tmp_path / "other.py").write_text("FAMILY = 'mended, and still none'\n")
+    with pytest.raises(InvalidValueError, match="'str'"):
+        find(str(tmp_path / "other.py"))
     with pytest.raises(InvalidValueError, match="--episodes is 1"):
         check(FAMILY, 1)
     assert len(VARIANTS) == 9 and find("access/n8-c1-load0.5")[1][0].name == "access/n8-c1-load0.5"

@@ -195,6 +195,7 @@ def _parts() -> Iterator[tuple[str, dict]]:
     yield "a cell of another variant", _with(("cells", 0, "variant"), "access/n4-c1-load0.2")
     yield "a cell of another family", _with(("cells", 0, "family"), "power")
     yield "no qos in one cell", _with(("cells", 0, "qos"), {})
+    yield "no qos at all", _with(("cells",), [{**cell, "qos": {}} for cell in cells])
     yield "the rival's difference missing", _with(("comparison", 0, "difference"), {})
     yield "100,001 cells", _with(("cells",), cells[:1] * 100_001)
     yield (
