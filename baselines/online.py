@@ -34,6 +34,8 @@ class PracticeConfig:
         settle: the same once `decay` of the budget is spent, falling linearly in between.
         decay: see `settle`.
         rounds: batches of parallel episodes that the budget is spent in, where it is large enough.
+        memory: share of the budget that is remembered, the latest: what the others did long ago misleads an agent that takes them
+            for a part of the world (Foerster et al. 2017).
         conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
         trial: share of the budget for the comparison with the checkpoint that learning started from.
         standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.
@@ -49,6 +51,7 @@ class PracticeConfig:
     settle: float = 0.05
     decay: float = 0.5
     rounds: int = 5
+    memory: float = 1.0
     conservatism: float = 0.0
     trial: float = 0.3
     standardise: bool = False
@@ -72,6 +75,7 @@ class Replay:
         capacity: episodes that it can hold.
         history: slots before the current one in a window.
         slots: transitions in a window.
+        memory: episodes, the latest, that samples are taken from.
         generator: the random source of the samples.
         quality: which of `schema.QUALITIES` its episodes are taken for.
     """
@@ -83,11 +87,12 @@ class Replay:
         capacity: int,
         history: int,
         slots: int,
+        memory: int,
         generator: torch.Generator,
         quality: str = "mixed",
     ) -> None:
         self._family, self._variant, self._generator = replace(family, relabel=None), variant, generator
-        self._history, self._slots, self._quality = history, slots, QUALITIES.index(quality)
+        self._history, self._slots, self._memory, self._quality = history, slots, memory, QUALITIES.index(quality)
         shape = (capacity, variant.horizon, variant.agents)
         parts = len(family.actions)
         kind = torch.int64 if parts == 1 and family.actions[0].kind == "categorical" else torch.float32
@@ -115,8 +120,9 @@ class Replay:
         return bool((self._played > self._slots).any())
 
     def sample(self, rows: int) -> Windows:
-        """About `rows` rows of windows, every recorded slot as likely."""
+        """About `rows` rows of windows, every slot that is remembered as likely."""
         choices = (self._played - self._slots).clamp(min=0)
+        choices[: max(0, int((choices > 0).sum()) - self._memory)] = 0
         count = max(1, rows // self._variant.agents)
         episode = torch.multinomial(choices, count, replacement=True, generator=self._generator)
         slot = (torch.rand(count, generator=self._generator) * choices[episode]).long()
@@ -176,9 +182,9 @@ def learn_online(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(environment.draw)
     width = max(1, math.ceil(budget / (config.rounds * variant.horizon)))
-    replay = Replay(
-        family, variant, budget // variant.horizon + 2 * width, length - 1, config.slots, generator, model.config.aim
-    )
+    capacity = budget // variant.horizon + 2 * width
+    memory = max(width, math.ceil(config.memory * capacity))
+    replay = Replay(family, variant, capacity, length - 1, config.slots, memory, generator, model.config.aim)
     model.train().requires_grad_(True)
     target = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(model.parameters(), config.rate, fused=True)

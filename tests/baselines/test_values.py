@@ -11,7 +11,7 @@ from torch import Tensor
 from wbench.baselines.bcq import Bcq
 from wbench.baselines.iql import Iql
 from wbench.baselines.networks import AgentView, agent_views, identity, table_mask
-from wbench.baselines.online import PracticeConfig, learn_online
+from wbench.baselines.online import PracticeConfig, Replay, learn_online
 from wbench.baselines.qmix import Qmix
 from wbench.baselines.value_agent import ValueAgent
 from wbench.baselines.value_learning import UNITS, ValueModel, advance, double_q
@@ -99,6 +99,23 @@ def test_learning_from_scratch_waits_for_the_first_round_and_standardises_observ
     assert [used for used, _ in told] == list(range(width * game.HORIZON, environment.budget + 1, width)) and steps == 40
     assert told[-1][1] == digest(model) != told[0][1]
     assert config.after_pretraining().standardise is False  # pretrained weights go with the standardiser they were trained with
+
+
+def test_a_replay_samples_the_episodes_that_it_remembers():
+    def recorded(memory: int, episodes: int, slots: int) -> list[float]:
+        generator = torch.Generator().manual_seed(0)
+        replay = Replay(game.FAMILY, game.VARIANT, 6, history=0, slots=1, memory=memory, generator=generator)
+        shape = (1, game.VARIANT.agents)
+        for episode in range(episodes):
+            for slot in range(slots if episode == episodes - 1 else game.HORIZON):
+                columns = {"obs": torch.zeros(*shape, game.FAMILY.obs_size), "action": torch.zeros(shape, dtype=torch.int64)}
+                columns |= {"action_mask": torch.ones(*shape, game.FAMILY.mask_size, dtype=torch.bool)}
+                replay.add(episode, slot, reward=torch.full(shape, float(episode)), **columns)
+        return sorted({float(x) / game.VARIANT.agents for x in replay.sample(400).reward.flatten()})
+
+    assert recorded(6, 4, game.HORIZON) == [0, 1, 2, 3]
+    assert recorded(2, 4, game.HORIZON) == [2, 3]
+    assert recorded(2, 4, 1) == [1, 2]  # the fourth is too short for a window as yet
 
 
 def test_double_q_takes_the_online_choice_and_the_targets_value():
