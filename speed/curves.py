@@ -45,7 +45,18 @@ SHOTS = 5
 VARIANTS = {"access": "access/n8-c1-load0.5", "power": "power/n10-d500-v1-load0.5", "offload": "offload/n10-e3-p0.4"}
 ROUNDS, EPISODES, SEED_STRIDE = 120, 8, 100_000
 PPO = PpoConfig(minibatch=1024)
-PRACTICE = PracticeConfig(updates=15_360, slots=1, rate=5e-4, follow=0.01, rounds=ROUNDS, standardise=True, bfloat16=True)
+PRACTICE = PracticeConfig(
+    updates=15_360,
+    slots=1,
+    rate=5e-4,
+    follow=0.01,
+    settle=0.01,
+    decay=0.15,
+    rounds=ROUNDS,
+    memory=1 / 8,
+    standardise=True,
+    bfloat16=True,
+)
 EVERY, EVALUATION = 4, range(FIRST_SEED + 90 * SEED_STRIDE, FIRST_SEED + 90 * SEED_STRIDE + 16)
 FIELDS = ("variant", "seed", "slots", "score")
 Key = tuple[str, int]
