@@ -34,8 +34,8 @@ class PracticeConfig:
         settle: the same once `decay` of the budget is spent, falling linearly in between.
         decay: see `settle`.
         rounds: batches of parallel episodes that the budget is spent in, where it is large enough.
-        memory: share of the budget that is remembered, the latest: what the others did long ago misleads an agent that takes them
-            for a part of the world (Foerster et al. 2017).
+        memory: share of the budget that is remembered, the latest: what others did long ago misleads who takes them for
+            a part of the world (Foerster et al. 2017).
         conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
         trial: share of the budget for the comparison with the checkpoint that learning started from.
         standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.

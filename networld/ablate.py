@@ -189,14 +189,12 @@ def train_networks(
 
 
 def _require_networks(ablations: Sequence[Ablation], networks: Networks | None) -> None:
+    wanted = networks or Networks(Path("runs/ablations"))
     names = [WHOLE, *(ablation.name for ablation in ablations if ablation.kind == "network")]
-    missing = [
-        name for name in names if networks is None or not all((source / WEIGHTS).exists() for source in networks.of(name))
-    ]
+    missing = [name for name in names if not networks or not all((source / WEIGHTS).exists() for source in wanted.of(name))]
     if missing:
-        hint = "wbench ablate --networks runs/ablations --train-steps 1000"
-        times = f" {networks.trainings} times" if networks is not None else ""
-        raise CheckpointError(f"no network trained{times} for {', '.join(map(repr, missing))}. Try: {hint}")
+        hint = f"wbench ablate --networks {wanted.folder} --trainings {wanted.trainings} --train-steps 1000"
+        raise CheckpointError(f"no network trained {wanted.trainings} times for {', '.join(map(repr, missing))}. Try: {hint}")
 
 
 def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
