@@ -103,12 +103,14 @@ class Replay:
             "reward": torch.zeros(shape),
         }
         self._played = torch.zeros(capacity)
+        self._episodes: Episodes | None = None  # of all that was added so far
 
     def add(self, first: int, slot: int, **columns: Tensor) -> None:
         """Store slot `slot` of the episodes from `first` on; columns [B, N, ...]."""
         for name, values in columns.items():
             self._columns[name][first : first + len(values), slot] = values
         self._played[first : first + len(columns["reward"])] = slot + 1
+        self._episodes = None
 
     def observations(self) -> Tensor:
         """Those of the episodes that were played to their end, [R, O]."""
@@ -126,9 +128,10 @@ class Replay:
         count = max(1, rows // self._variant.agents)
         episode = torch.multinomial(choices, count, replacement=True, generator=self._generator)
         slot = (torch.rand(count, generator=self._generator) * choices[episode]).long()
-        own = torch.full((len(choices),), self._quality)
-        episodes = Episodes(self._variant, **self._columns, history=self._history, horizon=self._slots, quality=own)
-        return WindowSampler(self._family, [episodes], self._generator).windows(episodes, episode, slot)
+        if self._episodes is None:
+            own = torch.full((len(choices),), self._quality)
+            self._episodes = Episodes(self._variant, **self._columns, history=self._history, horizon=self._slots, quality=own)
+        return WindowSampler(self._family, [self._episodes], self._generator).windows(self._episodes, episode, slot)
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,8 @@ def learn_online(
     replay = Replay(family, variant, capacity, length - 1, config.slots, memory, generator, model.config.aim)
     model.train().requires_grad_(True)
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, fused=True)
+    parameters, averages = list(model.parameters()), list(target.parameters())
+    optimiser = torch.optim.AdamW(parameters, config.rate, fused=True)
     begun, steps = environment.used, 0
 
     def act(view: AgentView, mask: Tensor) -> Tensor:
@@ -207,7 +211,7 @@ def learn_online(
             with mixed(device, config.bfloat16):
                 loss = model.loss(target, replay.sample(config.rows).to(device), family.name, config.conservatism)
             loss.backward()
-            advance(model, target, optimiser, config.follow)
+            advance(parameters, averages, optimiser, config.follow)
             steps += 1
         if on_slot:
             on_slot(target)

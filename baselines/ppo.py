@@ -148,8 +148,18 @@ class Frames:
         first = (self.agents.cumsum(0) - self.agents)[frames]
         within = torch.arange(int(agents.sum()), device=agents.device) - (agents.cumsum(0) - agents).repeat_interleave(agents)
         rows = first.repeat_interleave(agents) + within
-        columns = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "agents"}
-        return type(self)(**columns, agents=agents)
+        return type(self)(**{name: column.index_select(0, rows) for name, column in self._columns().items()}, agents=agents)
+
+    def split(self, parts: int) -> list[Self]:
+        """Equal numbers of frames, or nearly, in order; nothing is copied."""
+        agents = self.agents.tensor_split(parts)
+        rows = [int(part.sum()) for part in agents]
+        columns = {name: column.split(rows) for name, column in self._columns().items()}
+        return [type(self)(**{name: of[i] for name, of in columns.items()}, agents=agents[i]) for i in range(parts)]
+
+    def _columns(self) -> dict[str, Tensor]:
+        """What has a row an agent."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "agents"}
 
 
 class ActorCritic(nn.Module):
@@ -211,14 +221,15 @@ def optimise(
     parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.minibatch))
     steps, figures = 0, {}
     for _ in range(config.epochs):
-        orders = {
-            name: torch.randperm(len(frames.agents), generator=generator).tensor_split(parts) for name, frames in played.items()
+        shuffled = {  # once an epoch: a minibatch is then a slice
+            name: frames.select(torch.randperm(len(frames.agents), generator=generator)).split(parts)
+            for name, frames in played.items()
         }
         for part in range(parts):
             optimiser.zero_grad(set_to_none=True)
             divergence = 0.0
-            for name, frames in played.items():
-                loss, figures[name] = _loss(model, frames.select(orders[name][part]), name, config, fade)
+            for name, minibatches in shuffled.items():
+                loss, figures[name] = _loss(model, minibatches[part], name, config, fade)
                 (loss / len(played)).backward()
                 divergence = max(divergence, figures[name]["divergence"])
             if 0.0 < config.divergence < divergence:
@@ -242,11 +253,16 @@ def _flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 def _loss(model: ActorCritic, batch: Frames, family: str, config: PpoConfig, fade: float) -> tuple[Tensor, dict[str, float]]:
     codec = model.codecs[family]
     free = _has_choice(codec, batch.mask)  # whoever has no choice has nothing to learn from
+    decided = [batch.features, batch.mask, batch.code, batch.log_prob, batch.advantage]
+    if not free.all():
+        rows = free.nonzero().squeeze(-1)
+        decided = [column.index_select(0, rows) for column in decided]
+    features, mask, code, log_prob, advantage = decided
     with mixed(batch.features.device, config.bfloat16):
-        logits = model.logits(batch.features[free], batch.mask[free], family)
+        logits = model.logits(features, mask, family)
         value = model.values(batch.features, batch.agents, family)
-    log_ratio = codec.log_prob(logits, batch.code[free]) - batch.log_prob[free]
-    policy = clipped_objective(log_ratio.exp(), batch.advantage[free], config.clip).mean()
+    log_ratio = codec.log_prob(logits, code) - log_prob
+    policy = clipped_objective(log_ratio.exp(), advantage, config.clip).mean()
     spread = sum(-(part.softmax(-1) * part.log_softmax(-1)).sum(-1) for part in codec.split(logits))
     assert isinstance(spread, Tensor)
     fit = huber_loss(value, model.normaliser(family).normalise(batch.target), delta=config.huber)

@@ -244,7 +244,8 @@ def pretrain(
     model = kind(plain.measured(samplers)).to(device)
     model.standardiser.fit_sources(samplers)
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
+    parameters, averages = list(model.parameters()), list(target.parameters())
+    optimiser = torch.optim.AdamW(parameters, config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
     for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}, generator), config.steps):
         set_rate(optimiser, config.rate * _schedule(step / config.steps))
         losses: dict[str, Tensor] = {}
@@ -255,7 +256,7 @@ def pretrain(
                 loss = model.loss(target, batch, name, model.config.conservatism)
             (loss / len(samplers)).backward()
             losses[f"{name}/loss"] = loss.detach()
-        advance(model, target, optimiser, config.follow, clip=1.0)
+        advance(parameters, averages, optimiser, config.follow, clip=1.0)
         if run.due(step):
             run.note(step, losses)
         run.keep(step + 1)
@@ -263,11 +264,13 @@ def pretrain(
     return target.eval()
 
 
-def advance(model: ValueModel, target: ValueModel, optimiser: torch.optim.Optimizer, share: float, clip: float = 10.0) -> None:
-    """One optimiser step with gradients of at most this norm, then the target network follows by this share."""
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+def advance(
+    parameters: Sequence[Tensor], averages: Sequence[Tensor], optimiser: torch.optim.Optimizer, share: float, clip: float = 10.0
+) -> None:
+    """One optimiser step with gradients of at most this norm, then the target network's parameters follow by this share."""
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
     optimiser.step()
-    follow(target, model, share)
+    follow(averages, parameters, share)
 
 
 def _schedule(progress: float) -> float:

@@ -220,9 +220,9 @@ class School(nn.Module):
 
     def follow(self, share: float) -> None:
         """Move all moving averages this share of the way."""
-        follow(self.late, self.critics, share)
+        follow(self.late.parameters(), self.critics.parameters(), share)
         for pupil in self._pupils.values():
-            follow(pupil.slow, pupil.actor, share)
+            follow(pupil.slow.parameters(), pupil.actor.parameters(), share)
 
 
 def _draw(log_policy: Tensor, generator: torch.Generator | None) -> Tensor:

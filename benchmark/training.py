@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -210,9 +210,9 @@ def warm_cosine(step: int, steps: int, warmup: int) -> float:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, model: nn.Module, share: float) -> None:
-    """Move the moving average of a network's parameters this share of the way towards it (Polyak and Juditsky 1992)."""
-    for slow, fast in zip(average.parameters(), model.parameters(), strict=True):
+def follow(average: Iterable[Tensor], parameters: Iterable[Tensor], share: float) -> None:
+    """Move the moving average of a network's parameters this share of the way towards them (Polyak and Juditsky 1992)."""
+    for slow, fast in zip(average, parameters, strict=True):
         slow.lerp_(fast, share)
 
 

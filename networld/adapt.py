@@ -113,7 +113,7 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        follow(target, model, 0.02)
+        follow(target.parameters(), model.parameters(), 0.02)
     shift = torch.zeros(c.embedding, device=device)
     return Adapted(target.eval(), shift, config.whole_steps, {"loss": float(loss.detach())})
 

@@ -152,7 +152,7 @@ def train(
             figures |= _descend(*networks, name, book, config, noise)
             figures[f"{name}/gradient_norm"] = nn.utils.clip_grad_norm_(learned[name], 1.0)
         optimiser.step()
-        follow(target, model, 1 - config.ema)
+        follow(target.parameters(), model.parameters(), 1 - config.ema)
         if run.due(step):
             run.note(step, figures, slots=sum(book.slots for book in own.values()))
         run.keep(step + 1)

@@ -202,7 +202,8 @@ def _pretraining(model: NetWorld, target: NetWorld, config: TrainConfig) -> Cour
     optimiser = _optimiser(learned, config)
     state: dict[str, Part] = {"model": model, "target": target, "optimiser": optimiser}
     families = tuple(model.config.families)
-    return Course(0, config.pretraining, families, loss, learned, optimiser, partial(follow, target, model), state)
+    follows = partial(follow, [*target.parameters()], [*model.parameters()])
+    return Course(0, config.pretraining, families, loss, learned, optimiser, follows, state)
 
 
 def _lessons(model: NetWorld, target: NetWorld, config: TrainConfig) -> Course:

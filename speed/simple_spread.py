@@ -20,11 +20,14 @@ from pathlib import Path
 import torch
 from spread import AGENTS, FAMILY, HORIZON, Act, Spread, evaluate
 from torch import Tensor
+from wbench.baselines.iql import Iql
 from wbench.baselines.mappo import MappoConfig, fresh, learn
 from wbench.baselines.networks import first_view
 from wbench.baselines.online import PracticeConfig, learn_online
 from wbench.baselines.ppo import PpoConfig
 from wbench.baselines.ppo_play import Sight, sample
+from wbench.baselines.qmix import Qmix
+from wbench.baselines.value_learning import ValueModel
 from wbench.benchmark.family import FamilyShape
 
 ALGORITHMS, SIDES = ("mappo", "qmix", "iql"), ("benchmarl", "benchmarl-tuned", "ours")
@@ -95,8 +98,10 @@ class Run:
     seconds: float
 
 
-def benchmarl(algorithm: str, seed: int, frames: int, folder: Path, tuned: bool = False) -> tuple[Act, float]:
-    """Train BenchMARL at its defaults, or with our settings; returns its policy and the CPU seconds."""
+def benchmarl(
+    algorithm: str, seed: int, frames: int, folder: Path, tuned: bool = False, hidden: int = 256
+) -> tuple[Act, float]:
+    """Train BenchMARL at its defaults (two layers of 256), or with our settings; returns its policy and the CPU seconds."""
     from benchmarl.algorithms import IqlConfig, MappoConfig, QmixConfig
     from benchmarl.environments import VmasTask
     from benchmarl.experiment import Experiment, ExperimentConfig
@@ -111,8 +116,8 @@ def benchmarl(algorithm: str, seed: int, frames: int, folder: Path, tuned: bool 
     if tuned:
         config = replace(config, exploration_anneal_frames=frames // 2, **TUNED["mappo" if algorithm == "mappo" else "values"])
         chosen = replace(chosen, **TUNED_MAPPO) if algorithm == "mappo" else chosen
-    task, mlp = VmasTask.SIMPLE_SPREAD.get_from_yaml(), MlpConfig.get_from_yaml()
-    experiment = Experiment(task, chosen, mlp, seed, config, critic_model_config=MlpConfig.get_from_yaml())
+    task, mlp = VmasTask.SIMPLE_SPREAD.get_from_yaml(), replace(MlpConfig.get_from_yaml(), num_cells=[hidden, hidden])
+    experiment = Experiment(task, chosen, mlp, seed, config, critic_model_config=replace(mlp))
     policy = experiment.policy
     begun = time.process_time()
     experiment.run()
@@ -149,22 +154,26 @@ def mappo(_: str, seed: int, frames: int, settings: Settings) -> tuple[Act, floa
     return act, seconds
 
 
-def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[Act, float]:
-    """Our QMIX or IQL."""
-    from wbench.baselines.iql import Iql
-    from wbench.baselines.qmix import Qmix, QmixConfig
-    from wbench.baselines.value_learning import ValueConfig
-
+def fresh_values(kind: type[ValueModel], seed: int, settings: Settings) -> ValueModel:
+    """Our QMIX or IQL before it has learned."""
     torch.manual_seed(seed)
-    kind, config = (Qmix, QmixConfig) if algorithm == "qmix" else (Iql, ValueConfig)
     shapes, spans = {"spread": FamilyShape.of(FAMILY)}, {"spread": (-800.0, 0.0)}
-    model = kind(config(shapes, spans, hidden=settings.hidden, layers=1, history=1, discount=0.99))
+    return kind(kind.CONFIG(shapes, spans, hidden=settings.hidden, layers=1, history=1, discount=0.99))
+
+
+def practise(model: ValueModel, seed: int, frames: int, settings: Settings) -> tuple[ValueModel, float]:
+    """Train it; returns the averaged network and the CPU seconds."""
     rounds = frames // ROUND
     updates = settings.updates * rounds
     practice = PracticeConfig(updates, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True)
     begun = time.process_time()
     trained, _ = learn_online(model, Spread(seed, frames), frames, practice)
-    seconds = time.process_time() - begun
+    return trained, time.process_time() - begun
+
+
+def values(algorithm: str, seed: int, frames: int, settings: Settings) -> tuple[Act, float]:
+    """Our QMIX or IQL."""
+    trained, seconds = practise(fresh_values(Qmix if algorithm == "qmix" else Iql, seed, settings), seed, frames, settings)
 
     def act(obs: Tensor, greedy: bool) -> Tensor:
         view = first_view(FAMILY, Spread.variant, 1, len(obs), obs.device)

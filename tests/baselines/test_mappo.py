@@ -91,6 +91,9 @@ def test_frames_keep_the_rows_of_a_frame_together():
     chosen = frames.select(torch.tensor([2, 0]))
     assert chosen.features.flatten().tolist() == chosen.advantage.tolist() == [3.0, 4.0, 5.0, 0.0, 1.0]
     assert chosen.agents.tolist() == [3, 2]
+    first, last = frames.split(2)
+    assert (first.features.flatten().tolist(), last.features.flatten().tolist()) == ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+    assert (first.agents.tolist(), last.agents.tolist()) == ([2, 1], [3])
     both = Frames.join([frames, chosen])
     assert both.agents.tolist() == [2, 1, 3, 3, 2] and len(both.target) == 11
 

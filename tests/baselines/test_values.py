@@ -41,11 +41,12 @@ def trained(model: ValueModel, data, steps: int, conservatism: float) -> ValueMo
     episodes = Episodes.from_support(game.VARIANT, data, model.config.history - 1, 4)
     sampler = WindowSampler(game.FAMILY, [episodes], torch.Generator().manual_seed(0))
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
+    parameters, averages = list(model.parameters()), list(target.parameters())
+    optimiser = torch.optim.AdamW(parameters, 2e-3)
     for _ in range(steps):
         optimiser.zero_grad()
         model.loss(target, sampler.sample(192), "signs", conservatism).backward()
-        advance(model, target, optimiser, 0.05)
+        advance(parameters, averages, optimiser, 0.05)
     return target.eval()
 
 

@@ -167,7 +167,7 @@ def test_a_moving_average_moves_by_its_share():
     nn.init.zeros_(average.weight)
     nn.init.ones_(model.weight)
     for expected in (0.25, 0.4375):
-        follow(average, model, 0.25)
+        follow(average.parameters(), model.parameters(), 0.25)
         assert average.weight.flatten().tolist() == [expected] * 4
     assert model.weight.flatten().tolist() == [1.0] * 4
 
