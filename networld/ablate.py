@@ -163,13 +163,14 @@ def ablate(
     if "network" in kinds:
         _require_networks(ablations, networks)
     for kind in kinds:
-        played: dict[str, list[Played]] = {}
+        whole: list[Played] = []
         for ablation in [Ablation(WHOLE), *(each for each in ablations if each.kind == kind)]:
             sources = [checkpoint] if kind == "play" or networks is None else networks.of(ablation.name)
             told = partial(on_cell, ablation.name)
-            played[ablation.name] = [score_cells(_agent(str(source), ablation), protocol, told) for source in sources]
+            played = [score_cells(_agent(str(source), ablation), protocol, told) for source in sources]
+            whole = whole or played
             name = f"{WHOLE}, as long trained" if (kind, ablation.name) == ("network", WHOLE) else ablation.name
-            yield _row(name, kind, protocol, played[ablation.name], played[WHOLE])
+            yield _row(name, kind, protocol, played, whole)
 
 
 def train_networks(
