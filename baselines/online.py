@@ -48,8 +48,8 @@ class PracticeConfig:
     rate: float = 1e-3
     follow: float = 0.02
     explore: float = 1.0
-    settle: float = 0.05
-    decay: float = 0.5
+    settle: float = 0.01
+    decay: float = 0.15
     rounds: int = 5
     memory: float = 1.0
     conservatism: float = 0.0
@@ -59,7 +59,7 @@ class PracticeConfig:
 
     def after_pretraining(self) -> PracticeConfig:
         """The same for a network that can already play: little exploration, small steps, conservative ones."""
-        return replace(self, rate=self.rate / 10.0, explore=self.settle, conservatism=0.5, standardise=False)
+        return replace(self, rate=self.rate / 10.0, explore=0.05, settle=0.05, conservatism=0.5, standardise=False)
 
     def exploration(self, progress: float) -> float:
         """Probability of a random action after this share of the budget."""

@@ -163,11 +163,11 @@ def fresh_values(kind: type[ValueModel], seed: int, settings: Settings) -> Value
 
 def practise(model: ValueModel, seed: int, frames: int, settings: Settings) -> tuple[ValueModel, float]:
     """Train it; returns the averaged network and the CPU seconds."""
-    rounds = frames // ROUND
+    rounds, exploration = frames // ROUND, {"settle": 0.05, "decay": 0.5}
     updates = settings.updates * rounds
-    practice = PracticeConfig(updates, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True)
+    how = PracticeConfig(updates, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True, **exploration)
     begun = time.process_time()
-    trained, _ = learn_online(model, Spread(seed, frames), frames, practice)
+    trained, _ = learn_online(model, Spread(seed, frames), frames, how)
     return trained, time.process_time() - begun
 
 

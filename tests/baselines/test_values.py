@@ -66,7 +66,8 @@ def test_the_optimum_is_found_in_logs_of_random_play(name):
 @pytest.mark.parametrize("name", ["iql", "qmix"])
 def test_the_optimum_is_found_online_with_the_budget_and_not_a_slot_more(name):
     environment = MeteredEnvironment(game.FAMILY, game.VARIANT, draw=1, shots=200)
-    model, steps = learn_online(fresh(KINDS[name]), environment, environment.budget, PracticeConfig(updates=300, rate=2e-3))
+    config = PracticeConfig(updates=300, rate=2e-3, decay=0.5)  # with less exploration IQL settles for less here
+    model, steps = learn_online(fresh(KINDS[name]), environment, environment.budget, config)
     assert environment.left == 0 and steps == 300
     assert earned(model) > 0.95
     with pytest.raises(BudgetError, match="0 of 3200 left"):
