@@ -17,7 +17,7 @@ lint: .venv/installed-test
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p wbench
 
 bench: .venv/installed
-	$(BIN)/python speed/simulator.py
+	$(BIN)/python experiments/simulator.py
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
-from .cli_board import board
-from .cli_data import data, print_datasets
-from .cli_eval import evaluation
-from .cli_networld import inside
+from .commands.board import board
+from .commands.data import data, print_datasets
+from .commands.evaluate import evaluation
+from .commands.studies import inside
 from .console import Json, check_device, print_rows, progress
 from .errors import CheckpointError, ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
@@ -92,11 +92,11 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Train an agent on the train variants: from their offline data, recorded first where missing, or by playing them."""
-    from .benchmark.protocol import FAMILIES
-    from .benchmark.registry import get_family, get_trainer
-    from .benchmark.training import STATE
+    from .benchmark.protocol.spec import FAMILIES
+    from .benchmark.registry import get_family
     from .cards.model_card import write_model_card
-    from .networld.parallel import rank
+    from .learning.parallel import rank
+    from .learning.training import STATE, get_trainer
 
     check_device(device)
     trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
@@ -132,8 +132,9 @@ def card(
     results: Annotated[Path | None, typer.Option(help="Result file of `wbench eval --out` for this checkpoint.")] = None,
 ) -> None:
     """Render the model card of a checkpoint from its config, training report and results."""
-    from .benchmark.registry import get_family, get_trainer
+    from .benchmark.registry import get_family
     from .cards.model_card import write_model_card
+    from .learning.training import get_trainer
 
     get_trainer(agent)
     try:
@@ -155,7 +156,7 @@ def admission(
     """Measure the references that frame the scores of every variant, and whether each is admitted."""
     from dataclasses import asdict
 
-    from .benchmark import references
+    from .benchmark.protocol import references
     from .benchmark.registry import family_names, get_family
 
     if episodes < 2:
@@ -196,8 +197,8 @@ def check_family(
 
     from rich.markup import escape
 
-    from .benchmark import conformance
-    from .benchmark.protocol import FAMILIES
+    from .benchmark.check import run as conformance
+    from .benchmark.protocol.spec import FAMILIES
 
     agent = conformance.agent_of(target)
     with progress() as add:
@@ -226,8 +227,9 @@ def list_names(
 ) -> None:
     """Families, agents, protocols, releases and presets; or the datasets."""
     from .benchmark.data.store import RELEASES
-    from .benchmark.protocol import SIZES
-    from .benchmark.registry import agent_names, family_names, trainer_names
+    from .benchmark.protocol.spec import SIZES
+    from .benchmark.registry import agent_names, family_names
+    from .learning.training import trainer_names
 
     if what:
         if what != "datasets":
@@ -250,7 +252,7 @@ def list_names(
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A family, variant, agent or protocol.")], as_json: Json = False) -> None:
     """What a family, variant, agent or protocol is."""
-    from .benchmark.describe import describe
+    from .commands.show import describe
 
     found = describe(name)
     if as_json:

@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest
-from ..benchmark.data.schema import QUALITIES, Quality
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
-from ..benchmark.family import Family, FamilyShape, Variant
-from ..benchmark.mean_field import inboxes, read
+from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
-from ..benchmark.standardiser import Standardiser
-from ..benchmark.training import Run, Trainer, set_rate, tune
-from ..benchmark.two_hot import ActionCodec
+from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
+from ..learning.codec import ActionCodec
+from ..learning.mean_field import inboxes, read
+from ..learning.modules import Standardiser
+from ..learning.training import Run, Trainer, set_rate
+from ..learning.tuning import tune
 
 DEFAULT_CHECKPOINT, DEFAULT_INBOX_CHECKPOINT = "bc-small", "bc-inbox-small"
 MESSAGE = 8  # floats that `bc-inbox` broadcasts, as many as NetWorld
@@ -211,7 +211,8 @@ class BcAgent(Agent):
         self._steps, self._rate = steps, rate
         self.message_size = model.config.message
         self.name = "bc-inbox" if self.message_size else "bc"
-        self.parameters, self.checkpoint_digest, self.settings = count_parameters(model), digest(model), model.config
+        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.settings_digest = settings_digest(model.config)
         self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:

@@ -21,14 +21,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, smooth_l1_loss
 
 from ..benchmark.agent import Agent, Support
-from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Windows, WindowSampler
-from ..benchmark.family import FamilyShape
+from ..benchmark.family import QUALITIES, FamilyShape
 from ..benchmark.randomness import gumbel
-from ..benchmark.training import Trainer
-from .networks import AgentView, Trunk
-from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, pick, pretrain
+from ..learning.training import Trainer
+from .common.networks import AgentView, Trunk
+from .common.q_agent import ValueAgent
+from .common.q_learning import PretrainConfig, Seen, ValueConfig, ValueModel, pick, pretrain
 
 DEFAULT_CHECKPOINT = "bcq-small"
 

@@ -19,15 +19,15 @@ from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, load_samplers
 from ..benchmark.family import Family, Variant
-from ..benchmark.mean_field import read
-from ..benchmark.precision import mixed
-from ..benchmark.teaching import Actor, School, Seen, pupils
-from ..benchmark.training import Part, Run, Trainer, set_rate, warm_cosine
 from ..errors import InvalidValueError
+from ..learning.central_critic import Actor, School, Seen, pupils
+from ..learning.mean_field import read
+from ..learning.precision import mixed
+from ..learning.training import Part, Run, Trainer, set_rate, warm_cosine
 from .bcq import DEFAULT_CHECKPOINT as BASE
 from .bcq import Bcq, BcqConfig
-from .networks import AgentView, agent_views
-from .value_agent import ValueAgent
+from .common.networks import AgentView, agent_views
+from .common.q_agent import ValueAgent
 
 DEFAULT_CHECKPOINT = "bcq-taught-small"
 

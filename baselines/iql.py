@@ -16,9 +16,9 @@ from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.windows import Windows
-from ..benchmark.training import Trainer
-from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueModel, conservative_loss, double_q, pick, pretrain
+from ..learning.training import Trainer
+from .common.q_agent import ValueAgent
+from .common.q_learning import PretrainConfig, Seen, ValueModel, conservative_loss, double_q, pick, pretrain
 
 DEFAULT_CHECKPOINT = "iql-small"
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest
 from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.meter import MeteredEnvironment
-from ..benchmark.two_hot import ActionCodec
-from ..benchmark.world import Playground
-from .networks import IDENTITY, Trunk, orthogonal
-from .ppo import ActorCritic, PpoConfig, Updates, ValueNormaliser, optimise
-from .ppo_play import Round, Sight, play_round, sample
+from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
+from ..learning.codec import ActionCodec
+from .common.networks import IDENTITY, Critic, Trunk, orthogonal
+from .common.ppo import ActorCritic, PpoConfig, ValueNormaliser
+from .common.rollout import Sight, learn, sample
 
 DEFAULT_CHECKPOINT = "mappo-small"
 
@@ -76,96 +73,13 @@ class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0"
         """Those that decide, without the critic's."""
         return [*self.policy.parameters(), *self.heads.parameters()]
 
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Those of the critic alone."""
+        return [*self.critic.parameters()]
+
     def values(self, features: Tensor, agents: Tensor, family: str) -> Tensor:
         """Normalised values [R]; see `Critic`."""
         return self.critic(features, agents, family)
-
-
-class Critic(nn.Module):
-    """The value of each agent's own return in the state of all: own features, beside the mean of everybody's.
-
-    A mean does not depend on the order of the agents and takes any number of them (Zaheer et al., 'Deep sets', NeurIPS 2017).
-    Own features beside the shared state are the agent-specific global state of Yu et al., section 5.2.
-    """
-
-    def __init__(self, inputs: dict[str, int], hidden: int, layers: int) -> None:
-        super().__init__()
-        self.encoder = Trunk(inputs, hidden, layers=0)
-        self.join = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.LayerNorm(hidden), nn.SiLU())
-        rest = [module for _ in range(layers - 1) for module in (nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.SiLU())]
-        self.rest = nn.Sequential(*rest)
-        self.heads = nn.ModuleDict({name: nn.Linear(hidden, 1) for name in inputs})
-        orthogonal(self, math.sqrt(2.0))
-        orthogonal(self.heads, 1.0)
-
-    def forward(self, features: Tensor, agents: Tensor, family: str) -> Tensor:
-        """Features [R, I] of frames with so many agents [F] -> values [R]."""
-        own, head = self.encoder(features, family), self.heads[family]
-        frame = torch.arange(len(agents), device=own.device).repeat_interleave(agents)
-        exact = own.to(head.weight.dtype)  # sums over agents are not left to bfloat16
-        mean = exact.new_zeros(len(agents), own.shape[-1]).index_add(0, frame, exact) / agents.unsqueeze(-1)
-        first = self.join[0]
-        assert isinstance(first, nn.Linear)
-        to_own, to_mean = first.weight.split(own.shape[-1], dim=1)
-        team = linear(mean.to(own.dtype), to_mean, first.bias)  # alike for all agents of a frame: once is enough
-        hidden = self.rest(self.join[1:](linear(own, to_own) + team.index_select(0, frame)))
-        with torch.autocast(hidden.device.type, enabled=False):
-            return head(hidden.to(head.weight.dtype)).squeeze(-1)
-
-
-class Learner:
-    """PPO in progress: network, optimiser and the one random source of play and updates.
-
-    Args:
-        model: is changed.
-        config: how to learn.
-        seed: of play and minibatches.
-    """
-
-    def __init__(self, model: Mappo, config: PpoConfig, seed: int) -> None:
-        self.model, self.config = model.train().requires_grad_(True), config
-        self.generator = torch.Generator().manual_seed(seed)
-        actor, critic = model.policy_parameters(), [*model.critic.parameters()]
-        groups = [{"params": actor}, {"params": critic}]  # two networks: the gradient of each is clipped by itself
-        self.optimiser = torch.optim.Adam(groups, config.rate, eps=1e-5, fused=True)  # Huang, detail 3
-
-    def round(self, playgrounds: Sequence[Playground], episodes: int, progress: float) -> tuple[Round, Updates]:
-        """Play so many episodes in every playground and learn from them; `progress` is the share of the training before it."""
-        played = play_round(self.model, playgrounds, episodes, self.config, self.generator)
-        return played, optimise(self.model, self.optimiser, played.frames, self.config, progress, self.generator)
-
-
-def learn(
-    model: Mappo,
-    playgrounds: Sequence[Playground],
-    rounds: int,
-    episodes: int,
-    config: PpoConfig,
-    seed: int = 0,
-    on_round: Callable[[Round, Updates], None] | None = None,
-) -> int:
-    """Train a network in playgrounds: simulators, metered environments, or worlds that a model imagines.
-
-    Args:
-        model: is changed, and left in evaluation mode.
-        playgrounds: where it plays, all of them in every round.
-        rounds: rounds of play, each with updates after it.
-        episodes: whole episodes a round and playground.
-        config: how to learn.
-        seed: of play and minibatches.
-        on_round: told of every round.
-
-    Returns:
-        Optimiser steps taken.
-    """
-    learner, steps = Learner(model, config, seed), 0
-    for number in range(rounds):
-        played, updates = learner.round(playgrounds, episodes, number / rounds)
-        steps += updates.steps
-        if on_round:
-            on_round(played, updates)
-    model.eval()
-    return steps
 
 
 FROM_SCRATCH = PpoConfig(epochs=10, minibatch=512, rate=2e-3, bfloat16=False)
@@ -200,7 +114,7 @@ class MappoAgent(Agent):
         pretrained = arm == "online-pretrained"
         self.source_steps = self._pretrained.config.source_steps if pretrained else 0
         self.checkpoint_digest = digest(self._pretrained) if pretrained else ""
-        self.settings = self._pretrained.config if pretrained else None
+        self.settings_digest = settings_digest(self._pretrained.config) if pretrained else ""
 
     def knows(self, family: Family) -> bool:
         """Any family from scratch; with a checkpoint, those that it was trained on."""

@@ -15,18 +15,17 @@ from pathlib import Path
 import torch
 
 from ..benchmark.agent import Adaptation, Agent, Support
-from ..benchmark.checkpoint import digest
-from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Episodes, Windows, load_samplers
-from ..benchmark.family import Family, FamilyShape, Variant
-from ..benchmark.registry import make_world
-from ..benchmark.training import Part, Run, Trainer, set_rate
-from ..benchmark.world import World
+from ..benchmark.family import QUALITIES, Family, FamilyShape, Variant
 from ..errors import CheckpointError
-from .mappo import Learner, Mappo, MappoAgent, MappoConfig, fresh, learn
-from .networks import agent_views
-from .ppo import PpoConfig
+from ..learning.checkpoint import digest, settings_digest
+from ..learning.training import Part, Run, Trainer, set_rate
+from ..learning.world import World, make_world
+from .common.networks import agent_views
+from .common.ppo import PpoConfig
+from .common.rollout import Learner, learn
+from .mappo import Mappo, MappoAgent, MappoConfig, fresh
 
 DEFAULT_CHECKPOINT, DEFAULT_WORLD = "mappo-imagined-small", "networld"
 CAREFUL = PpoConfig(epochs=3, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01, bfloat16=False)
@@ -177,7 +176,8 @@ class ImaginedMappoAgent(MappoAgent):
     def enter(self, arm: str) -> None:
         """Take part in its one arm."""
         Agent.enter(self, arm)
-        self.checkpoint_digest, self.settings = digest(self._pretrained), self._pretrained.config
+        self.checkpoint_digest = digest(self._pretrained)
+        self.settings_digest = settings_digest(self._pretrained.config)
         self.source_transitions = self._world.source_transitions
 
     def knows(self, family: Family) -> bool:

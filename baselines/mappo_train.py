@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from ..benchmark.family import Family, FamilyShape
-from ..benchmark.training import Run, Trainer
-from .mappo import Learner, Mappo, MappoConfig, fresh
-from .ppo import PpoConfig
-from .ppo_play import OpenEnvironment
+from ..learning.training import Run, Trainer
+from .common.ppo import PpoConfig
+from .common.rollout import Learner, OpenEnvironment
+from .mappo import Mappo, MappoConfig, fresh
 
 FIRST_SEED = 40_000_000  # scenarios that no dataset, support draw, query episode or reference uses
 

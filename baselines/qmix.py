@@ -19,10 +19,10 @@ from torch.nn.functional import elu, smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.windows import Windows
-from ..benchmark.training import Trainer
-from .networks import Trunk
-from .value_agent import ValueAgent
-from .value_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_loss, double_q, pick, pretrain
+from ..learning.training import Trainer
+from .common.networks import Trunk
+from .common.q_agent import ValueAgent
+from .common.q_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_loss, double_q, pick, pretrain
 
 DEFAULT_CHECKPOINT = "qmix-small"
 

@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UnknownNameError
-from .data.schema import PRIVILEGED
-from .family import Env, Family, Variant
+from .family import PRIVILEGED, Env, Family, Variant
 from .randomness import EpisodeRandom
 
 if TYPE_CHECKING:
-    from .checkpoint import CheckpointConfig
     from .meter import MeteredEnvironment
 
 ARMS = ("offline", "online", "online-pretrained")
@@ -118,7 +116,7 @@ class Agent:
         message_size: floats broadcast a slot, M.
         parameters: number of trained parameters.
         checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
-        settings: what the checkpoint's `config.json` says, None without one; with other settings it is another agent.
+        settings_digest: SHA-256 of the checkpoint's `config.json`, empty without one; with other settings it is another agent.
         planner_calls: network evaluations made by a planner since the agent was built.
         arms: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
             slots with a network from scratch (`online`) or a pretrained one (`online-pretrained`). The first is the default.
@@ -133,7 +131,7 @@ class Agent:
     message_size = 0
     parameters = 0
     checkpoint_digest = ""
-    settings: CheckpointConfig | None = None
+    settings_digest = ""
     planner_calls = 0
     arms: tuple[str, ...] = ("offline",)
     arm = "offline"

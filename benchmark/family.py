@@ -7,15 +7,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from ..errors import InvalidValueError, UnknownNameError
-
-if TYPE_CHECKING:
-    from .agent import Agent
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
@@ -129,7 +126,7 @@ class Family:
         descriptor_size: length of `Variant.descriptor()`.
         actions: the components of an action.
         reward_range: least and greatest *team* reward (sum over agents) of one slot.
-        policies: reference policies by name.
+        policies: what builds a reference policy (`agent.Agent`), by name.
         random: name of the policy that scores 0.
         greedy: name of the private greedy policy.
         heuristic: name of the best informed decentralised policy.
@@ -152,7 +149,7 @@ class Family:
     descriptor_size: int
     actions: tuple[ActionComponent, ...]
     reward_range: tuple[float, float]
-    policies: Mapping[str, Callable[[], Agent]]
+    policies: Mapping[str, Callable[[], Any]]
     random: str
     greedy: str
     heuristic: str
@@ -258,3 +255,12 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 def _require_within(field: str, values: Tensor, low: float, high: float) -> None:
     least, most = (float(x) for x in torch.aminmax(values))  # NaN anywhere makes both NaN, and the comparison false
     require(least >= low and most <= high, field, f"values in [{least:g}, {most:g}]", f"in [{low:g}, {high:g}]")
+
+
+Quality = Literal["random", "medium", "expert", "mixed"]
+
+
+QUALITIES: tuple[Quality, ...] = get_args(Quality)
+
+
+PRIVILEGED: Quality = "mixed"  # holds a genie's play, which acts on what no agent sees

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import BudgetError
-from .data.collect import DRAW_SIZE, SUPPORT_SEEDS
 from .family import Family, Info, Variant, require
+from .seeds import DRAW_SIZE, SUPPORT_SEEDS
 
 
 class MeteredEnvironment:

@@ -23,18 +23,15 @@ if TYPE_CHECKING:
 
     from .agent import Agent
     from .family import Env, Family, Variant
-    from .training import Trainer
-    from .world import World
 
 AgentFactory = Callable[[str | None, str], "Agent"]
-WorldFactory = Callable[[str | None, str], "World"]
 ROOT = __package__.rpartition(".")[0]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what a result file takes
 
 _FAMILIES = {
-    "access": "benchmark.families.access:FAMILY",
-    "power": "benchmark.families.power:FAMILY",
-    "offload": "benchmark.families.offload:FAMILY",
+    "access": "benchmark.families.access.family:FAMILY",
+    "power": "benchmark.families.power.family:FAMILY",
+    "offload": "benchmark.families.offload.family:FAMILY",
 }
 _AGENTS = {
     "networld": "networld.agent:build",
@@ -52,22 +49,9 @@ _AGENTS = {
     "heuristic": "baselines.heuristics:build_heuristic",
     "genie": "baselines.heuristics:build_genie",
 }
-_WORLDS = {"networld": "networld.imagination:build"}
-_TRAINERS = {
-    "networld": "networld.train:TRAINER",
-    "networld-online": "networld.online:TRAINER",
-    "bc": "baselines.bc:TRAINER",
-    "bc-inbox": "baselines.bc:INBOX_TRAINER",
-    "bcq": "baselines.bcq:TRAINER",
-    "bcq-taught": "baselines.bcq_taught:TRAINER",
-    "iql": "baselines.iql:TRAINER",
-    "mappo": "baselines.mappo_train:TRAINER",
-    "mappo-imagined": "baselines.mappo_imagined:TRAINER",
-    "qmix": "baselines.qmix:TRAINER",
-}
 
 
-def _sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]:
+def sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]:
     """Loaders by name; wbench's own names cannot be taken over by a plug-in."""
     found: dict[str, Callable[[], object]] = {entry.name: partial(_load_plugin, entry) for entry in entry_points(group=group)}
     for name, target in own.items():
@@ -91,7 +75,7 @@ def _load_plugin(entry: EntryPoint) -> object:
 
 def family_names() -> list[str]:
     """Names of all families."""
-    return sorted(_sources("wbench.families", _FAMILIES))
+    return sorted(sources("wbench.families", _FAMILIES))
 
 
 def all_families() -> list[Family]:
@@ -107,7 +91,7 @@ def all_families() -> list[Family]:
 
 def agent_names() -> list[str]:
     """Names of all agents."""
-    return sorted(_sources("wbench.agents", _AGENTS))
+    return sorted(sources("wbench.agents", _AGENTS))
 
 
 def plugins() -> dict[str, EntryPoint]:
@@ -118,10 +102,10 @@ def plugins() -> dict[str, EntryPoint]:
 @cache
 def get_family(name: str) -> Family:
     """The family of this name; raises `UnknownNameError`."""
-    sources = _sources("wbench.families", _FAMILIES)
-    if name not in sources:
-        raise UnknownNameError("family", name, sources, "wbench list")
-    return sources[name]()  # type: ignore[return-value]
+    found = sources("wbench.families", _FAMILIES)
+    if name not in found:
+        raise UnknownNameError("family", name, found, "wbench list")
+    return found[name]()  # type: ignore[return-value]
 
 
 def get_variant(name: str) -> tuple[Family, Variant]:
@@ -155,15 +139,15 @@ def make_agent(
         InvalidValueError: there is no such file, or it holds no such function, or its agent's name is not its own.
         DataError: the file, or its function, cannot be run.
     """
-    sources = _sources("wbench.agents", _AGENTS)
-    if name in sources:
-        factory: AgentFactory = sources[name]()  # type: ignore[assignment]
+    found = sources("wbench.agents", _AGENTS)
+    if name in found:
+        factory: AgentFactory = found[name]()  # type: ignore[assignment]
         agent = factory(checkpoint, device)
     elif run_files and is_file(name):
         agent = _agent_of_file(name, checkpoint, device)
     else:
         hint = "wbench list, or --agent FILE.py" if run_files else "wbench list"
-        raise UnknownNameError("agent", name, sources, hint)
+        raise UnknownNameError("agent", name, found, hint)
     if not agent.arms:
         raise InvalidValueError(f"arms of {agent.name}", "()", "one or more")
     agent.enter(agent.arms[0] if arm is None else arm)
@@ -189,24 +173,3 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
         allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
         raise InvalidValueError(f"name of the agent in {target}", agent.name, allowed)
     return agent
-
-
-def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") -> World:
-    """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
-    sources = _sources("wbench.worlds", _WORLDS)
-    if name not in sources:
-        raise UnknownNameError("world", name, sources, "networld")
-    factory: WorldFactory = sources[name]()  # type: ignore[assignment]
-    return factory(checkpoint, device)
-
-
-def trainer_names() -> list[str]:
-    """Names of the agents that `wbench train` knows."""
-    return sorted(_TRAINERS)
-
-
-def get_trainer(name: str) -> Trainer:
-    """The trainer of an agent; raises `UnknownNameError`."""
-    if name not in _TRAINERS:
-        raise UnknownNameError("trainable agent", name, _TRAINERS, "wbench train networld --preset debug")
-    return _sources("wbench.trainers", _TRAINERS)[name]()  # type: ignore[return-value]

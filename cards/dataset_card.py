@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.data.collect import SUPPORT_ORDER, behaviours
 from ..benchmark.data.manifest import FileEntry, Manifest
 from ..benchmark.data.paths import write_text
+from ..benchmark.data.recorder import SUPPORT_ORDER, behaviours
 from ..benchmark.data.release import Release, contents, label
-from ..benchmark.data.schema import QUALITIES, column_shapes, features
-from ..benchmark.family import Family, Variant
+from ..benchmark.data.schema import column_shapes, features
+from ..benchmark.family import QUALITIES, Family, Variant
 
 ARXIV = "2602.00558"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))

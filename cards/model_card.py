@@ -10,18 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.checkpoint import digest
 from ..benchmark.data.paths import write_text
 from ..benchmark.family import Family, require
 from ..benchmark.registry import get_variant
-from ..benchmark.training import REPORT
-from ..benchmark.training_report import PICTURE
 from ..errors import ResultError
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
 from ..leaderboard.schema import Result
-from ..leaderboard.table import interval
-from ..leaderboard.verify import holds_recomputed
+from ..leaderboard.tables import interval
+from ..leaderboard.verification.verify import holds_recomputed
+from ..learning.checkpoint import digest
+from ..learning.training import REPORT
+from .training_report import PICTURE
 
 _TEXT = """
 # {agent} for {names}

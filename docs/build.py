@@ -15,10 +15,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from wbench.benchmark.families import power
+from wbench.benchmark.families.power import env as power
+from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Family, Variant
+from wbench.benchmark.protocol.spec.references import admission_page, references
 from wbench.benchmark.randomness import scenario_generator
-from wbench.benchmark.references import admission_page, references
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import Slot, play
 
@@ -47,7 +48,7 @@ def waiting(family: Family, variant: Variant, policy: str) -> torch.Tensor:
     return torch.stack(seen)
 
 
-def power_layout(axes: Axes, variant: power.PowerVariant) -> None:
+def power_layout(axes: Axes, variant: PowerVariant) -> None:
     """Sites, users and who serves whom in the scenario of seed 0."""
     sites, cell, users = power.layout(variant, scenario_generator(variant.name, 0))
     for user, site in zip(users, sites[cell], strict=True):
@@ -120,7 +121,7 @@ def draw(name: str) -> None:
     variant = family.variant(shown)
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
     if name == "power":
-        assert isinstance(variant, power.PowerVariant)
+        assert isinstance(variant, PowerVariant)
         power_layout(first, variant)
     elif name == "access":
         slots_of_access(first, family, variant)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from wbench.benchmark.protocol import Protocol, protocol
+from wbench.benchmark.protocol.spec import Protocol, protocol
 from wbench.console import note
 from wbench.leaderboard import board
 from wbench.leaderboard.board_table import short
 from wbench.leaderboard.entries import Entry
 from wbench.leaderboard.store import result_files
-from wbench.leaderboard.table import score
+from wbench.leaderboard.tables import score
 
 ROOT = Path(__file__).parents[1]
 README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"

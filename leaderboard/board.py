@@ -9,15 +9,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.protocol import SIZES
-from ..benchmark.statistics import paired
+from ..benchmark.protocol.spec import SIZES
+from ..benchmark.protocol.statistics import paired
 from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .entries import ALL, TIERS, Entry, RankInterval
 from .reading import parse, read_bytes
 from .schema import Result
 from .store import result_files
 from .summary import Grid, plain_score
-from .verify import holds_recomputed, recorded_tier
+from .verification.verify import holds_recomputed, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few seeds to rank by

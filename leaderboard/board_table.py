@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .board import row
 from .entries import ALL, Entry, RankInterval
-from .table import empty, score
+from .tables import empty, score
 
 _NOTES = (
     "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"

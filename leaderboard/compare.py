@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..benchmark.statistics import Estimate, Interval, iqm, paired, probability_of_improvement
+from ..benchmark.protocol.statistics import Estimate, Interval, iqm, paired, probability_of_improvement
 from ..errors import InvalidValueError, ResultError
 from .entries import ALL
 from .schema import Result

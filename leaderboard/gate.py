@@ -16,8 +16,8 @@ from pathlib import Path
 
 from ..errors import InvalidValueError, ResultError, WbenchError
 from .reading import LARGEST, parse
-from .recompute import complaints
 from .store import Submission
+from .verification.recompute import complaints
 
 FOLDER = "leaderboard/results"
 _RANGE = re.compile(r"([A-Za-z0-9][\w./@^~-]*?)\.\.\.?([A-Za-z0-9][\w./@^~-]*)")

@@ -6,7 +6,6 @@ Nothing here names a host, a user or a path.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -18,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..benchmark.agent import Agent
-from ..benchmark.checkpoint import CONFIG, WEIGHTS, CheckpointConfig, digest_of_file, settings_digest
 from ..benchmark.data.manifest import shipped
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
-from ..benchmark.protocol import SIZES, Protocol
-from ..benchmark.registry import agent_names, plugins
+from ..benchmark.protocol.spec import SIZES, Protocol
+from ..benchmark.registry import agent_names, make_agent, plugins
+from ..learning.checkpoint import WEIGHTS, digest_of_file
 from .schema import Hardware, Origin, Package, Player, Release
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "datasets", "huggingface_hub")
@@ -46,7 +45,7 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
         arm=agent.arm,
         package=package(agent),
         checkpoint=agent.checkpoint_digest,
-        settings=settings_digest(agent.settings),
+        settings=agent.settings_digest,
         origin=origin(agent, checkpoint),
         parameters=agent.parameters,
         privileged=agent.privileged,
@@ -78,7 +77,7 @@ def origin(agent: Agent, checkpoint: str | None) -> Origin:
     if not digest:
         return Origin(kind="none", name="", revision="")
     packaged = packaged_digests().get(digest)
-    if packaged and (agent.settings is None or agent.settings == _packaged_settings(packaged, type(agent.settings))):
+    if packaged and agent.settings_digest in ("", _packaged_settings(packaged)):
         return Origin(kind="packaged", name=packaged, revision="")
     if checkpoint is None or Path(checkpoint).exists():
         return Origin(kind="folder", name="", revision="")
@@ -86,8 +85,10 @@ def origin(agent: Agent, checkpoint: str | None) -> Origin:
     return Origin(kind="hub", name=name, revision=_commit(name, revision))
 
 
-def _packaged_settings(name: str, kind: type[CheckpointConfig]) -> CheckpointConfig:
-    return kind.from_dict(json.loads((packaged_checkpoints()[name] / CONFIG).read_text(encoding="utf-8")))
+@cache
+def _packaged_settings(name: str) -> str:
+    """Digest of the settings of a packaged checkpoint, which is called AGENT-PRESET."""
+    return make_agent(name.rpartition("-")[0], name).settings_digest
 
 
 @cache

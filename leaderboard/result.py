@@ -10,10 +10,10 @@ from typing import Any
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.paths import write_text
-from ..benchmark.ledger import Ledger
-from ..benchmark.protocol import Cell, Protocol
+from ..benchmark.protocol.ledger import Ledger
+from ..benchmark.protocol.runner import CellResult
+from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.rollout import BITS_PER_FLOAT
-from ..benchmark.runner import CellResult
 from ..errors import OutputError, ResultError
 from . import provenance
 from .schema import VERSION, Hardware, Player, Row

@@ -1,6 +1,6 @@
 """The schema of a result file, `wbench-result/2`: names, types and bounds of every field; unknown fields are refused.
 
-`python -m wbench.leaderboard.reference` generates the JSON Schema and the tables of docs/results.md from the classes below.
+`python -m wbench.leaderboard.schema_docs` generates the JSON Schema and the tables of docs/results.md from the classes below.
 What the fields must say about each other is in `consistency.py`.
 """
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..errors import OutputError, ResultError
 from .reading import read
-from .recompute import complaints
 from .schema import Result
+from .verification.recompute import complaints
 
 SHIPPED = Path(__file__).with_name("results")  # the board that the package came with
 _HERE = Path("leaderboard", "results")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..benchmark import statistics
-from ..benchmark.statistics import interval, paired
+from ..benchmark.protocol import statistics
+from ..benchmark.protocol.statistics import interval, paired
 from .schema import CellRecord, Contract, Row
 
 Scores = Mapping[tuple[str, int, int], float]  # (variant, shots, seed) -> score of a finished cell

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant, require
-from ..benchmark.training import Notes, follow, tune
+from ..learning.training import follow
+from ..learning.tuning import Notes, tune
 from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.checkpoint import count_parameters, digest
 from ..benchmark.family import Family, Variant
-from ..benchmark.mean_field import read
-from ..benchmark.precision import mixed
 from ..errors import CheckpointError
+from ..learning.checkpoint import count_parameters, digest, settings_digest
+from ..learning.mean_field import read
+from ..learning.precision import mixed
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
@@ -43,7 +43,8 @@ class NetWorldAgent(Agent):
         self._model, self._shift = self._pretrained, torch.zeros(model.config.embedding, device=device)
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
-        self.parameters, self.checkpoint_digest, self.settings = count_parameters(model), digest(model), model.config
+        self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
+        self.settings_digest = settings_digest(model.config)
         self.source_transitions, self.source_steps = model.config.transitions, model.config.source_steps
         self.privileged_training = bool(model.config.taught)  # the team's critic saw all agents' observations
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-from ..benchmark.checkpoint import CheckpointConfig
-from ..benchmark.data.schema import Quality
+from ..benchmark.family import Quality
 from ..errors import InvalidValueError
+from ..learning.checkpoint import CheckpointConfig
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
 MeanFieldUse = Literal["both", "world", "value", "off"]

@@ -23,13 +23,12 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ..benchmark.checkpoint import count_parameters, digest
-from ..benchmark.data.schema import QUALITIES
 from ..benchmark.data.windows import Episodes, WindowSampler
-from ..benchmark.family import Family, Info, Variant, check_action, require
-from ..benchmark.mean_field import read
+from ..benchmark.family import QUALITIES, Family, Info, Variant, check_action, require
 from ..benchmark.randomness import EpisodeRandom, gumbel
 from ..benchmark.rollout import mean_field
+from ..learning.checkpoint import count_parameters, digest
+from ..learning.mean_field import read
 from .agent import DEFAULT_CHECKPOINT
 from .diffusion import LAST, ddim, levels
 from .losses import encode

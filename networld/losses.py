@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
-from ..benchmark.mean_field import delivered
-from ..benchmark.teaching import Seen
+from ..learning.central_critic import Seen
+from ..learning.mean_field import delivered
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss

@@ -8,12 +8,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..benchmark.checkpoint import Pretrained
-from ..benchmark.data.schema import QUALITIES
-from ..benchmark.family import FamilyShape
-from ..benchmark.layers import mlp
-from ..benchmark.teaching import Actor
-from ..benchmark.two_hot import ActionCodec
+from ..benchmark.family import QUALITIES, FamilyShape
+from ..learning.central_critic import Actor
+from ..learning.checkpoint import Pretrained
+from ..learning.codec import ActionCodec
+from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
     Context,

@@ -8,11 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..benchmark.data.schema import QUALITIES
-from ..benchmark.family import FamilyShape
-from ..benchmark.layers import mlp
-from ..benchmark.standardiser import Standardiser
-from ..benchmark.two_hot import cross_entropy, expectation, two_hot
+from ..benchmark.family import QUALITIES, FamilyShape
+from ..learning.codec import cross_entropy, expectation, two_hot
+from ..learning.modules import Standardiser, mlp
 from .config import NetWorldConfig
 
 SPAN = 32.0  # outputs from the least number to the greatest, so that a gradient step moves one about as far as a two-hot mean

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from ..benchmark.data.store import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
-from ..benchmark.precision import mixed
-from ..benchmark.teaching import School, pupils
-from ..benchmark.training import REPORT, Part, Run, Trainer, follow, set_rate, warm_cosine
 from ..errors import CheckpointError
+from ..learning.central_critic import School, pupils
+from ..learning.parallel import Processes
+from ..learning.precision import mixed
+from ..learning.training import REPORT, Part, Run, Trainer, follow, set_rate, warm_cosine
 from .config import NetWorldConfig
 from .losses import LossWeights, seen_by_actors, total
 from .model import NetWorld
-from .parallel import Processes
 
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 import torch
 from filelock import FileLock
-from wbench.benchmark.training import REPORT
 from wbench.cli import main
+from wbench.learning.training import REPORT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run beside each other: a thread each

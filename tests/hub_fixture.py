@@ -29,8 +29,8 @@ import pytest
 _SERVER = """
 import sys
 from pathlib import Path
-from wbench.benchmark.hub.faults import Faults
-from wbench.benchmark.hub.server import serve
+from wbench.hub.faults import Faults
+from wbench.hub.server import serve
 serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), lambda line: print(line, flush=True), Faults())
 """
 TOKEN = "hf_test"  # user "test", may write; "hf_test_ANNA" is user ANNA; "hf_read" and "hf_read_BEN" may not write
@@ -64,7 +64,7 @@ class RemoteFaults:
             return json.load(answer)
 
     def add(self, match: str, **fault: Any) -> None:
-        """Let something befall the next requests that match, as `wbench.benchmark.hub.faults.Fault` says."""
+        """Let something befall the next requests that match, as `wbench.hub.faults.Fault` says."""
         self._call("POST", {"match": match, **fault})
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from matplotlib.image import imread
-from wbench.benchmark.data.collect import QUERY_SEEDS, REFERENCE_SEEDS, SUPPORT_SEEDS
+from wbench.benchmark.seeds import QUERY_SEEDS, REFERENCE_SEEDS, SUPPORT_SEEDS
 
 SPEED = Path(__file__).parents[1] / "speed"
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 import yaml
 from wbench.benchmark.agent import State
-from wbench.benchmark.protocol import protocol
+from wbench.benchmark.protocol.spec import protocol
+from wbench.benchmark.protocol.spec.references import references
 from wbench.benchmark.randomness import EpisodeRandom
-from wbench.benchmark.references import references
 from wbench.benchmark.registry import agent_names, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play
 from wbench.errors import DataError, InvalidValueError, UnknownNameError

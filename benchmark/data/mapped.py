@@ -12,9 +12,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ..family import Family, Variant
+from ..family import QUALITIES, Family, Variant
 from .paths import locked
-from .schema import QUALITIES
 from .store import Release, dataset_folder, load_columns, say
 
 COLUMNS = {"obs": np.float16, "action": None, "action_mask": np.int8, "reward": np.float32}  # None: as recorded

@@ -15,14 +15,14 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 from ...errors import DataError, InvalidValueError, UnknownNameError
-from ..family import Family, Variant
+from ..family import QUALITIES, Family, Variant
 from ..processes import die_with_parent, one_thread, spawn_context
 from ..registry import get_family
 from . import shards
-from .collect import record_quality, record_support, train_seeds
 from .manifest import CITATION, LICENCE, FileEntry, Manifest
 from .paths import datasets_root, writing
-from .schema import FORMAT_VERSION, QUALITIES
+from .recorder import record_quality, record_support, train_seeds
+from .schema import FORMAT_VERSION
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "pyarrow")
 

@@ -5,7 +5,7 @@ Rows are transitions in time order; the next observation is the next row's. `dat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from datasets import Features
 
 FORMAT_VERSION = "1.0.0"
-Quality = Literal["random", "medium", "expert", "mixed"]
-QUALITIES: tuple[Quality, ...] = get_args(Quality)
-PRIVILEGED: Quality = "mixed"  # holds a genie's play, which acts on what no agent sees
 QOS = ("delivered", "delay", "dropped", "energy")
 
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError
 from ..family import Family, Variant
-from .collect import Columns
 from .manifest import FileEntry
 from .paths import sha256, write_atomically
+from .recorder import Columns
 from .schema import column_shapes
 
 ABOUT = b"wbench"  # key of the note in a file's footer that says what the file is

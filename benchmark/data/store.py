@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ...errors import DataError, InvalidValueError, UnknownNameError
-from ..family import Family, Variant, require
-from ..registry import get_variant
+from ..family import QUALITIES, Family, Variant, require
+from ..registry import all_families, get_variant
 from . import shards
 from .cache import Cache
-from .collect import Columns
 from .download import mirrors_for, obtain
-from .paths import home, inside, write_atomically
+from .manifest import shipped
+from .paths import datasets_root, home, inside, write_atomically
+from .recorder import Columns
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release
-from .schema import QUALITIES, features
+from .schema import features
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -152,3 +153,29 @@ def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) ->
     split = shard.quality or f"draw{shard.draw}"
     info = datasets.DatasetInfo(features=wanted, license="cc-by-4.0")
     return datasets.Dataset(InMemoryTable(cast), info=info, split=datasets.NamedSplit(split))
+
+
+def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
+    """Every release of every family: files, size, and what of it is here (by name, not verified)."""
+    rows: list[dict[str, int | str | bool]] = []
+    for family in all_families():
+        for release in RELEASES.values():
+            folder = dataset_folder(family, release, datasets_root(root))
+            files = contents(family, release)
+            here = [folder / shard.path for shard in files if (folder / shard.path).is_file()]
+            slots = sum(family.variant(s.variant).horizon * family.variant(s.variant).agents * s.episodes for s in files)
+            rows.append(
+                {
+                    "family": family.name,
+                    "release": release.name,
+                    "version": release.version,
+                    "tag": release.tag,
+                    "files": len(files),
+                    "agent_transitions": slots,
+                    "here": len(here),
+                    "bytes": sum(path.stat().st_size for path in here),
+                    "manifest": shipped(family.name, release.id) is not None,
+                    "folder": str(folder),
+                }
+            )
+    return rows

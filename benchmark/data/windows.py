@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ..agent import Support
-from ..family import Family, Variant
+from ..family import PRIVILEGED, QUALITIES, Family, Variant
 from .mapped import map_columns
-from .schema import PRIVILEGED, QUALITIES
 from .store import Release, ensure
 
 

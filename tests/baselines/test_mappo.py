@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from wbench.baselines.mappo import Mappo, MappoAgent, MappoConfig, fresh, learn
+from wbench.baselines.common.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
+from wbench.baselines.common.rollout import OpenEnvironment, learn, play_round, team_advantage
+from wbench.baselines.mappo import Mappo, MappoAgent, MappoConfig, fresh
 from wbench.baselines.mappo_train import PRESETS, train
-from wbench.baselines.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
-from wbench.baselines.ppo_play import OpenEnvironment, play_round, team_advantage
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import play
-from wbench.benchmark.training import REPORT, STATE
 from wbench.errors import CheckpointError, UnknownNameError
+from wbench.learning.training import REPORT, STATE
 
 FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
 VARIANTS = ("access/n4-c2-load0.4", "power/n10-d800-v0-load0.7", "offload/n10-e2-p0.2")

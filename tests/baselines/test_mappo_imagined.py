@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from wbench.baselines.common.ppo import PpoConfig
 from wbench.baselines.mappo import Mappo
 from wbench.baselines.mappo_imagined import PRESETS, AdaptConfig, ImaginedMappoAgent, train
-from wbench.baselines.ppo import PpoConfig
-from wbench.benchmark.checkpoint import count_parameters
-from wbench.benchmark.data.collect import support
-from wbench.benchmark.protocol import Cell
-from wbench.benchmark.registry import get_family, get_variant, make_world
+from wbench.benchmark.data.recorder import support
+from wbench.benchmark.protocol.spec import Cell
+from wbench.benchmark.protocol.spec.runner import run_cell
+from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
-from wbench.benchmark.runner import run_cell
 from wbench.errors import CheckpointError
+from wbench.learning.checkpoint import count_parameters
+from wbench.learning.world import make_world
 
 ACCESS = get_family("access")
 NAME = "access/n8-c1-load0.5"

@@ -10,20 +10,20 @@ import pytest
 import torch
 from wbench.baselines import bc, bcq
 from wbench.baselines.bcq import Bcq
-from wbench.baselines.fine_tuning import FineTuneConfig, fine_tune
+from wbench.baselines.common.fine_tuning import FineTuneConfig, fine_tune
+from wbench.baselines.common.online import PracticeConfig
+from wbench.baselines.common.q_agent import ValueAgent
+from wbench.baselines.common.q_learning import ValueModel, pretrain
 from wbench.baselines.iql import Iql
-from wbench.baselines.online import PracticeConfig
 from wbench.baselines.qmix import Qmix
-from wbench.baselines.value_agent import ValueAgent
-from wbench.baselines.value_learning import ValueModel, pretrain
-from wbench.benchmark.checkpoint import digest
 from wbench.benchmark.data import release
-from wbench.benchmark.data.collect import support
+from wbench.benchmark.data.recorder import support
 from wbench.benchmark.meter import MeteredEnvironment
-from wbench.benchmark.registry import get_trainer, make_agent
+from wbench.benchmark.registry import make_agent
 from wbench.benchmark.rollout import play
-from wbench.benchmark.training import REPORT
 from wbench.errors import CheckpointError, UnknownNameError
+from wbench.learning.checkpoint import digest
+from wbench.learning.training import REPORT, get_trainer
 
 from ..benchmark import tiny
 

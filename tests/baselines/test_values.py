@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch import Tensor
 from wbench.baselines.bcq import Bcq
+from wbench.baselines.common.networks import AgentView, agent_views, identity, table_mask
+from wbench.baselines.common.online import PracticeConfig, learn_online
+from wbench.baselines.common.q_agent import ValueAgent
+from wbench.baselines.common.q_learning import UNITS, ValueModel, advance, double_q
+from wbench.baselines.common.replay import Replay
 from wbench.baselines.iql import Iql
-from wbench.baselines.networks import AgentView, agent_views, identity, table_mask
-from wbench.baselines.online import PracticeConfig, Replay, learn_online
 from wbench.baselines.qmix import Qmix
-from wbench.baselines.value_agent import ValueAgent
-from wbench.baselines.value_learning import UNITS, ValueModel, advance, double_q
-from wbench.benchmark.checkpoint import digest
-from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, WindowSampler
-from wbench.benchmark.family import FamilyShape
+from wbench.benchmark.family import QUALITIES, FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
-from wbench.benchmark.two_hot import ActionCodec
 from wbench.errors import BudgetError
+from wbench.learning.checkpoint import digest
+from wbench.learning.codec import ActionCodec
 
 from . import matrix_game as game
 

@@ -42,8 +42,8 @@ def build(checkpoint, device):
 
 def install(folder: Path, variant: str, seeds: int) -> dict[str, str]:
     """Put the package into a folder; returns the environment in which Python finds it."""
-    from wbench.benchmark.data.collect import query_seeds
     from wbench.benchmark.randomness import EpisodeRandom
+    from wbench.benchmark.seeds import query_seeds
 
     keys = [int(EpisodeRandom(variant, query_seeds(seed, 1)).keys[0]) for seed in range(seeds)]
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
-from wbench.benchmark.families import access
-from wbench.benchmark.families.access import DEADLINE, DELAY_COST, FAMILY, AccessEnv, AccessVariant
-from wbench.benchmark.families.access_layout import View
-from wbench.benchmark.families.access_policies import Aloha
+from wbench.benchmark.families.access.env import DEADLINE, DELAY_COST, AccessEnv
+from wbench.benchmark.families.access.env import env as access
+from wbench.benchmark.families.access.family import FAMILY
+from wbench.benchmark.families.access.layout import View
+from wbench.benchmark.families.access.policies import Aloha
+from wbench.benchmark.families.access.variant import AccessVariant
 from wbench.benchmark.physics.traffic import aloha_throughput
 from wbench.benchmark.rollout import play
 from wbench.errors import InvalidValueError, UnknownNameError
@@ -96,7 +98,7 @@ def test_bursty_traffic_has_the_same_mean_and_more_variance():
 
 
 def test_every_listed_variant_is_admitted():
-    from wbench.benchmark.references import references
+    from wbench.benchmark.protocol.spec.references import references
 
     assert len(FAMILY.select("train")) == 18 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []

@@ -13,11 +13,13 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from pettingzoo.test import parallel_api_test, parallel_seed_test
-from wbench.benchmark.adapters import HybridSpace, parallel_env, vector_env
-from wbench.benchmark.data.collect import SUPPORT_SEEDS
+from wbench.benchmark.adapters.gymnasium import vector_env
+from wbench.benchmark.adapters.pettingzoo import parallel_env
+from wbench.benchmark.adapters.spaces import HybridSpace
 from wbench.benchmark.data.schema import QOS
 from wbench.benchmark.family import ActionComponent, check_action
 from wbench.benchmark.registry import family_names, get_family, make
+from wbench.benchmark.seeds import SUPPORT_SEEDS
 from wbench.errors import InvalidValueError
 
 ACCESS = get_family("access")
@@ -260,13 +262,13 @@ def test_nobody_outside_can_write_into_the_simulator():
 
 def test_without_the_optional_packages_one_line_says_what_to_install():
     code = """if True:
-        import sys, wbench.cli, wbench.benchmark.conformance
+        import sys, wbench.cli, wbench.benchmark.check.run
         from wbench.errors import WbenchError
         print([name for name in ("gymnasium", "pettingzoo") if name in sys.modules])
         for name in ("pettingzoo", "gymnasium"):
             sys.modules[name] = None
             try:
-                import wbench.benchmark.adapters
+                import wbench.benchmark.adapters.spaces
             except WbenchError as error:
                 print(error)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 import pytest
-from wbench.benchmark.checkpoint import CheckpointConfig
-from wbench.benchmark.data.schema import Quality
-from wbench.benchmark.family import FamilyShape
+from wbench.benchmark.family import FamilyShape, Quality
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError
+from wbench.learning.checkpoint import CheckpointConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from wbench.benchmark.conformance import CHECKS, check, find
+from wbench.benchmark.check.run import CHECKS, check, find
 from wbench.benchmark.family import InvalidValueError
 from wbench.benchmark.randomness import scenario_generator
 from wbench.benchmark.registry import get_family
@@ -250,7 +250,7 @@ def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
     with pytest.raises(InvalidValueError, match="--episodes is 1"):
         check(FAMILY, 1)
     assert len(VARIANTS) == 9 and find("access/n8-c1-load0.5")[1][0].name == "access/n8-c1-load0.5"
-    assert find("wbench.benchmark.families.access:FAMILY")[0].name == "access"
+    assert find("wbench.benchmark.families.access.env:FAMILY")[0].name == "access"
 
 
 def test_the_guide_quotes_the_example():

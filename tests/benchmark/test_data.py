@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from wbench import load_dataset
-from wbench.benchmark.data import collect, store
-from wbench.benchmark.data.schema import QUALITIES
+from wbench.benchmark.data import recorder as collect
+from wbench.benchmark.data import store
 from wbench.benchmark.data.windows import Episodes, WindowSampler
-from wbench.benchmark.protocol import MAX_EPISODES, MAX_SEEDS, MAX_SHOTS
+from wbench.benchmark.family import QUALITIES
+from wbench.benchmark.protocol.spec import MAX_EPISODES, MAX_SEEDS, MAX_SHOTS
 from wbench.benchmark.registry import get_family
 from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
@@ -95,7 +96,7 @@ def test_windows_are_the_recorded_stretches_with_empty_slots_before_the_start():
 
 
 def test_relabelled_channels_stay_consistent_between_actions_masks_and_observations():
-    from wbench.benchmark.families.access_layout import View
+    from wbench.benchmark.families.access.layout import View
 
     columns = collect.record_quality(FAMILY, VARIANT, "random", range(4))
     tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
@@ -112,7 +113,7 @@ def test_relabelled_channels_stay_consistent_between_actions_masks_and_observati
 
 
 def test_relabelled_edges_are_the_same_edges_in_observations_masks_and_actions():
-    from wbench.benchmark.families.offload_layout import View
+    from wbench.benchmark.families.offload.layout import View
 
     family = get_family("offload")
     variant = family.variant("offload/n15-e3-p0.3")

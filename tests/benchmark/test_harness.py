@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from wbench.benchmark.agent import Agent, State
-from wbench.benchmark.describe import describe
 from wbench.benchmark.randomness import EpisodeRandom
 from wbench.benchmark.registry import agent_names, get_family, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play
+from wbench.commands.show import describe
 from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 FAMILY = get_family("access")

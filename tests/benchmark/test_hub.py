@@ -10,10 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from wbench.benchmark.hub.objects import RefusedError, safe_path
-from wbench.benchmark.hub.pulls import open_pull
-from wbench.benchmark.hub.store import Hub
-from wbench.benchmark.hub.tree import is_lfs
+from wbench.hub.objects import RefusedError, safe_path
+from wbench.hub.pulls import open_pull
+from wbench.hub.store import Hub
+from wbench.hub.tree import is_lfs
 
 if TYPE_CHECKING:
     from wbench.tests.hub_fixture import LoopbackHub
@@ -471,7 +471,7 @@ def test_serve_announces_itself_and_ends_on_an_interrupt(hub, tmp_path):
     code = f"""
     import functools
     from pathlib import Path
-    from wbench.benchmark.hub.server import serve
+    from wbench.hub.server import serve
     serve(Path({str(tmp_path)!r}), "127.0.0.1", 0, functools.partial(print, flush=True))
     print("ended")
     """

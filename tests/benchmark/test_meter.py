@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from wbench.benchmark.data.collect import support_seeds
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_variant
+from wbench.benchmark.seeds import support_seeds
 from wbench.errors import BudgetError
 
 FAMILY, VARIANT = get_variant("access/n8-c1-load0.5")

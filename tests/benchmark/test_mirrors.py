@@ -18,9 +18,10 @@ from pathlib import Path
 import pytest
 from wbench import cli
 from wbench.benchmark.data import mirrors
-from wbench.benchmark.data.download import build, mirrors_for, obtain, verify
+from wbench.benchmark.data.download import build, mirrors_for, obtain
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.release import contents, dataset_folder, select
+from wbench.benchmark.data.verify import verify
 from wbench.errors import DataError, InvalidValueError, NetworkError, OutputError
 
 from ..conftest import Done

@@ -8,9 +8,11 @@ from collections import Counter
 
 import pytest
 import torch
-from wbench.benchmark.families import power
-from wbench.benchmark.families.power import BITS, BUFFER, DELAY_COST, FAMILY, NOISE, P_MAX, PowerEnv, PowerVariant
-from wbench.benchmark.families.power_layout import View
+from wbench.benchmark.families.power.env import BITS, BUFFER, DELAY_COST, NOISE, P_MAX, PowerEnv
+from wbench.benchmark.families.power.env import env as power
+from wbench.benchmark.families.power.family import FAMILY
+from wbench.benchmark.families.power.layout import View
+from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.physics.interference import rate, sinr
 from wbench.benchmark.rollout import play
 from wbench.errors import InvalidValueError

@@ -7,17 +7,17 @@ from types import MappingProxyType
 
 import pytest
 import torch
-from wbench.baselines.fine_tuning import FineTuneConfig
+from wbench.baselines.common.fine_tuning import FineTuneConfig
+from wbench.baselines.common.online import PracticeConfig
 from wbench.baselines.mappo_imagined import AdaptConfig as ImaginedConfig
-from wbench.baselines.online import PracticeConfig
-from wbench.benchmark import precision as library
-from wbench.benchmark.data.collect import support
-from wbench.benchmark.data.doctor import examine
+from wbench.benchmark.data.recorder import support
 from wbench.benchmark.meter import MeteredEnvironment
-from wbench.benchmark.precision import mixed, precision
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
+from wbench.commands.doctor import examine
 from wbench.errors import InvalidValueError
+from wbench.learning import precision as library
+from wbench.learning.precision import mixed, precision
 from wbench.networld.adapt import AdaptConfig
 
 FAMILY = get_family("offload")

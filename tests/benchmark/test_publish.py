@@ -143,7 +143,7 @@ def test_a_checkpoint_comes_back_with_the_same_weights_and_plans(hub, tmp_path):
         """
         import json, torch
         from wbench import NetWorld
-        from wbench.benchmark.checkpoint import digest
+        from wbench.learning.checkpoint import digest
         from wbench.benchmark.data.publish import publish_checkpoint
         from wbench.benchmark.registry import get_variant, make_agent
         from wbench.benchmark.rollout import play

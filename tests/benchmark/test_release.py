@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from wbench.benchmark.data import collect, manifest, paths, shards
+from wbench.benchmark.data import manifest, paths, shards
+from wbench.benchmark.data import recorder as collect
 from wbench.benchmark.data.cache import Cache
-from wbench.benchmark.data.download import build, obtain, verify
+from wbench.benchmark.data.download import build, obtain
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.release import RELEASES, contents, dataset_folder, select
+from wbench.benchmark.data.verify import verify
 from wbench.benchmark.registry import family_names, get_family
 from wbench.errors import DataError, InvalidValueError, OutputError, UnknownNameError
 

@@ -11,16 +11,15 @@ import sys
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark import runner
 from wbench.benchmark.agent import Adaptation, Agent
-from wbench.benchmark.checkpoint import CheckpointConfig
-from wbench.benchmark.data.collect import query_seeds, support
-from wbench.benchmark.journal import Journal, alone
-from wbench.benchmark.protocol import Cell, protocol
-from wbench.benchmark.references import references
+from wbench.benchmark.data.recorder import support
+from wbench.benchmark.protocol.spec import Cell, protocol, runner
+from wbench.benchmark.protocol.spec.journal import Journal, alone
+from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.spec.runner import CellResult, run_cell
 from wbench.benchmark.registry import get_variant, make_agent
 from wbench.benchmark.rollout import play
-from wbench.benchmark.runner import CellResult, run_cell
+from wbench.benchmark.seeds import query_seeds
 from wbench.errors import OutputError, UnknownNameError
 
 NAME = "access/n8-c1-load0.5"
@@ -203,7 +202,7 @@ def test_a_journal_gives_back_what_was_written(tmp_path, played):
     other.checkpoint_digest = "0" * 64
     assert again.cells(other) == {}
     told = Scripted()
-    told.settings = CheckpointConfig({})
+    told.settings_digest = "1" * 64
     assert again.cells(told) == {}, "the same weights with settings are another agent"
     again.finish([other])
     assert path.exists()  # it holds cells of somebody who did not play this time

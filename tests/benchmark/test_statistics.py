@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from wbench.benchmark.statistics import interval, iqm, over_trainings, paired, probability_of_improvement, profile, summarise
+from wbench.benchmark.protocol.spec.statistics import (
+    interval,
+    iqm,
+    over_trainings,
+    paired,
+    probability_of_improvement,
+    profile,
+    summarise,
+)
 from wbench.errors import InvalidValueError
 
 RECORDED = json.loads(Path(__file__).with_name("rliable.json").read_text())

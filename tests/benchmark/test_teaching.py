@@ -8,9 +8,9 @@ import pytest
 import torch
 from wbench.benchmark.data.windows import Windows
 from wbench.benchmark.family import ActionComponent, FamilyShape
-from wbench.benchmark.mean_field import delivered
-from wbench.benchmark.teaching import Actor, Pupil, School, Seen, TeamCritic
-from wbench.benchmark.two_hot import ActionCodec
+from wbench.learning.central_critic import Actor, Pupil, School, Seen, TeamCritic
+from wbench.learning.codec import ActionCodec
+from wbench.learning.mean_field import delivered
 
 AGENTS, OBS, SLOTS = 3, 2, 4
 SHAPE = FamilyShape(OBS, 1, (ActionComponent("act", "categorical", 2),), 0.0, 1.0)

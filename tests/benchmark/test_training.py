@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
-from wbench.benchmark.checkpoint import Pretrained
-from wbench.benchmark.training import REPORT, STATE, Run, Trainer, follow, set_rate, tune
 from wbench.errors import CheckpointError, OutputError, UnknownNameError
+from wbench.learning.checkpoint import Pretrained
+from wbench.learning.training import REPORT, STATE, Run, Trainer, follow, set_rate
+from wbench.learning.tuning import tune
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from wbench.benchmark.registry import get_family
-from wbench.benchmark.training import REPORT, STATE
-from wbench.benchmark.training_report import (
+from wbench.cards.model_card import write_model_card
+from wbench.cards.training_report import (
     COLUMNS,
     DPI,
     PANEL,
@@ -25,8 +25,8 @@ from wbench.benchmark.training_report import (
     require_matplotlib,
     smoothed,
 )
-from wbench.cards.model_card import write_model_card
 from wbench.errors import CheckpointError, MissingPackageError, OutputError
+from wbench.learning.training import REPORT, STATE
 
 PACKAGED = Path(__file__).parents[2] / "networld" / "checkpoints" / "networld-small"
 ENTRIES = [

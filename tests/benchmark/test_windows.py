@@ -13,9 +13,9 @@ import pytest
 import torch
 from wbench.benchmark.data import mapped, store
 from wbench.benchmark.data.mapped import map_columns
-from wbench.benchmark.data.schema import QUALITIES
 from wbench.benchmark.data.windows import Episodes, Windows, load_samplers
-from wbench.benchmark.families.access import AccessVariant
+from wbench.benchmark.families.access.variant import AccessVariant
+from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.registry import get_family
 
 from . import tiny

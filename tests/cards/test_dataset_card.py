@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard
-from wbench.benchmark.data import collect
+from wbench.benchmark.data import recorder as collect
 from wbench.benchmark.data.download import build
 from wbench.benchmark.data.manifest import Manifest
-from wbench.benchmark.data.schema import QUALITIES, features
+from wbench.benchmark.data.schema import features
+from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.registry import family_names, get_family
 from wbench.cards.dataset_card import render, write_dataset_card
 

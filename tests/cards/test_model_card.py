@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
-from wbench.benchmark.checkpoint import digest, digest_of_file
-from wbench.benchmark.registry import get_family, trainer_names
+from wbench.benchmark.registry import get_family
 from wbench.cards.model_card import write_model_card
+from wbench.learning.checkpoint import digest, digest_of_file
+from wbench.learning.training import trainer_names
 from wbench.networld.model import NetWorld
 
 ROOT = Path(__file__).parents[2]

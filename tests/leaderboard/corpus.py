@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from wbench.benchmark.protocol import protocol
+from wbench.benchmark.protocol.spec import protocol
 from wbench.leaderboard.consistency import hash_of
 from wbench.leaderboard.result import document
 

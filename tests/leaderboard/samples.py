@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from wbench.benchmark.ledger import Ledger
-from wbench.benchmark.protocol import Cell, Protocol, protocol
-from wbench.benchmark.references import references
+from wbench.benchmark.protocol.spec import Cell, Protocol, protocol
+from wbench.benchmark.protocol.spec.ledger import Ledger
+from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.spec.runner import CellResult
 from wbench.benchmark.registry import get_variant
-from wbench.benchmark.runner import CellResult
 from wbench.leaderboard.result import Run, document
 from wbench.leaderboard.schema import Hardware, Origin, Package, Player
 

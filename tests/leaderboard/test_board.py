@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from wbench.benchmark.ledger import Ledger
-from wbench.benchmark.protocol import protocol
-from wbench.benchmark.statistics import paired
+from wbench.benchmark.protocol.spec import protocol
+from wbench.benchmark.protocol.spec.ledger import Ledger
+from wbench.benchmark.protocol.spec.statistics import paired
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from wbench.leaderboard import board, board_table
 from wbench.leaderboard.entries import ALL, Entry, RankInterval
@@ -19,7 +19,7 @@ from wbench.leaderboard.reading import parse
 from wbench.leaderboard.result import document
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.summary import Grid
-from wbench.leaderboard.verify import SIDECAR, sidecar
+from wbench.leaderboard.verification.verify import SIDECAR, sidecar
 
 from . import samples
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData, parse_eval_result_entries
-from wbench.benchmark.protocol import protocol
+from wbench.benchmark.protocol.spec import protocol
 from wbench.errors import InvalidValueError, ResultError, UnknownNameError
 from wbench.leaderboard.compare import compare
 from wbench.leaderboard.export import export, latex

@@ -63,13 +63,13 @@ def test_a_hub_checkpoint_is_known_by_its_commit_and_fetched_with_trust_alone(hu
         import torch
         from safetensors.torch import load_file, save_file
         from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint
-        from wbench.benchmark.protocol import protocol
+        from wbench.benchmark.protocol.spec import protocol
         from wbench.benchmark.registry import make_agent
-        from wbench.benchmark.runner import run_cell
+        from wbench.benchmark.protocol.runner import run_cell
         from wbench.errors import WbenchError
-        from wbench.leaderboard.rerun import Plan
+        from wbench.leaderboard.verification.rerun import Plan
         from wbench.leaderboard.result import Run, document, save
-        from wbench.leaderboard.verify import verify
+        from wbench.leaderboard.verification.verify import verify
         folder = Path(shutil.copytree(packaged_checkpoints()["bc-small"], {str(tmp_path / "mine")!r}))
         weights = load_file(folder / "model.safetensors")
         save_file({{name: tensor * 1.001 for name, tensor in weights.items()}}, folder / "model.safetensors")

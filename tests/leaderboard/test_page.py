@@ -12,8 +12,8 @@ import pytest
 import yaml
 from wbench.errors import OutputError
 from wbench.leaderboard.entries import ALL, Entry
-from wbench.leaderboard.page import render, write
-from wbench.leaderboard.page_model import THRESHOLDS, model
+from wbench.leaderboard.page.model import THRESHOLDS, model
+from wbench.leaderboard.page.render import render, write
 
 from .page_data import CAST, CONTRACT, Made, document, entries
 

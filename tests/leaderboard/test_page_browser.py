@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from wbench.leaderboard import page_model
 from wbench.leaderboard.entries import ALL, Entry, RankInterval
-from wbench.leaderboard.page import write
+from wbench.leaderboard.page.render import model as page_model
+from wbench.leaderboard.page.render import write
 
 from .browser import CHROMIUM
 from .page_data import CAST, CONTRACT, Made, document, entries, many

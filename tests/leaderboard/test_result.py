@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from wbench.benchmark.data.publish import packaged_checkpoints
-from wbench.benchmark.executor import Player as Worker
-from wbench.benchmark.ledger import Ledger
+from wbench.benchmark.protocol.spec.executor import Player as Worker
+from wbench.benchmark.protocol.spec.ledger import Ledger
 from wbench.benchmark.registry import make_agent
 from wbench.errors import ExecutorError, OutputError, ResultError
-from wbench.leaderboard import provenance, reference
+from wbench.leaderboard import provenance
+from wbench.leaderboard import schema_docs as reference
 from wbench.leaderboard.reading import parse, read
 from wbench.leaderboard.result import Run, document, load, save
 from wbench.leaderboard.schema import LedgerRecord, Origin, Package, Result
@@ -23,7 +24,7 @@ from . import samples
 
 
 def test_the_schema_and_its_page_are_those_of_the_code():
-    again = "Generate them with: python -m wbench.leaderboard.reference"
+    again = "Generate them with: python -m wbench.leaderboard.schema_docs"
     assert reference.SCHEMA_FILE.read_text(encoding="utf-8") == reference.json_schema_text(), again
     assert reference.START + reference.fields() + reference.END in reference.PAGE.read_text(encoding="utf-8"), again
     assert list(LedgerRecord.model_fields) == [field.name for field in dataclasses.fields(Ledger)]
@@ -103,7 +104,7 @@ def test_nothing_in_a_result_tells_of_the_host():
 
 
 def test_the_command_makes_the_same_hash_again():
-    from wbench.benchmark.protocol import protocol
+    from wbench.benchmark.protocol.spec import protocol
 
     data = samples.result("made-up/online", checkpoint="", origin=Origin(kind="none", name="", revision=""))
     expected = (

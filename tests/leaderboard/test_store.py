@@ -14,7 +14,7 @@ from wbench.leaderboard import store as stores
 from wbench.leaderboard.gate import gate, main
 from wbench.leaderboard.reading import parse, read
 from wbench.leaderboard.store import Submission, submit
-from wbench.leaderboard.verify import verify
+from wbench.leaderboard.verification.verify import verify
 
 from . import samples
 from .samples import changed, save

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from wbench.benchmark import registry
-from wbench.benchmark.protocol import protocol
+from wbench.benchmark.protocol.spec import protocol
+from wbench.benchmark.protocol.spec.runner import run_cell
 from wbench.benchmark.registry import make_agent
-from wbench.benchmark.runner import run_cell
 from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
 from wbench.leaderboard.consistency import hash_of
 from wbench.leaderboard.reading import parse
-from wbench.leaderboard.rerun import Plan
 from wbench.leaderboard.result import Run, document
-from wbench.leaderboard.verify import record, recorded_tier, sidecar, verify
+from wbench.leaderboard.verification.rerun import Plan
+from wbench.leaderboard.verification.verify import record, recorded_tier, sidecar, verify
 
 from . import samples
 from .samples import changed, save

@@ -14,12 +14,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
-from wbench.benchmark.checkpoint import digest
-from wbench.benchmark.data.collect import support
-from wbench.benchmark.references import references
+from wbench.benchmark.data.recorder import support
+from wbench.benchmark.protocol.spec.references import references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
+from wbench.learning.checkpoint import digest
 from wbench.networld.adapt import AdaptConfig, adapt
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import GUIDANCE, PlannerConfig

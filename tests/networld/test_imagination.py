@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 from wbench import NetWorld
-from wbench.baselines.mappo import MappoConfig, fresh, learn
-from wbench.baselines.ppo import PpoConfig
-from wbench.baselines.ppo_play import play_round
-from wbench.benchmark.data.collect import support
+from wbench.baselines.common.ppo import PpoConfig
+from wbench.baselines.common.rollout import learn, play_round
+from wbench.baselines.mappo import MappoConfig, fresh
+from wbench.benchmark.data.recorder import support
 from wbench.benchmark.data.windows import Episodes
-from wbench.benchmark.families.access_layout import SLICES
+from wbench.benchmark.families.access.layout import SLICES
 from wbench.benchmark.family import FamilyShape
-from wbench.benchmark.registry import get_family, get_variant, make_world
+from wbench.benchmark.registry import get_family, get_variant
 from wbench.errors import CheckpointError, InvalidValueError, UnknownNameError
+from wbench.learning.world import make_world
 from wbench.networld.imagination import Imagination, ImaginationConfig, ImaginedEnvironment
 
 VARIANTS = ("access/n8-c1-load0.5", "power/n10-d500-v1-load0.5", "offload/n10-e3-p0.4")

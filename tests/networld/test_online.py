@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 import torch
 from wbench import NetWorld
-from wbench.benchmark.data.collect import support
-from wbench.benchmark.data.schema import QUALITIES
-from wbench.benchmark.families.offload import OffloadVariant
-from wbench.benchmark.references import references
+from wbench.benchmark.data.recorder import support
+from wbench.benchmark.families.offload.variant import OffloadVariant
+from wbench.benchmark.family import QUALITIES
+from wbench.benchmark.protocol.spec.references import references
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import Slot, play
-from wbench.benchmark.training import REPORT, follow
 from wbench.errors import CheckpointError, InvalidValueError
-from wbench.networld import online
+from wbench.learning.training import REPORT, follow
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
-from wbench.networld.online import PLAYED, PRESETS, OwnPlay, train
+from wbench.networld.online.train import PLAYED, PRESETS, OwnPlay, train
+from wbench.networld.online.train import train as online
 
 NAMES = ("power/n10-d1200-v0-load0.5", "power/n10-d800-v1-load0.5", "power/n10-d500-v1-load0.5")
 POWER = replace(get_family("power"), variants={name: get_family("power").variant(name) for name in NAMES})

@@ -10,15 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from wbench import NetWorld
-from wbench.benchmark.data.collect import record_quality
-from wbench.benchmark.data.schema import QUALITIES
+from wbench.benchmark.data.recorder import record_quality
 from wbench.benchmark.data.windows import Episodes, WindowSampler
-from wbench.benchmark.family import ActionComponent, FamilyShape
-from wbench.benchmark.mean_field import read
+from wbench.benchmark.family import QUALITIES, ActionComponent, FamilyShape
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
-from wbench.benchmark.two_hot import ActionCodec, cross_entropy, expectation, two_hot
 from wbench.errors import CheckpointError, InvalidValueError
+from wbench.learning.codec import ActionCodec, cross_entropy, expectation, two_hot
+from wbench.learning.mean_field import read
 from wbench.networld import losses
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import NetWorldConfig, PlannerConfig

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
-from wbench.benchmark.data.collect import train_seeds
+from wbench.benchmark.data.recorder import train_seeds
 from wbench.benchmark.data.release import RELEASES
-from wbench.benchmark.data.schema import QUALITIES
-from wbench.benchmark.protocol import protocol
+from wbench.benchmark.family import QUALITIES
+from wbench.benchmark.protocol.spec import protocol
+from wbench.benchmark.protocol.spec.statistics import over_trainings
 from wbench.benchmark.registry import get_family
-from wbench.benchmark.statistics import over_trainings
 from wbench.errors import CheckpointError
-from wbench.networld import ablate, fidelity
 from wbench.networld.agent import NetWorldAgent
+from wbench.networld.studies import ablate, fidelity
 from wbench.networld.train import PRESETS
 
 FAMILY = get_family("access")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from wbench import NetWorld
-from wbench.benchmark.data.collect import support
+from wbench.benchmark.data.recorder import support
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import Slot, play
 from wbench.errors import CheckpointError

@@ -9,14 +9,14 @@ import pytest
 import torch
 from wbench import NetWorld
 from wbench.benchmark.agent import Support
-from wbench.benchmark.data.collect import support
+from wbench.benchmark.data.recorder import support
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family
-from wbench.benchmark.training import REPORT
 from wbench.errors import CheckpointError, InvalidValueError
-from wbench.networld import transfer
+from wbench.learning.training import REPORT
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.config import NetWorldConfig
+from wbench.networld.studies import transfer
 from wbench.networld.train import MARGIN, PRESETS
 
 OLD, NEW = ("power", "offload"), get_family("access")

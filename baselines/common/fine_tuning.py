@@ -1,0 +1,53 @@
+"""Fine-tuning learned values on K logged episodes, with a validation split inside them and the right to decline."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...benchmark.agent import Support
+from ...benchmark.data.windows import Episodes, Windows, WindowSampler
+from ...benchmark.family import Family, Variant
+from ...learning.tuning import Notes, tune
+from .q_learning import ValueModel
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """How to fine-tune on K episodes: gradient steps at most, rows a step, transitions a window, rate, steps between checks."""
+
+    steps: int = 100
+    rows: int = 512
+    slots: int = 4
+    rate: float = 3e-5
+    check: int = 20
+    seed: int = 0
+
+
+def fine_tune(
+    pretrained: ValueModel, family: Family, variant: Variant, support: Support, config: FineTuneConfig
+) -> tuple[ValueModel, int, Notes]:
+    """Fine-tune a copy on the support, with the pretrained network as target.
+
+    Returns:
+        The weights with the least loss on the validation split inside the support, which are the pretrained ones unless others
+        are clearly better, gradient steps taken, and figures to publish.
+    """
+    parts, model = support.split(), copy.deepcopy(pretrained)
+    tuned = model.learnable(parts, family.name)
+    if not tuned:
+        return pretrained, 0, {"kept": False, "declined": f"no {pretrained.config.aim} to learn from and to validate on"}
+    history = pretrained.config.history
+    generator = torch.Generator().manual_seed(config.seed)
+    train, held = (Episodes.from_support(variant, part, history - 1, config.slots) for part in parts)
+    sampler, checker = (WindowSampler(family, [part], generator) for part in (train, held))
+
+    def loss(batch: Windows) -> Tensor:
+        return model.loss(pretrained, batch, family.name, model.config.conservatism)
+
+    c = config
+    notes = tune(tuned, loss, sampler, checker, steps=c.steps, rows=c.rows, rate=c.rate, check=c.check, clip=10.0)
+    return model.eval(), config.steps, notes

@@ -1,0 +1,280 @@
+"""Proximal policy optimisation for teams: advantages, value normalisation, the clipped objective and one round of updates.
+
+The details are those of Yu et al., 'The surprising effectiveness of PPO in cooperative multi-agent games' (NeurIPS 2022),
+Andrychowicz et al., 'What matters for on-policy deep actor-critic methods?' (ICLR 2021) and Huang et al., 'The 37
+implementation details of PPO' (ICLR blog track 2022); each is named where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from ...learning.codec import ActionCodec
+from ...learning.precision import mixed
+from ...learning.training import set_rate
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """How to learn from one round of play.
+
+    Attributes:
+        epochs: passes over a round.
+        minibatch: agent rows an optimiser step, about (frames stay whole).
+        rate: learning rate of Adam; falls linearly to `rate_end` times itself (Huang, detail 4; Andrychowicz, section 3.6).
+        rate_end: share of the rate at the end.
+        discount: a slot.
+        trace: lambda of the generalised advantage estimate (Schulman et al. 2016).
+        clip: of the probability ratio (Schulman et al. 2017).
+        entropy: weight of the entropy bonus; falls with the rate.
+        huber: where the value loss turns linear, in units of the normalised value (Yu, appendix).
+        gradient: greatest norm of the gradient, actor and critic each (Huang, detail 11).
+        divergence: the round ends once the policy has moved this far in KL divergence (Huang, 'early stopping'; 0 = never).
+        bfloat16: hidden layers in bfloat16 where the processor has it (twice as fast); ratios stay in float32. What is learned
+            then depends on the processor, so the arms of the protocol do without.
+    """
+
+    epochs: int = 5
+    minibatch: int = 4096
+    rate: float = 1e-3
+    rate_end: float = 0.05
+    discount: float = 0.95
+    trace: float = 0.8
+    clip: float = 0.3
+    entropy: float = 0.001
+    huber: float = 10.0
+    gradient: float = 1.0
+    divergence: float = 0.0
+    bfloat16: bool = True
+
+
+def gae(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
+    """Generalised advantage estimates [S, ...] of rewards [S, ...] under values [S + 1, ...]; the last value bootstraps.
+
+    Episodes end by the clock alone, which no agent sees: the last value stands for what would have come after (Pardo et al.,
+    'Time limits in reinforcement learning', ICML 2018).
+    """
+    surprise = reward + discount * value[1:] - value[:-1]
+    advantage = torch.zeros_like(reward)
+    running = torch.zeros_like(reward[0])
+    for slot in reversed(range(len(reward))):
+        running = surprise[slot] + discount * trace * running
+        advantage[slot] = running
+    return advantage
+
+
+def clipped_objective(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """The pessimistic one of the plain and the clipped improvement, [...] (Schulman et al. 2017, equation 7)."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+
+
+class ValueNormaliser(nn.Module):
+    """Running mean and spread of value targets, so that a critic of any reward scale learns numbers of order one.
+
+    Yu et al. (section 5.1) after van Hasselt et al., 'Learning values across many orders of magnitude' (NeurIPS 2016), with
+    exponential averages corrected for their start.
+
+    Args:
+        memory: share of the averages kept in an update.
+    """
+
+    moments: Tensor
+
+    def __init__(self, memory: float = 0.98) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("moments", torch.zeros(3, dtype=torch.float64))  # mean, mean square, weight so far
+
+    def update(self, target: Tensor) -> None:
+        """Take in targets of any shape."""
+        target = target.double()
+        newest = torch.stack([target.mean(), target.square().mean(), target.new_ones(())])
+        self.moments.lerp_(newest, 1.0 - self.memory)
+
+    def normalise(self, value: Tensor) -> Tensor:
+        """To units of the spread around the mean, [...]."""
+        mean, spread = self._mean_and_spread()
+        return (value - mean) / spread
+
+    def restore(self, value: Tensor) -> Tensor:
+        """Inverse of `normalise`, [...]."""
+        mean, spread = self._mean_and_spread()
+        return value * spread + mean
+
+    def _mean_and_spread(self) -> tuple[float, float]:
+        mean, square, weight = self.moments.tolist()
+        if weight == 0.0:
+            return 0.0, 1.0
+        variance = square / weight - (mean / weight) ** 2
+        return mean / weight, max(variance, 1e-4) ** 0.5
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What was played in a family: R rows (one an agent and slot) in F frames (all agents of an episode in one slot).
+
+    Attributes:
+        features: what each agent saw, [R, I].
+        mask: its allowed choices, [R, A] bool.
+        code: the code of its action, [R, size].
+        log_prob: of the action when it was chosen, [R].
+        advantage: of the team, [R].
+        target: of the agent's own value, [R].
+        agents: rows of each frame, which stand together, [F].
+    """
+
+    features: Tensor
+    mask: Tensor
+    code: Tensor
+    log_prob: Tensor
+    advantage: Tensor
+    target: Tensor
+    agents: Tensor
+
+    @classmethod
+    def join(cls, parts: list[Self]) -> Self:
+        """Several, one after another."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def select(self, frames: Tensor) -> Self:
+        """Some frames, by number [f]."""
+        agents = self.agents[frames]
+        first = (self.agents.cumsum(0) - self.agents)[frames]
+        within = torch.arange(int(agents.sum()), device=agents.device) - (agents.cumsum(0) - agents).repeat_interleave(agents)
+        rows = first.repeat_interleave(agents) + within
+        return type(self)(**{name: column.index_select(0, rows) for name, column in self._columns().items()}, agents=agents)
+
+    def split(self, parts: int) -> list[Self]:
+        """Equal numbers of frames, or nearly, in order; nothing is copied."""
+        agents = self.agents.tensor_split(parts)
+        rows = [int(part.sum()) for part in agents]
+        columns = {name: column.split(rows) for name, column in self._columns().items()}
+        return [type(self)(**{name: of[i] for name, of in columns.items()}, agents=agents[i]) for i in range(parts)]
+
+    def _columns(self) -> dict[str, Tensor]:
+        """What has a row an agent."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "agents"}
+
+
+class ActorCritic(nn.Module):
+    """What PPO trains: a policy of each agent's own features, a value of everybody's, and a normaliser for each family.
+
+    Attributes:
+        codecs: of the actions of each family.
+        normalisers: of the values of each family.
+        history: own observations that an agent sees.
+    """
+
+    codecs: dict[str, ActionCodec]
+    normalisers: nn.ModuleDict
+    history: int
+
+    def logits(self, features: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Masked logits [R, size] of action codes, from features [R, I] and masks [R, A]."""
+        raise NotImplementedError
+
+    def values(self, features: Tensor, agents: Tensor, family: str) -> Tensor:
+        """Normalised values [R] from the features [R, I] of all agents of the frames, which have so many agents [F]."""
+        raise NotImplementedError
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """Those that decide."""
+        raise NotImplementedError
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """Those that judge."""
+        raise NotImplementedError
+
+    def normaliser(self, family: str) -> ValueNormaliser:
+        """The family's."""
+        found = self.normalisers[family]
+        assert isinstance(found, ValueNormaliser)
+        return found
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What a round of updates did: optimiser steps taken, and figures of the last minibatch by family and name."""
+
+    steps: int
+    figures: dict[str, float]
+
+
+def optimise(
+    model: ActorCritic,
+    optimiser: torch.optim.Optimizer,
+    played: Mapping[str, Frames],
+    config: PpoConfig,
+    progress: float,
+    generator: torch.Generator,
+) -> Updates:
+    """Learn from one round: `epochs` passes in random minibatches, an equal share of every family in each step.
+
+    Args:
+        model: is changed.
+        optimiser: Adam over its parameters.
+        played: the round, by family.
+        config: how.
+        progress: share of the training that is over, which sets learning rate and entropy bonus.
+        generator: the random source of the minibatches.
+    """
+    fade = 1.0 + (config.rate_end - 1.0) * progress
+    set_rate(optimiser, config.rate * fade)
+    parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.minibatch))
+    steps, figures = 0, {}
+    for _ in range(config.epochs):
+        shuffled = {  # once an epoch: a minibatch is then a slice
+            name: frames.select(torch.randperm(len(frames.agents), generator=generator)).split(parts)
+            for name, frames in played.items()
+        }
+        for part in range(parts):
+            optimiser.zero_grad(set_to_none=True)
+            divergence = 0.0
+            for name, minibatches in shuffled.items():
+                loss, figures[name] = _loss(model, minibatches[part], name, config, fade)
+                (loss / len(played)).backward()
+                divergence = max(divergence, figures[name]["divergence"])
+            if 0.0 < config.divergence < divergence:
+                return Updates(steps, _flat(figures))
+            for group in optimiser.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], config.gradient)
+            optimiser.step()
+            steps += 1
+    return Updates(steps, _flat(figures))
+
+
+def _has_choice(codec: ActionCodec, mask: Tensor) -> Tensor:
+    """Rows [R] that have more than one action, from masks [R, A]."""
+    return (mask.sum(-1) > 1) | (codec.components[-1].kind == "ordinal")
+
+
+def _flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {f"{family}/{name}": value for family, parts in figures.items() for name, value in parts.items()}
+
+
+def _loss(model: ActorCritic, batch: Frames, family: str, config: PpoConfig, fade: float) -> tuple[Tensor, dict[str, float]]:
+    codec = model.codecs[family]
+    free = _has_choice(codec, batch.mask)  # whoever has no choice has nothing to learn from
+    decided = [batch.features, batch.mask, batch.code, batch.log_prob, batch.advantage]
+    if not free.all():
+        rows = free.nonzero().squeeze(-1)
+        decided = [column.index_select(0, rows) for column in decided]
+    features, mask, code, log_prob, advantage = decided
+    with mixed(batch.features.device, config.bfloat16):
+        logits = model.logits(features, mask, family)
+        value = model.values(batch.features, batch.agents, family)
+    log_ratio = codec.log_prob(logits, code) - log_prob
+    policy = clipped_objective(log_ratio.exp(), advantage, config.clip).mean()
+    spread = sum(-(part.softmax(-1) * part.log_softmax(-1)).sum(-1) for part in codec.split(logits))
+    assert isinstance(spread, Tensor)
+    fit = huber_loss(value, model.normaliser(family).normalise(batch.target), delta=config.huber)
+    with torch.no_grad():  # Schulman's estimate of KL(old || new), never negative: http://joschu.net/blog/kl-approx.html
+        divergence = (log_ratio.exp() - 1.0 - log_ratio).mean()
+    figures = {"entropy": spread.mean(), "value": fit, "divergence": divergence}
+    return fit - policy - config.entropy * fade * spread.mean(), {name: float(x.detach()) for name, x in figures.items()}

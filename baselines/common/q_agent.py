@@ -1,0 +1,108 @@
+"""Agents that play by learned values: fine-tuned on logs, learning online from scratch, or online after pretraining."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ...benchmark.agent import Adaptation, Agent, State, Support
+from ...benchmark.family import Family, Variant
+from ...benchmark.meter import MeteredEnvironment
+from ...learning.checkpoint import count_parameters, digest, settings_digest
+from .fine_tuning import FineTuneConfig, fine_tune
+from .networks import first_view, next_view
+from .online import PracticeConfig, learn_online, trial
+from .q_learning import ValueModel
+
+
+class ValueAgent(Agent):
+    """Plays the action of the greatest learned value, or draws among good ones where the checkpoint says so.
+
+    Args:
+        name: what the board shows.
+        model: the pretrained network; never changed, learning works on copies.
+        arms: the arms it may play in, the default first.
+        adaptation: how it fine-tunes on logs.
+        practice: how it learns online.
+        privileged_training: whether its training looked at all agents' observations.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: ValueModel,
+        arms: tuple[str, ...] = ("offline", "online", "online-pretrained"),
+        adaptation: FineTuneConfig | None = None,
+        practice: PracticeConfig | None = None,
+        privileged_training: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.name, self.arms, self.privileged_training = name, arms, privileged_training
+        self._pretrained = self._model = model.to(device).eval()
+        self._adaptation, self._practice = adaptation or FineTuneConfig(), practice or PracticeConfig()
+        self.parameters = count_parameters(model)
+        self.enter(arms[0])
+
+    def enter(self, arm: str) -> None:
+        """Take part in an arm; from scratch the checkpoint lends its settings, none of its weights."""
+        super().enter(arm)
+        scratch = arm == "online"
+        self.source_transitions = 0 if scratch else self._pretrained.config.transitions
+        self.checkpoint_digest = "" if scratch else digest(self._pretrained)
+        self.settings_digest = "" if scratch else settings_digest(self._pretrained.config)
+        self._model = self._from_scratch(0) if scratch else self._pretrained
+
+    def knows(self, family: Family) -> bool:
+        """Whether it was trained on this family."""
+        return family.name in self._pretrained.config.families
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Fine-tune on the support; its own validation split decides whether the result is kept."""
+        self._pretrained.config.require(family.name)
+        self._model = self._from_scratch(0) if self.arm == "online" else self._pretrained
+        if support is None:
+            return Adaptation()
+        self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
+        return Adaptation(steps, dict(notes))
+
+    def practise(self, environment: MeteredEnvironment) -> Adaptation:
+        """Learn with exactly the slots of the budget.
+
+        With a checkpoint, the last slots are a trial of what was learned against what it started from; the better one plays.
+        """
+        family, seed = environment.family, environment.draw
+        self._pretrained.config.require(family.name)
+        if self.arm == "online":
+            self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)
+            return Adaptation(steps)
+        reserve = int(self._practice.trial * environment.budget)
+        learned, steps = learn_online(
+            copy.deepcopy(self._pretrained), environment, environment.budget - reserve, self._practice.after_pretraining()
+        )
+        before, after = trial((self._pretrained, learned), environment)
+        self._model = learned if after > before else self._pretrained
+        return Adaptation(steps, {"reward_before": before, "reward_after": after, "kept": self._model is learned})
+
+    def _from_scratch(self, seed: int) -> ValueModel:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = type(self._pretrained)(self._pretrained.config)
+        return fresh.to(next(self._pretrained.parameters()).device).eval()
+
+    def begin(self, state: State) -> None:
+        """Empty histories."""
+        history, device = self._model.config.history, state.action_mask.device
+        state.memory["view"] = first_view(state.family, state.variant, history, state.batch, device)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N] or [B, N, D]."""
+        name = state.family.name
+        codec = self._model.codecs[name]
+        view = state.memory["view"] = next_view(state.memory["view"], obs)
+        luck = state.random.uniform(obs.shape[1], self._model.draws(name))
+        with torch.no_grad():
+            choice = self._model.choose(view, state.action_mask, luck, name)
+        return codec.decode(codec.table(obs.device)[choice])

@@ -1,0 +1,1 @@
+"""wbench's tasks in the interfaces of PettingZoo and Gymnasium."""

@@ -1,0 +1,140 @@
+"""wbench's tasks in other people's interfaces: a PettingZoo `ParallelEnv`, and a Gymnasium `VectorEnv`; numpy in and out.
+
+Needs the optional packages: `pip install "wbench[envs]"`. Both take a variant by name or as an object, and play scenarios: the
+same seed is the same episode, here and everywhere in wbench. A reset without a seed draws the next scenarios from
+[0, 10 000 000), a range that query episodes never come from. Do not train on seeds above it.
+
+| a family's action | PettingZoo, an agent | Gymnasium, N agents together |
+| --- | --- | --- |
+| one categorical component of A choices | `Discrete(A)` | `MultiDiscrete`, [N] |
+| one ordinal component | `Box`, [1] | `Box`, [N] |
+| D ordinal components | `Box`, [D] | `Box`, [N, D] |
+| a categorical and D ordinal ones | `Tuple(Discrete(A), Box [D])` | `Tuple(MultiDiscrete [N], Box [N, D])` |
+
+Episodes never terminate, they are truncated at the horizon: bootstrap from the last observation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InvalidValueError, MissingPackageError
+from ..family import Family, Variant, require
+from ..registry import get_family, get_variant
+from ..seeds import SUPPORT_SEEDS
+
+try:
+    import pettingzoo  # noqa: F401 - both are asked for together, so that one line says what is missing
+    from gymnasium import Space, spaces
+except ImportError as error:
+    hint = 'Try: pip install "wbench[envs]"'
+    raise MissingPackageError(f"the environment adapters need pettingzoo and gymnasium ({error}). {hint}") from error
+
+
+class HybridSpace(spaces.Tuple):
+    """A choice and some levels; `sample` also takes the mask of the choice alone, as observations and infos hold it."""
+
+    def sample(self, mask: Any = None, probability: Any = None) -> tuple[Any, ...]:
+        """A random (choice, levels [D])."""
+        return super().sample((mask, None) if isinstance(mask, np.ndarray) else mask, probability)
+
+
+def resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
+    """Family and variant of a variant or its name."""
+    if isinstance(task, str):
+        return (family, family.variant(task)) if family else get_variant(task)
+    return family or get_family(task.family), task
+
+
+def chooses(family: Family) -> bool:
+    """Whether an agent's action begins with a choice."""
+    return family.actions[0].kind == "categorical"
+
+
+def real_box(*shape: int) -> spaces.Box:
+    """Unbounded float32 numbers of this shape."""
+    return spaces.Box(-np.inf, np.inf, shape, np.float32)
+
+
+def observation_space(family: Family) -> Space[Any]:
+    """What one agent observes."""
+    own = real_box(family.obs_size)
+    if not chooses(family):
+        return own
+    return spaces.Dict({"observation": own, "action_mask": spaces.Box(0, 1, (family.mask_size,), np.int8)})
+
+
+def action_space(family: Family, agents: int | None = None) -> Space[Any]:
+    """Actions of one agent (None), or of all together; see the table above."""
+    levels = [component for component in family.actions if component.kind == "ordinal"]
+    low, high = (np.array([getattr(c, end) for c in levels], np.float32) for end in ("low", "high"))
+    if agents is not None:
+        low, high = (np.tile(end, (agents, 1)) for end in (low, high))
+        low, high = (end[:, 0] if len(family.actions) == 1 and levels else end for end in (low, high))
+    box = spaces.Box(low, high, dtype=np.float32)
+    if not chooses(family):
+        return box
+    size = family.actions[0].size
+    choice: Space[Any] = spaces.Discrete(size) if agents is None else spaces.MultiDiscrete([size] * agents)
+    return HybridSpace((choice, box)) if levels else choice
+
+
+def batch_action(family: Family, actions: Any) -> Tensor:
+    """Actions of the families' spaces, whatever the leading axes, as the tensor that `Env.step` takes; it checks the rest."""
+    if not chooses(family):
+        return torch.from_numpy(as_array(actions).astype(np.float32))
+    if len(family.actions) == 1:
+        return torch.from_numpy(as_choices(actions))
+    require(isinstance(actions, tuple) and len(actions) == 2, "action", type(actions).__name__, "a pair (choices, levels)")
+    choices, levels = as_choices(actions[0]), as_array(actions[1])
+    expected = (*choices.shape, len(family.actions) - 1)
+    require(levels.shape == expected, "action.shape of the levels", levels.shape, f"{expected}")
+    return torch.from_numpy(np.concatenate([choices[..., None], levels], axis=-1).astype(np.float32))
+
+
+def allow_only(family: Family, action: Tensor, mask: Tensor) -> Tensor:
+    """Actions [..., N] or [..., N, D] with 0 for a choice that the mask [..., N, A] forbids; what the space lacks is kept."""
+    if not chooses(family) or action.shape[: mask.dim() - 1] != mask.shape[:-1]:
+        return action
+    choice = action.unsqueeze(-1) if len(family.actions) == 1 else action[..., :1]
+    known = (choice >= 0) & (choice < mask.shape[-1])
+    forbidden = known & ~mask.bool().gather(-1, torch.where(known, choice, 0).long())
+    played = torch.where(forbidden, 0, choice).to(action.dtype)
+    return played.squeeze(-1) if len(family.actions) == 1 else torch.cat([played, action[..., 1:]], dim=-1)
+
+
+def as_choices(values: Any) -> np.ndarray:
+    """Integers, or an `InvalidValueError`."""
+    array = as_array(values)
+    require(np.issubdtype(array.dtype, np.integer), "action.dtype", str(array.dtype), "an integer type")
+    return array.astype(np.int64)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Numbers of one shape, or an `InvalidValueError`."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise InvalidValueError("action", values, "of the same shape for every agent") from None
+    require(np.issubdtype(array.dtype, np.number), "action", values, "numbers")
+    return array
+
+
+def scenario_seed(seed: object) -> int:
+    """A seed as an integer, or an `InvalidValueError`."""
+    require(isinstance(seed, int | np.integer) and int(seed) >= 0, "seed", seed, "a whole number, 0 or more")
+    return int(seed)  # type: ignore[call-overload]
+
+
+def draw_seeds(random: np.random.Generator, count: int) -> list[int]:
+    """Scenarios for training: below those of support, query and reference episodes."""
+    return random.integers(SUPPORT_SEEDS, size=count).tolist()
+
+
+def as_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy: nobody outside can write into the simulator."""
+    return tensor.detach().cpu().numpy().copy()

@@ -1,0 +1,1 @@
+"""`wbench check`: whether a family, or an agent, keeps the contract."""

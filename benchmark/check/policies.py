@@ -1,0 +1,192 @@
+"""Checks of a family's policies, references and data; see `conformance.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..agent import Agent, State
+from ..data.recorder import record_quality, support, train_seeds
+from ..data.schema import column_shapes
+from ..family import QUALITIES, Family, Variant
+from ..processes import one_thread
+from ..protocol.references import Admission
+from ..randomness import EpisodeRandom
+from ..rollout import Slot, play
+from .environment import ROLES, Case, need
+
+REPLAYED_SLOTS = 40
+
+
+def _policies(case: Case) -> str:
+    family = case.family
+    for role in ROLES:
+        name = getattr(family, role)
+        need(
+            name in family.policies, f"{role} is {name!r}, not in policies {sorted(family.policies)}", "add it, or name another"
+        )
+    need(set(family.behaviours) == set(QUALITIES), f"behaviours {sorted(family.behaviours)}", f"give {', '.join(QUALITIES)}")
+    for quality, mixture in family.behaviours.items():
+        need(len(mixture) > 0, f"behaviours[{quality!r}] is empty", "name at least one (policy, noise)")
+        for name, noise in mixture:
+            known = name in family.policies and 0.0 <= noise <= 1.0
+            need(
+                known, f"behaviours[{quality!r}] has {name, noise}", f"use noise in [0, 1] and one of {sorted(family.policies)}"
+            )
+    for name, build in family.policies.items():
+        agents = build(), build()
+        need(all(isinstance(agent, Agent) for agent in agents), f"policies[{name!r}] is no Agent", "subclass wbench's Agent")
+        need(agents[0] is not agents[1], f"policies[{name!r}] gives the same object twice", "build a fresh agent every time")
+    blind = {getattr(family, role) for role in ROLES[:3]} | {name for name, _ in family.behaviours["expert"]}
+    sees = sorted(name for name in blind if family.policies[name]().privileged)
+    need(
+        not sees,
+        f"privileged: {', '.join(sees)}",
+        "only the reference, and what is recorded as 'mixed', may see the hidden state",
+    )
+    return f"{len(family.policies)} policies; heuristic {family.heuristic}, reference {family.reference}"
+
+
+def _decentralised(case: Case) -> str:
+    family = case.family
+    blind = [name for name, build in family.policies.items() if not build().privileged]
+    for variant in case.variants:
+        for name in blind:
+            slots = _recorded(family, variant, name)
+            at = sees_others(family, variant, family.policies[name], slots)
+            seen = f"{variant.name}: what {name} does in slot {at} depends on what others observe"
+            need(at is None, seen, "act on each agent's own row of obs and inbox; only privileged policies may see more")
+    return f"{', '.join(blind)}: own observation and inbox only"
+
+
+def _seeds(variant: Variant) -> list[int]:
+    return list(range(max(4, min(variant.agents, 8))))
+
+
+def _recorded(family: Family, variant: Variant, name: str, device: str = "cpu") -> list[Slot]:
+    slots: list[Slot] = []
+    play(family, variant, family.policies[name](), _seeds(variant), device=device, record=slots.append)
+    return slots
+
+
+def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], slots: Sequence[Slot]) -> int | None:
+    """The first slot in which what agents do or say depends on what others observe; None where they never notice (DTDE).
+
+    Recorded slots are replayed with everybody else's observations replaced: in episode b agent b mod N must not notice.
+
+    Args:
+        family: the family.
+        variant: what was recorded.
+        build: gives who is asked, ready to begin.
+        slots: of the episodes `_seeds(variant)`.
+    """
+    seeds, device = _seeds(variant), slots[0].obs.device
+    others = torch.arange(variant.agents) != torch.arange(len(seeds))[:, None] % variant.agents  # [B, N]
+    inboxes = torch.rand(len(slots), *others.shape, build().message_size, generator=torch.Generator().manual_seed(0))
+    others, inboxes = others.to(device), inboxes.to(device)
+
+    def replay(perturbed: bool) -> list[tuple[Tensor, Tensor]]:
+        agent = build()
+        state = State(family, variant, EpisodeRandom(variant.name, seeds, device), len(seeds), 0, slots[0].action_mask)
+        agent.begin(state)
+        answers = []
+        for t, slot in enumerate(slots[:REPLAYED_SLOTS]):
+            obs, state.slot, state.action_mask, inbox = slot.obs.clone(), t, slot.action_mask.clone(), inboxes[t].clone()
+            if perturbed and variant.agents > 1:
+                other = slots[(t * 7 + len(slots) // 2) % len(slots)]
+                obs[others], state.action_mask[others] = other.obs.flip(0)[others], other.action_mask.flip(0)[others]
+                inbox[others] = 1 - inbox[others]
+            answers.append((agent.act(obs, inbox, state)[~others], agent.message(obs, state)[~others]))
+        return answers
+
+    for t, (plain, blurred) in enumerate(zip(replay(False), replay(True), strict=True)):
+        if not all(torch.equal(one, two) for one, two in zip(plain, blurred, strict=True)):
+            return t
+    return None
+
+
+def peeks(agent: Agent, family: Family, variant: Variant, device: str = "cpu") -> str:
+    """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may.
+
+    Args:
+        agent: who is asked; it is adapted anew.
+        family: the family.
+        variant: what is played.
+        device: where the agent computes.
+    """
+    if agent.privileged:
+        return ""
+    try:
+        with one_thread(), torch.no_grad():
+            agent.adapt(family, variant, None)
+            at = sees_others(family, variant, lambda: agent, _recorded(family, variant, family.heuristic, device))
+    except Exception as error:  # the agent's own code
+        return f"{variant.name}: {agent.label} cannot be asked: {type(error).__name__}: {error}"
+    return "" if at is None else f"{variant.name}: what {agent.label} does in slot {at} depends on what others observe"
+
+
+def _reward_range(case: Case) -> str:
+    low, high = case.family.reward_range
+    slack, least, most = 1e-6 * (high - low), math.inf, -math.inf
+    for variant in case.variants:
+        team = torch.cat([case.play(variant, role)[1].flatten() for role in ROLES])
+        outside = float(((team < low - slack) | (team > high + slack)).float().mean())
+        least, most = min(least, float(team.min())), max(most, float(team.max()))
+        seen = (
+            f"{variant.name}: team reward in [{float(team.min()):.3g}, {float(team.max()):.3g}], {outside:.1%} of slots outside"
+        )
+        need(outside < 0.001, f"{seen} reward_range [{low:g}, {high:g}]", "widen reward_range, or scale the reward")
+    return f"team reward in [{least:.3g}, {most:.3g}], declared [{low:g}, {high:g}]"
+
+
+def _references(case: Case) -> str:
+    """The admission rule; differences are measured on the same scenarios, pair by pair."""
+    worst, room = math.inf, math.inf
+    for variant in case.variants:
+        returns = {role: case.play(variant, role)[0] for role in ROLES}
+        for below, above in (("random", "heuristic"), ("greedy", "heuristic"), ("random", "reference")):
+            pairs = returns[above] - returns[below]
+            mean, error = float(pairs.mean()), float(pairs.std()) / math.sqrt(case.episodes)
+            seen = f"{variant.name}: {above} - {below} = {mean:.3g} ± {error:.2g} over {case.episodes} episodes"
+            need(mean > 2 * error, seen, "it must be above 0 by two standard errors: more --episodes, or a better policy")
+            worst = min(worst, mean / error if error else math.inf)
+        means = [float(returns[role].mean()) for role in ROLES]
+        row = Admission(means[0], means[1], means[2], means[3], (0.0, 0.0, 0.0, 0.0), case.episodes)
+        gap = (row.reference - row.random) / max(abs(row.reference), 1e-9)
+        seen = f"{variant.name}: reference {row.reference:.3g}, random {row.random:.3g}: room of {gap:.0%}"
+        need(row.admitted(), seen, "20 % of the reference or more is needed: make the variant harder, or drop it")
+        room = min(room, gap)
+    return f"random, greedy < heuristic by {worst:.1f} standard errors or more; room {room:.0%} of the reference or more"
+
+
+def _collection(case: Case) -> str:
+    family = case.family
+    for variant in case.variants:
+        shapes = column_shapes(family, variant)
+        for quality in QUALITIES:
+            seeds = train_seeds(quality, len(family.behaviours[quality]))
+            columns = record_quality(family, variant, quality, seeds)
+            for name, column in columns.items():
+                expected = (len(seeds),) if name == "behaviour" else (len(seeds), variant.horizon, *shapes[name][0])
+                seen = f"{variant.name}, {quality}: column {name} is {column.shape}"
+                need(column.shape == expected, seen, f"make it {expected}: the same shape in every slot")
+            if family.actions[0].kind == "categorical":
+                action = torch.from_numpy(columns["action"]).reshape(*columns["action_mask"].shape[:3], -1)[..., :1].long()
+                allowed = torch.from_numpy(columns["action_mask"]).gather(-1, action)
+                seen = f"{variant.name}, {quality}: {float((~allowed).float().mean()):.1%} of recorded choices are masked"
+                need(bool(allowed.all()), seen, "let the mask allow what policies do, or policies obey state.action_mask")
+        shots = support(family, variant, 0, len(QUALITIES))
+        need(shots is not None and shots.shots == len(QUALITIES), f"{variant.name}: no support", "mend the above first")
+    return f"{', '.join(QUALITIES)}, and support episodes"
+
+
+CHECKS: dict[str, Callable[[Case], str]] = {
+    "policies": _policies,
+    "decentralised": _decentralised,
+    "reward range": _reward_range,
+    "references": _references,
+    "collection": _collection,
+}

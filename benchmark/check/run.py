@@ -1,0 +1,121 @@
+"""`wbench check`: does a family keep the contract that the harness, the data and the agents rely on?
+
+A check is a function of a `Case` that returns what it found, or raises `Broken` with what is wrong and what to do about it. A
+check that crashes has failed: nothing passes in silence. To add one, write the function and list it in `CHECKS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ...errors import InvalidValueError, UnknownNameError
+from ..agent import Agent
+from ..family import Family, Variant
+from ..protocol.spec import FAMILIES
+from ..registry import family_names, get_family, make_agent
+from ..user_code import is_file, load
+from . import environment, policies, randomness
+from .environment import Broken, Case
+from .policies import peeks
+
+EPISODES = 32  # behind the references of each variant
+CHECKS: dict[str, Callable[[Case], str]] = {**environment.CHECKS, **randomness.CHECKS, **policies.CHECKS}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: its name.
+        passed: whether the family keeps this part of the contract.
+        found: what was seen.
+        advice: what to do, empty if it passed.
+    """
+
+    check: str
+    passed: bool
+    found: str
+    advice: str = ""
+
+
+def check(
+    family: Family,
+    episodes: int = EPISODES,
+    variants: Sequence[Variant] | None = None,
+    on_check: Callable[[str], None] | None = None,
+) -> list[Finding]:
+    """Run every check on a family.
+
+    Args:
+        family: the family; it need not be registered.
+        episodes: episodes behind the references of each variant.
+        variants: play these only; None = all of them.
+        on_check: told the name of every check that is done, for progress bars.
+
+    Returns:
+        One finding a check, in the order of `CHECKS`.
+    """
+    if episodes < 2:
+        raise InvalidValueError("--episodes", episodes, "2 or more")
+    case = Case(family, tuple(family.variants.values() if variants is None else variants), episodes)
+    findings = []
+    for name, run in CHECKS.items():
+        try:
+            findings.append(Finding(name, True, run(case)))
+        except Broken as broken:
+            findings.append(Finding(name, False, broken.found, broken.advice))
+        except Exception as error:  # the family's own code: whatever it raises is a finding
+            found = f"could not run: {type(error).__name__}: {' '.join(str(error).split())}"
+            findings.append(Finding(name, False, found, "mend this first; a check that cannot run has failed"))
+        if on_check:
+            on_check(name)
+    return findings
+
+
+def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> list[Finding]:
+    """Whether an agent acts on its own observation and inbox alone, in a train variant of every family that it knows."""
+    findings = []
+    for family in map(get_family, FAMILIES):
+        if agent.knows(family):
+            found = peeks(agent, family, family.select("train")[0])
+            advice = "act on each agent's own row of obs and inbox" if found else ""
+            said = found or "own observation and inbox only"
+            findings.append(Finding(f"decentralised in {family.name}", not found, said, advice))
+        if on_check:
+            on_check(family.name)
+    return findings
+
+
+def agent_of(target: str) -> Agent | None:
+    """The agent that a user's file builds; None where the target is no file, or one that holds a family."""
+    if not is_file(target) or isinstance(load(target, "FAMILY")[1], Family) or load(target, "build")[1] is None:
+        return None
+    return make_agent(target, run_files=True)
+
+
+def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
+    """The family that a user names, and the variants to play.
+
+    Args:
+        target: a family, a variant (that one only is played), `FILE.py`, `FILE.py:ATTR` or `MODULE:ATTR`; the attribute is
+            `FAMILY` by default. A file or module is run as the user's own code.
+
+    Raises:
+        UnknownNameError: there is no such family, variant or file.
+        DataError: the code cannot be run.
+        InvalidValueError: what it holds is no `Family`.
+    """
+    name = target.partition("/")[0]
+    if name in family_names():
+        family = get_family(name)
+        if family.name != name:
+            raise InvalidValueError("entry point", name, f"the family's own name, {family.name!r}")
+        return family, tuple(family.variants.values()) if target == name else (family.variant(target),)
+    if ":" not in target and not is_file(target):
+        raise UnknownNameError("family, variant or FILE.py", target, family_names(), "wbench list, or wbench check FILE.py")
+    where, held = load(target, "FAMILY")
+    if not isinstance(held, Family):
+        raise InvalidValueError(where, type(held).__name__, "a wbench.benchmark.family.Family")
+    return held, tuple(held.variants.values())

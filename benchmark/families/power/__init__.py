@@ -1,0 +1,1 @@
+"""The family `power`: power control with queues."""

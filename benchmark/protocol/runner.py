@@ -1,0 +1,198 @@
+"""Plays one cell of a protocol with one agent: adapts or lets it practise, scores it, and keeps its ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import random
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import WbenchError
+from ..agent import Adaptation, Agent
+from ..data.recorder import support
+from ..family import require
+from ..meter import MeteredEnvironment
+from ..processes import one_thread
+from ..registry import get_variant
+from ..rollout import Episodes, play
+from ..seeds import query_seeds
+from .ledger import Ledger
+from .references import references
+from .spec import Cell
+
+DIGITS = 6  # of returns and quality of service, in memory as in a file
+NOTES, LARGEST = (
+    100,
+    1e12,
+)  # how many figures an agent may publish of its adaptation, and how large, as the result's schema has it
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell that was played.
+
+    Attributes:
+        cell: which one.
+        returns: return of every query episode; none where the agent failed.
+        qos: quality of service of every query episode, by name.
+        ledger: what the agent consumed.
+        adaptation: figures that the agent published about its adaptation.
+        failure: why the agent has no score here, in one line; empty where it has one.
+    """
+
+    cell: Cell
+    returns: tuple[float, ...]
+    qos: Mapping[str, tuple[float, ...]]
+    ledger: Ledger
+    adaptation: Mapping[str, Any]
+    failure: str = ""
+
+    @property
+    def return_mean(self) -> float | None:
+        """Mean return of the query episodes; None where the agent failed."""
+        return None if self.failure else sum(self.returns) / len(self.returns)
+
+    @property
+    def score(self) -> float | None:
+        """0 = random, 100 = the genie reference; None where the agent failed."""
+        mean = self.return_mean
+        return None if mean is None else references(self.cell.variant).score(mean)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, all of it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CellResult:
+        """Inverse of `to_dict`, also after a trip through JSON; raises `KeyError`, `TypeError` or `ValueError`."""
+        cell, ledger = Cell(**data["cell"]), Ledger(**data["ledger"])
+        returns = tuple(map(float, data["returns"]))
+        if bool(returns) == bool(data["failure"]) or not all(map(math.isfinite, returns)):
+            raise ValueError(f"{cell} has neither finite returns nor a failure")
+        qos = {name: tuple(map(float, values)) for name, values in data["qos"].items()}
+        return cls(cell, returns, qos, ledger, data["adaptation"], data["failure"])
+
+
+def run_cell(
+    agent: Agent, cell: Cell, episodes: int, device: str = "cpu", on_slot: Callable[[], None] | None = None
+) -> CellResult:
+    """Adapt on the cell's support, or practise in its variant, then play its query episodes.
+
+    Whatever the agent does wrong (raises, returns a wrong shape, type or number, asks for more than its budget) makes this one
+    cell a failed one; with `WBENCH_DEBUG` set it is raised instead. The result depends on agent and cell alone: PyTorch
+    computes on one thread, since sums depend on their number, and the global generators are seeded from the cell.
+
+    Args:
+        agent: who plays.
+        cell: which cell.
+        episodes: number of query episodes.
+        device: where the environment runs.
+        on_slot: called after every slot of the query episodes, for progress bars.
+    """
+    with one_thread():
+        return _run_cell(agent, cell, episodes, device, on_slot)
+
+
+def _run_cell(agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Callable[[], None] | None) -> CellResult:
+    _seed_global_generators(cell)
+    attempt = _Attempt(agent, cell, device)
+    try:
+        adaptation = attempt.prepare()
+        played = attempt.play(episodes, on_slot)
+        for name, values in {"returns": played.returns, **played.qos}.items():
+            require(bool(values.isfinite().all()), f"{name} of {cell.variant}", "NaN or infinite", "finite")
+    except (Exception, SystemExit) as error:
+        if os.environ.get("WBENCH_DEBUG"):
+            raise
+        return CellResult(cell, (), {}, attempt.ledger(), {}, _reason(error))
+    qos = {name: tuple(round(x, DIGITS) for x in values.tolist()) for name, values in played.qos.items()}
+    returns = tuple(round(x, DIGITS) for x in played.returns.tolist())
+    ledger = attempt.ledger(gradient_steps=adaptation.gradient_steps, message_bits=played.message_bits)
+    return CellResult(cell, returns, qos, ledger, dict(adaptation.notes))
+
+
+class _Attempt:
+    """An agent at a cell, with its clocks and meters: a ledger can be drawn up at any time, also after a failure."""
+
+    def __init__(self, agent: Agent, cell: Cell, device: str) -> None:
+        self._agent, self._cell, self._device = agent, cell, device
+        self._family, self._variant = get_variant(cell.variant)
+        online = agent.arm != "offline" and cell.shots > 0
+        self._support = None if online else support(self._family, self._variant, cell.seed, cell.shots)
+        self._meter = MeteredEnvironment(self._family, self._variant, cell.seed, cell.shots, device) if online else None
+        self._query_steps, self._act_seconds, self._calls = 0, 0.0, agent.planner_calls
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def prepare(self) -> Adaptation:
+        """Let the agent learn the variant."""
+        if self._meter is not None:
+            found = self._agent.practise(self._meter)
+        else:
+            found = self._agent.adapt(self._family, self._variant, self._support)
+        return _checked(found, self._agent.name)
+
+    def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Episodes:
+        """Play the query episodes."""
+        seeds = query_seeds(self._cell.seed, episodes)
+        start = time.perf_counter()
+        played = play(self._family, self._variant, self._agent, seeds, device=self._device, on_slot=on_slot)
+        self._act_seconds, self._query_steps = time.perf_counter() - start, played.environment_steps
+        return played
+
+    def ledger(self, gradient_steps: int = 0, message_bits: int = 0) -> Ledger:
+        """What was consumed so far."""
+        return Ledger(
+            support_transitions=self._support.transitions if self._support else 0,
+            environment_steps=self._meter.used if self._meter else 0,
+            gradient_steps=gradient_steps,
+            message_bits=message_bits,
+            planner_calls=self._agent.planner_calls - self._calls,
+            query_steps=self._query_steps,
+            act_seconds=self._act_seconds,
+            seconds=time.perf_counter() - self._wall,
+            cpu_seconds=time.process_time() - self._cpu,
+        )
+
+
+def _checked(found: object, name: str) -> Adaptation:
+    """What an agent says of its adaptation, if it can be written to a result file."""
+    require(isinstance(found, Adaptation), f"what {name} returned after adapting", type(found).__name__, "an Adaptation")
+    assert isinstance(found, Adaptation)
+    steps = found.gradient_steps
+    require(type(steps) is int and steps >= 0, f"gradient_steps of {name}", steps, "a whole number, 0 or more")
+    require(len(found.notes) <= NOTES, f"notes of {name}", len(found.notes), f"{NOTES} or fewer")
+    for note, value in found.notes.items():
+        named = isinstance(note, str) and re.fullmatch("[ -~]{1,64}", note)
+        require(bool(named), f"a note's name of {name}", note, "1 to 64 printable ASCII characters")
+        fine = isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+        require(fine, f"note {note!r} of {name}", value, "a text, a truth value or a finite number")
+        small = not isinstance(value, float | int) or abs(value) <= LARGEST
+        require(small, f"note {note!r} of {name}", value, f"within +-{LARGEST:g}")
+    return found
+
+
+def _reason(error: Exception | SystemExit) -> str:
+    """One line: what was raised, and where, if it was not raised on purpose."""
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, WbenchError) or not frames:
+        return said
+    return f"{said} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
+
+
+def _seed_global_generators(cell: Cell) -> None:
+    """Nothing of wbench draws from these, but an agent of somebody else's may."""
+    seed = int.from_bytes(hashlib.sha256(f"{cell.variant} {cell.shots} {cell.seed}".encode()).digest()[:4])
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)

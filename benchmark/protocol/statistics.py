@@ -1,0 +1,198 @@
+"""Statistics of scores [variant][seed]: point estimates with stratified bootstrap intervals (Agarwal et al., NeurIPS 2021).
+
+The unit is a cell, the mean of its query episodes. A resample draws the seeds of every variant anew, with replacement, and
+keeps all variants: a benchmark's variants are chosen, its seeds are luck. Whatever is compared is compared on the same seeds
+(common random numbers), so both sides are resampled together. Fewer than three seeds give no interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from ...errors import InvalidValueError
+
+Scores = Sequence[Sequence[float]] | np.ndarray  # [variant][seed], as many seeds for every variant
+Statistic = Callable[[np.ndarray], np.ndarray]  # [..., variants, seeds] -> [...]
+
+RESAMPLES = 2000
+CONFIDENCE = 95.0  # per cent, by percentiles
+TRIM = 0.25  # of each end, for the interquartile mean
+MIN_SEEDS = 3
+GAMMA = 100.0  # what the optimality gap measures against: the genie reference
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interquartile mean with its 95 % interval; None where there are too few seeds for one."""
+
+    iqm: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Any other statistic with its 95 % interval; None where there are too few seeds for one."""
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What there is to say of an agent at one number of shots.
+
+    Attributes:
+        iqm: interquartile mean over all variants of all families and their seeds: the headline.
+        mean: mean of all scores.
+        median: median over variants of the mean over seeds.
+        optimality_gap: mean shortfall from `GAMMA`; what is above it does not make up for what is below.
+        families: interquartile mean of each family by itself.
+    """
+
+    iqm: Interval
+    mean: Estimate
+    median: Estimate
+    optimality_gap: Estimate
+    families: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A performance profile: at each threshold, the fraction of scores above it, with its pointwise 95 % interval.
+
+    Attributes:
+        thresholds: tau.
+        fraction: of cells that score more than tau.
+        ci_low: lower ends; None where there are too few seeds.
+        ci_high: upper ends, likewise.
+    """
+
+    thresholds: tuple[float, ...]
+    fraction: tuple[float, ...]
+    ci_low: tuple[float, ...] | None
+    ci_high: tuple[float, ...] | None
+
+
+def iqm(scores: Scores) -> float:
+    """Mean of the middle half of all scores."""
+    return float(_iqm(np.asarray(scores, dtype=np.float64).reshape(1, -1)))
+
+
+def interval(scores: Scores) -> Interval:
+    """IQM of scores [variant][seed] with its interval."""
+    return Interval(*_with_interval(_iqm, scores))
+
+
+def summarise(scores: Mapping[str, Sequence[float]]) -> Summary:
+    """All point estimates of scores by full variant name, each with its interval."""
+    families = dict.fromkeys(name.partition("/")[0] for name in scores)
+    everything = list(scores.values())
+    return Summary(
+        interval(everything),
+        Estimate(*_with_interval(_mean, everything)),
+        Estimate(*_with_interval(_median, everything)),
+        Estimate(*_with_interval(_optimality_gap, everything)),
+        {f: interval([row for name, row in scores.items() if name.partition("/")[0] == f]) for f in families},
+    )
+
+
+def paired(ours: Scores, theirs: Scores) -> Interval:
+    """IQM of the differences `ours - theirs` [variant][seed] on common random numbers, with its interval."""
+    x, y = _pair(ours, theirs)
+    return interval(x - y)
+
+
+def over_trainings(values: Sequence[float]) -> Interval:
+    """Mean of what independent trainings got, each an IQM or a difference of two, with Student's interval.
+
+    A bootstrap of three values is too narrow; Student's is exact where they are normal, however few.
+    """
+    table = _table([values])[0]
+    mean = float(table.mean())
+    if table.size < MIN_SEEDS:
+        return Interval(mean, None, None)
+    width = float(stdtrit(table.size - 1, 0.5 + CONFIDENCE / 200) * table.std(ddof=1) / math.sqrt(table.size))
+    return Interval(mean, mean - width, mean + width)
+
+
+def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:
+    """P(X > Y) for scores X of ours and Y of theirs on a variant, mean over variants, with its interval; ties count half."""
+    both = np.stack(_pair(ours, theirs), axis=-3)  # [2, variants, seeds]
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        x, y = drawn[..., 0, :, :, None], drawn[..., 1, :, None, :]
+        return ((x > y) + 0.5 * (x == y)).mean(axis=(-3, -2, -1))
+
+    return Estimate(*_with_interval(statistic, both))
+
+
+def profile(scores: Scores, thresholds: Sequence[float]) -> Profile:
+    """The performance profile of scores [variant][seed]."""
+    table, tau = _table(scores), np.asarray(thresholds, dtype=np.float64)
+
+    def above(drawn: np.ndarray) -> np.ndarray:
+        return np.stack([(drawn > t).mean(axis=(-2, -1)) for t in tau], axis=-1)
+
+    fraction, bounds = tuple(above(table).tolist()), _bounds(above, table)
+    low, high = (None, None) if bounds is None else (tuple(end.tolist()) for end in bounds)
+    return Profile(tuple(tau.tolist()), fraction, low, high)
+
+
+def _iqm(scores: np.ndarray) -> np.ndarray:
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = int(TRIM * ordered.shape[-1])
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+
+
+def _mean(scores: np.ndarray) -> np.ndarray:
+    return scores.mean(axis=(-2, -1))
+
+
+def _median(scores: np.ndarray) -> np.ndarray:
+    return np.median(scores.mean(axis=-1), axis=-1)
+
+
+def _optimality_gap(scores: np.ndarray) -> np.ndarray:
+    return (GAMMA - np.minimum(scores, GAMMA)).mean(axis=(-2, -1))
+
+
+def _with_interval(statistic: Statistic, scores: Scores) -> tuple[float, float | None, float | None]:
+    table = _table(scores)
+    bounds = _bounds(statistic, table)
+    point = float(statistic(table))
+    return (point, None, None) if bounds is None else (point, float(bounds[0]), float(bounds[1]))
+
+
+def _bounds(statistic: Statistic, table: np.ndarray) -> np.ndarray | None:
+    """Both ends of the percentile interval, [2, ...]; None where there are too few seeds."""
+    if table.shape[-1] < MIN_SEEDS:
+        return None
+    rng = np.random.Generator(np.random.Philox(key=0))
+    seeds = rng.integers(table.shape[-1], size=(RESAMPLES, *table.shape[-2:]))
+    drawn = np.take_along_axis(table[None], np.expand_dims(seeds, tuple(range(1, table.ndim - 1))), axis=-1)
+    tail = (100.0 - CONFIDENCE) / 2
+    return np.percentile(statistic(drawn), [tail, 100.0 - tail], axis=0)
+
+
+def _table(scores: Scores) -> np.ndarray:
+    try:
+        table = np.asarray(scores, dtype=np.float64)
+    except (ValueError, TypeError):
+        table = np.empty(0)
+    if table.ndim < 2 or table.size == 0 or not np.isfinite(table).all():
+        raise InvalidValueError("scores", f"of shape {table.shape}", "finite numbers [variant][seed], as many seeds for each")
+    return table
+
+
+def _pair(ours: Scores, theirs: Scores) -> tuple[np.ndarray, np.ndarray]:
+    x, y = _table(ours), _table(theirs)
+    if x.shape != y.shape:
+        raise InvalidValueError("scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and seeds")
+    return x, y

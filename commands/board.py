@@ -1,0 +1,232 @@
+"""The commands about results: submit, verify, leaderboard, compare, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..console import Json, check_device, note, print_rows, progress
+from ..errors import InvalidValueError, ResultError, VerificationError
+
+if TYPE_CHECKING:
+    from ..leaderboard.verification.verify import Verdict
+
+board = typer.Typer()
+
+Store = Annotated[Path | None, typer.Option(help="Folder of results; default: leaderboard/results of the checkout you are in.")]
+ResultFile = Annotated[Path, typer.Argument(help="A result file of wbench eval.", show_default=False)]
+
+
+@board.command()
+def submit(
+    file: ResultFile,
+    store: Store = None,
+    namespace: Annotated[str | None, typer.Option(help="Of the Hub: open a pull request on NAMESPACE/wbench-results.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, and only say what would be done.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Validate a result and add it to a store: one more immutable file, or a pull request on the Hub."""
+    from ..leaderboard import hub_store
+    from ..leaderboard import store as stores
+
+    submission = stores.Submission.read(file)
+    if namespace is not None:
+        if store is not None:
+            raise InvalidValueError("--store", str(store), "left out where --namespace is given: a folder or the Hub, not both")
+        done = hub_store.submit(submission, namespace, dry_run)
+    else:
+        done = stores.submit(submission, _store(store, stores.default_store()), dry_run)
+    if as_json:
+        print(json.dumps(done.to_dict()))
+        return
+    said = {"added": "added", "known": "this very result is there already", "dry run": "valid; nothing done (dry run)"}
+    print(f"{done.where}/{done.name}: {said[done.status]}" + (f", {done.url}" if done.url else ""))
+
+
+@board.command()
+def verify(
+    file: ResultFile,
+    tier: Annotated[
+        str | None,
+        typer.Option(help="How deep: reported, recomputed or rerun; default: rerun with --trust or --agent, else recomputed."),
+    ] = None,
+    cells: Annotated[int, typer.Option(help="How many cells to play again.")] = 3,
+    seed: Annotated[int | None, typer.Option(help="Draws the same cells as before; default: a fresh sample.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Points a cell's score may be off; default: every episode the same.")] = 0.0,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="May run code of plug-ins and --agent, and fetch checkpoints from the Hub.")
+    ] = False,
+    agent: Annotated[
+        str | None, typer.Option(help="FILE.py[:ATTR] of an agent that is in no package: the very file that was played.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights, where the result names none.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    record: Annotated[bool, typer.Option("--record", help="Note a rerun that holds beside the file, for the board.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a result in three depths, down to playing some of its episodes again. Exit code 1 where it does not hold."""
+    from ..leaderboard.verification import verify as library
+    from ..leaderboard.verification.rerun import Plan
+
+    check_device(device)
+    tier = tier or ("rerun" if trust or agent else "recomputed")
+    with ExitStack() as shown:  # no bar before it is known that something may be played
+
+        def bar(total: int) -> Callable[[], None]:
+            return partial(shown.enter_context(progress())("playing again", total, 0), 1)
+
+        verdict = library.verify(file, tier, Plan(cells, seed, trust, checkpoint, agent, tolerance, device, bar))
+    if record and verdict.holds:
+        note(f"recorded in {library.record(file, verdict)}")
+    if as_json:
+        print(json.dumps(verdict.to_dict()))
+    else:
+        _print_verdict(verdict)
+    if not verdict.holds:
+        more = f" And {len(verdict.problems) - 1} more." if len(verdict.problems) > 1 else ""
+        raise VerificationError(f"{verdict.file} does not hold when {_DEEPER[verdict.tier]}: {verdict.problems[0]}.{more}")
+
+
+_DEEPER = {"reported": "recomputed", "recomputed": "rerun"}
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    print(f"{verdict.file}: holds as {verdict.tier}" + ("" if verdict.holds else f", not as {_DEEPER[verdict.tier]}"))
+    for problem in verdict.problems:
+        print(f"  {problem}")
+    if verdict.replayed:
+        rows = [
+            [v.variant, f"{v.shots}", f"{v.seed}", *map(_points, (v.score, v.score_again)), f"{v.same_episodes}/{v.episodes}"]
+            for v in verdict.replayed
+        ]
+        print_rows(["variant", "shots", "seed", "score", "played again", "same episodes"], rows)
+        print(f"The same cells again: --seed {verdict.seed}")
+
+
+def _points(score: float | None) -> str:
+    return "failed" if score is None else f"{score:.2f}"
+
+
+@board.command()
+def leaderboard(
+    store: Store = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="quick, lite, full or custom; default: lite, and all with --html.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Rank by this family only.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Rank at this number of shots; default: 5, or the most played.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the board as a page into this folder instead.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rank the results of a store, with intervals and ties; rows of different protocol hashes are never ranked together."""
+    from rich.console import Console
+
+    from ..leaderboard import board as library
+    from ..leaderboard import board_table
+    from ..leaderboard.entries import ALL
+    from ..leaderboard.page import render as page
+    from ..leaderboard.store import SHIPPED, default_store
+
+    wanted = protocol or (None if html else "lite")
+    entries = library.load(_store(store, default_store() or SHIPPED), wanted, note)
+    library.check_selection(entries, family, shots)
+    if html:
+        written = str(page.write(library.ranked(entries), html))
+        print(json.dumps({"page": written}) if as_json else written)
+        return
+    k, part = library.headline(entries) if shots is None else shots, family or ALL
+    entries = library.order(library.ranked(entries, (part,), (k,)), k, part)
+    if as_json:
+        print(json.dumps({"shots": k, "family": part, "rows": [library.row(entry, k, part) for entry in entries]}))
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(board_table.render(entries, k, part, console.width))
+
+
+@board.command()
+def compare(
+    a: ResultFile,
+    b: ResultFile,
+    shots: Annotated[int | None, typer.Option(help="At this number of shots only.")] = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Exit code 1 where A is below B and the interval excludes 0.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """By how much A is ahead of B, paired on the same episodes, with intervals; over everything and by family."""
+    from ..benchmark.protocol.statistics import MIN_SEEDS
+    from ..leaderboard import compare as library
+    from ..leaderboard.entries import ALL
+    from ..leaderboard.reading import read
+    from ..leaderboard.tables import interval
+
+    ours, theirs = read(a), read(b)
+    leads = library.compare(ours, theirs, shots)
+    if as_json:
+        print(json.dumps({"a": ours.label, "b": theirs.label, "leads": [lead.to_dict() for lead in leads]}))
+    else:
+        header = ["shots", "over", ours.label, theirs.label, "difference", "P(better run)", "episodes ahead", "so it is"]
+        rows = [
+            [
+                str(lead.shots),
+                lead.family,
+                f"{lead.ours:.1f}",
+                f"{lead.theirs:.1f}",
+                interval(lead.difference.iqm, lead.difference.ci_low, lead.difference.ci_high, "+.1f"),
+                interval(lead.improvement.value, lead.improvement.ci_low, lead.improvement.ci_high, ".2f"),
+                f"{100 * lead.episodes_ahead:.0f} % of {lead.episodes}",
+                lead.verdict,
+            ]
+            for lead in leads
+        ]
+        print_rows(header, rows)
+    left_out = [k for k in ours.contract.shots if k not in {lead.shots for lead in leads}] if shots is None else []
+    if left_out:
+        where = f"cells are missing at {', '.join(map(str, left_out))} shots"
+        if fail_if_worse:
+            raise ResultError(f"{where}, so nothing can be said there. Finish the runs, or give --shots.")
+        note(f"left out: {where}")
+    if any(lead.verdict == "undecided" for lead in leads):
+        fewer = f"fewer than {MIN_SEEDS} seeds give no interval, so nothing is decided"
+        if fail_if_worse:
+            raise ResultError(f"{fewer}. Play both with --seeds {MIN_SEEDS} or more.")
+        note(fewer)
+    worse = [str(lead.shots) for lead in leads if lead.family == ALL and lead.verdict == "worse"]
+    if fail_if_worse and worse:
+        raise VerificationError(f"{ours.label} is worse than {theirs.label} at {', '.join(worse)} shots.")
+
+
+@board.command()
+def export(
+    files: Annotated[
+        list[Path], typer.Argument(help="Result files; eval-results and model-index take one.", show_default=False)
+    ],
+    form: Annotated[str, typer.Option("--format", help="eval-results, model-index, csv or latex.")],
+    namespace: Annotated[str | None, typer.Option(help="Of the datasets on the Hub, for eval-results.")] = None,
+) -> None:
+    """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
+    from ..leaderboard.export import export as convert
+    from ..leaderboard.reading import read
+    from ..leaderboard.verification.verify import holds_recomputed
+
+    results = [read(path) for path in files]
+    for path, result in zip(files, results, strict=True):
+        if not holds_recomputed(result):
+            raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench verify {path}")
+    print(convert(results, form, namespace), end="")
+
+
+def _store(given: Path | None, default: Path | None) -> Path:
+    found = given or default
+    if found is None:
+        raise InvalidValueError(
+            "--store", None, "a folder, since you are in no checkout with leaderboard/results; or give --namespace for the Hub"
+        )
+    return found

@@ -1,0 +1,299 @@
+"""The commands about data: build, download, verify-data, publish, doctor, hub serve."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..console import Json, note, print_rows, progress
+from ..errors import DataError, InvalidValueError, MissingPackageError, OutputError, WbenchError
+
+if TYPE_CHECKING:
+    from ..benchmark.data.download import Report
+    from ..benchmark.data.publish import Published
+    from ..benchmark.data.release import Release, Shard
+    from ..benchmark.family import Family
+
+data = typer.Typer()
+publish = typer.Typer(help="Put datasets or a checkpoint on the Hub: one commit, then a tag that never moves.")
+data.add_typer(publish, name="publish", no_args_is_help=True)
+hub = typer.Typer(help="A Hugging Face Hub for a lab without internet.")
+data.add_typer(hub, name="hub", no_args_is_help=True)
+
+ReleaseName = Annotated[str, typer.Option("--release", help="mini or standard.")]
+Families = Annotated[list[str] | None, typer.Argument(help="Families; default: all.")]
+To = Annotated[Path | None, typer.Option(help="Folder of the datasets; default: wbench's cache.")]
+Namespace = Annotated[str, typer.Option(help="User or organisation of the Hub.")]
+Private = Annotated[bool, typer.Option("--private", help="A private repository.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def _families(names: list[str] | None) -> list[Family]:
+    from ..benchmark.registry import all_families, get_family
+
+    return [get_family(name) for name in dict.fromkeys(names)] if names else all_families()
+
+
+@data.command()
+def build(
+    release: ReleaseName = "mini",
+    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes that record.")] = 1,
+    to: To = None,
+    write: Annotated[bool, typer.Option("--write", help="Record anew and freeze the manifest in the package.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Record the offline datasets from their seeds; files already there and verified are kept."""
+    from ..benchmark.data.manifest import NAME, Manifest, freeze
+    from ..benchmark.data.release import contents, dataset_folder, get_release
+
+    if not 1 <= jobs <= 256:
+        raise InvalidValueError("--jobs", jobs, "in [1, 256]")
+    size, reports = get_release(release), []
+    for task in _families([family] if family else None):
+        wanted = contents(task, size)
+        if write:
+            with tempfile.TemporaryDirectory() as folder:
+                _obtain(task, size, wanted, "recording", Path(folder), card=False, jobs=jobs, pinned=False)
+                print(freeze(Manifest.read(dataset_folder(task, size, Path(folder)) / NAME), size.id))
+            continue
+        reports.append(_obtain(task, size, wanted, "recording", to, jobs=jobs))
+    _print_reports(reports, as_json)
+
+
+@data.command()
+def download(
+    families: Families = None,
+    release: Annotated[str | None, typer.Option(help="mini (default) or standard.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Tag or commit of the Hub repository; default: the release's tag.")
+    ] = None,
+    quality: Annotated[list[str] | None, typer.Option(help="These qualities only; may be repeated.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="These variants only; may be repeated.")] = None,
+    to: To = None,
+    source: Annotated[str | None, typer.Option("--from", help="A folder or URL to get files from.")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Of the Hub; default: WBENCH_NAMESPACE, if set.")] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Get datasets, verified: from the cache, the Hub, a folder or URL, or recorded here. The same command resumes."""
+    from ..benchmark.data.download import mirrors_for
+    from ..benchmark.data.release import select
+
+    size, reports = _release(release, revision), []
+    variants = variant or []
+    for task in _families(families or sorted({name.partition("/")[0] for name in variants if "/" in name}) or None):
+        own = [name for name in variants if "/" not in name or name.startswith(f"{task.name}/")]
+        if variants and not own:
+            raise InvalidValueError("--variant", variants, f"of the family {task.name} too, or name fewer families")
+        wanted = select(task, size, own, quality)
+        mirrors = mirrors_for(task, size, source=source, namespace=namespace, revision=revision)
+        reports.append(_obtain(task, size, wanted, "getting", to, card=not dry_run, mirrors=mirrors, dry_run=dry_run))
+    _print_reports(reports, as_json)
+
+
+def _release(name: str | None, revision: str | None) -> Release:
+    """The release that --release and --revision name together."""
+    from ..benchmark.data.release import get_release, release_of_tag
+
+    tagged = release_of_tag(revision) if revision else None
+    if tagged and name and tagged.name != name:
+        raise InvalidValueError("--revision", revision, f"a tag of release {name}, such as {get_release(name).tag}")
+    return tagged or get_release(name or "mini")
+
+
+def _obtain(
+    task: Family, size: Release, wanted: Sequence[Shard], verb: str, root: Path | None, *, card: bool = True, **options: Any
+) -> Report:
+    """Run the library's `obtain` with a progress bar, then write the folder's card."""
+    from ..benchmark.data.download import obtain
+
+    with progress() as add:
+        advance = add(f"{verb} {task.name} {size.name}", len(wanted), 0)
+        report = obtain(task, size, wanted, root=root, on_file=lambda _: advance(1), note=note, **options)
+    if card:
+        _write_card(task, size, root)
+    return report
+
+
+def _write_card(task: Family, size: Release, root: Path | None) -> None:
+    """The card of what is here; needs a manifest, from this wbench, a mirror or a complete build."""
+    from ..benchmark.data.cache import Cache
+    from ..benchmark.data.paths import writing
+    from ..cards.dataset_card import write_dataset_card
+
+    cache = Cache(task, size, root)
+    manifest = cache.local or cache.pinned
+    if manifest:
+        with writing(cache.folder):
+            write_dataset_card(cache.folder, task, size, manifest)
+
+
+def _print_reports(reports: list[Report], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"datasets": [report.to_dict() for report in reports]}))
+        return
+    for report in reports:
+        kinds: dict[tuple[str, str, str], list[int]] = {}
+        for file in report.files:
+            kinds.setdefault((file.source, file.revision or "", file.verified), []).append(file.bytes)
+        print(f"{report.folder}")
+        for (source, revision, verified), sizes in kinds.items():
+            at = f" at {revision}" if revision else ""
+            size = f"{sum(sizes) / 1e6:.1f} MB" if all(sizes) else "of a size that is known once they are recorded"
+            print(f"  {len(sizes)} files, {size}, from {source}{at}; verified: {_VERIFIED[verified]}")
+
+
+_VERIFIED = {
+    "sha256": "SHA-256 of the manifest",
+    "numbers": "the release's numbers, in other bytes (recorded on another platform)",
+    "recorded": "recorded here; no published manifest is known to compare with",
+    "no": "no (dry run)",
+}
+
+
+@data.command("verify-data")
+def verify_data(families: Families = None, release: ReleaseName = "mini", to: To = None, as_json: Json = False) -> None:
+    """Read every data file that is here and compare it with the release's manifest; changes nothing."""
+    from ..benchmark.data.release import contents, dataset_folder, get_release
+    from ..benchmark.data.verify import verify
+
+    size = get_release(release)
+    tasks = _families(families)
+    if not families:
+        tasks = [task for task in tasks if dataset_folder(task, size, to).is_dir()] or tasks
+    verdicts = []
+    for task in tasks:
+        with progress() as add:
+            advance = add(f"verifying {task.name} {size.name}", len(contents(task, size)), 0)
+            verdicts.append(verify(task, size, to, lambda _: advance(1)))  # noqa: B023
+    if as_json:
+        print(json.dumps({"datasets": [verdict.to_dict() for verdict in verdicts]}))
+    for verdict in () if as_json else verdicts:
+        kinds = ("same bytes", "same numbers", "unpublished", "different", "missing")
+        counts = ", ".join(f"{verdict.count(kind)} {kind}" for kind in kinds if verdict.count(kind))
+        print(f"{verdict.folder}\n  {counts}")
+    problems = [problem for verdict in verdicts for problem in verdict.problems]
+    if problems:
+        more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
+        bad = " ".join(task.name for task, verdict in zip(tasks, verdicts, strict=True) if verdict.problems)
+        where = f" --to {to}" if to else ""
+        raise DataError(f"{problems[0]} Repair with: wbench download {bad} --release {size.name}{where}.{more}")
+
+
+def print_datasets(as_json: bool) -> None:
+    """`wbench list datasets`."""
+    from ..benchmark.data.store import list_datasets
+
+    rows = list_datasets()
+    if as_json:
+        print(json.dumps({"datasets": rows}))
+        return
+    header = ["family", "release", "version", "files", "agent transitions", "here", "MB here", "manifest", "folder"]
+    shown = [
+        [
+            *(str(row[name]) for name in ("family", "release", "version", "files")),
+            f"{row['agent_transitions']:,}",
+            f"{row['here']} files",
+            f"{int(row['bytes']) / 1e6:.1f}",
+            "in the package" if row["manifest"] else "of the mirror or build",
+            str(row["folder"]),
+        ]
+        for row in rows
+    ]
+    print_rows(header, shown)
+
+
+@data.command()
+def doctor(as_json: Json = False) -> None:
+    """Check this machine: versions, threads, cache, disk, mirrors, packaged checkpoints."""
+    from dataclasses import asdict
+
+    from .doctor import examine
+
+    found = examine()
+    ill = [symptom for symptom in found if not symptom.healthy]
+    if as_json:
+        print(json.dumps({"healthy": not ill, "findings": [asdict(symptom) for symptom in found]}))
+    else:
+        print_rows(["what", "found", ""], [[s.what, s.found, "ok" if s.healthy else "NOT OK"] for s in found])
+    if ill:
+        raise WbenchError(f"{len(ill)} of {len(found)} checks failed: {', '.join(symptom.what for symptom in ill)}")
+
+
+@publish.command("datasets")
+def publish_datasets(
+    namespace: Namespace,
+    release: ReleaseName = "mini",
+    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
+    version: Annotated[str | None, typer.Option(help="Must be the release's; a reminder of what is published.")] = None,
+    to: To = None,
+    private: Private = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a built release as NAMESPACE/wbench-FAMILY, tagged v1.1.0 (standard) or mini-v1.1.0."""
+    from ..benchmark.data.publish import publish_dataset
+    from ..benchmark.data.release import get_release
+    from ..cards.dataset_card import render
+
+    size = get_release(release)
+    if version not in (None, size.version):
+        raise InvalidValueError("--version", version, f"{size.version}, the version of {release} in this wbench")
+    done = []
+    for task in _families([family] if family else None):
+        card = partial(render, task, size)
+        done.append(publish_dataset(task, size, namespace, card, root=to, private=private, dry_run=dry_run))
+    _print_published(done, as_json)
+
+
+@publish.command("checkpoint")
+def publish_checkpoint(
+    namespace: Namespace,
+    checkpoint: Annotated[str, typer.Option(help="A packaged name or a folder.")] = "networld-small",
+    version: Annotated[str, typer.Option(help="The tag is vVERSION.")] = "1.0.0",
+    private: Private = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Publish a checkpoint as NAMESPACE/NAME, tagged vVERSION."""
+    from ..benchmark.data.publish import publish_checkpoint as push
+
+    _print_published([push(checkpoint, namespace, version, private=private, dry_run=dry_run)], as_json)
+
+
+def _print_published(done: list[Published], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"published": [published.to_dict() for published in done]}))
+        return
+    for one in done:
+        size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"
+        print(f"{one.repo} at tag {one.tag}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
+
+
+@hub.callback()
+def _hub() -> None:
+    """A Hugging Face Hub for a lab without internet."""
+
+
+@hub.command()
+def serve(
+    folder: Annotated[Path, typer.Option(help="Where its repositories are kept.")] = Path("hub"),
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
+) -> None:
+    """Run it until Ctrl-C; prints the line that clients put into their shell. No encryption: for a lab's own network."""
+    try:
+        from ..hub.server import serve as run
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(f'the Hub needs {error.name}. Install it with: pip install "wbench[hub]"') from error
+    try:
+        run(folder, host, port, lambda line: print(line, flush=True))
+    except (OSError, OverflowError) as error:
+        raise OutputError(f"cannot serve {folder} on {host}:{port}: {error}. Give another --port or --folder.") from error

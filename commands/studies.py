@@ -1,0 +1,241 @@
+"""The commands that look inside: what each mechanism of NetWorld is worth, how true its world model is, how a training went."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..console import Json, print_rows, progress
+from ..errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..benchmark.protocol.statistics import Interval
+    from ..networld.model import NetWorld
+    from ..networld.train import TrainConfig
+
+inside = typer.Typer()
+Checkpoint = Annotated[str, typer.Option(help="Folder, Hub id or packaged name.")]
+TUNING = {  # train variants: a choice that is made by this table has not seen a held-out one
+    "access": ("access/n8-c1-load0.4", "access/n12-c1-load0.3"),
+    "power": ("power/n10-d800-v1-load0.5", "power/n20-d1200-v1-load0.7"),
+    "offload": ("offload/n10-e3-p0.3", "offload/n20-e3-p0.3"),
+}
+
+
+@inside.command()
+def ablate(
+    checkpoint: Checkpoint = "networld-small",
+    only: Annotated[list[str] | None, typer.Option(help="These ablations only; may be repeated.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="These variants instead of two train variants a family.")] = None,
+    shots: Annotated[str, typer.Option(help="Numbers of support episodes.")] = "0",
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
+    networks: Annotated[Path | None, typer.Option(help="Folder of the ablated networks' checkpoints.")] = None,
+    train_steps: Annotated[int, typer.Option(help="Train those that the folder lacks, for so many steps.")] = 0,
+    trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """NetWorld with one mechanism changed or taken away, on the same episodes as the whole; on train variants by default."""
+    from ..benchmark.protocol.spec import protocol as get_protocol
+    from ..benchmark.registry import get_family
+    from ..networld.studies import ablate as ablations
+
+    tasks = [get_family(name) for name in family or TUNING]
+    names = _variants(family, variant)
+    chosen = get_protocol("lite", variants=names, shots=_numbers(shots), seeds=seeds, episodes=episodes)
+    wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
+    if trainings < 1:
+        raise InvalidValueError("--trainings", trainings, "1 or more; intervals need 3")
+    trained = ablations.Networks(networks, trainings) if networks else None
+    with progress() as add:
+        if trained and train_steps:
+            small = _small(train_steps)
+            ablations.train_networks(tasks, wanted, small, trained, _bars(add, small.steps))
+        times = [trainings if a.kind == "network" else 1 for a in wanted]
+        wholes = {a.kind: n for a, n in zip(wanted, times, strict=True)}
+        advance = add("cells", len(chosen.cells()) * (sum(times) + sum(wholes.values())), 0)
+        rows = list(ablations.ablate(checkpoint, wanted, chosen, trained, lambda _: advance(1)))
+    if as_json:
+        played = {"variants": names, "seeds": seeds, "episodes": episodes, "trainings": trainings if trained else None}
+        print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
+        return
+    header = ["", *(f"{what} at {k}" for k in chosen.shots for what in ("score", "against the whole"))]
+    cells = [[(_shown(row.score[k]), _shown(row.difference[k], "+.1f")) for k in chosen.shots] for row in rows]
+    print_rows(header, [[row.name, *chain.from_iterable(parts)] for row, parts in zip(rows, cells, strict=True)])
+
+
+@inside.command()
+def transfer(
+    networks: Annotated[Path, typer.Option(help="Folder of the networks that lack a family each.")] = Path("runs/transfer"),
+    family: Annotated[list[str] | None, typer.Option(help="Leave these families out only; may be repeated.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="These variants instead of two train variants a family.")] = None,
+    shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more.")] = "5",
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support.", show_default="300")] = None,
+    train_steps: Annotated[int, typer.Option(help="Train those that the folder lacks, for so many steps.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Leave one family out: a NetWorld of the others learns it from K episodes, beside one that starts from scratch."""
+    from ..benchmark.protocol.spec import protocol as get_protocol
+    from ..networld.adapt import AdaptConfig
+    from ..networld.studies import transfer as study
+
+    names = _variants(family, variant)
+    chosen = get_protocol("lite", variants=names, shots=_numbers(shots, least=1), seeds=seeds, episodes=episodes)
+    adaptation = AdaptConfig() if steps is None else AdaptConfig(whole_steps=steps)
+    with progress() as add:
+        if train_steps:
+            small = _small(train_steps)
+            study.train_networks(chosen.families(), small, networks, _bars(add, small.steps))
+        advance = add("cells", 2 * len(chosen.cells()), 0)
+        rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
+    if as_json:
+        print(json.dumps({"variants": names, "seeds": seeds, "episodes": episodes, "rows": [asdict(row) for row in rows]}))
+        return
+    table = [
+        [row.family, str(row.shots), _shown(row.transferred), _shown(row.scratch), _shown(row.difference, "+.1f")]
+        for row in rows
+    ]
+    print_rows(["family left out", "shots", "transferred", "from scratch", "difference"], table)
+
+
+@inside.command()
+def fidelity(
+    checkpoint: Checkpoint = "networld-small",
+    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
+    rows: Annotated[int, typer.Option(help="Agent windows a family.")] = 2048,
+    as_json: Json = False,
+) -> None:
+    """How true the world model is: imagined rollouts against fresh episodes of train variants, likelihood, calibration."""
+    from ..networld.model import NetWorld
+
+    if rows < 100:
+        raise InvalidValueError("--rows", rows, "100 or more")
+    model = NetWorld.from_pretrained(checkpoint)
+    found = _measured(model, family or list(model.config.families), rows)
+    if as_json:
+        print(json.dumps(found))
+        return
+    table = []
+    for name, report in found.items():
+        table += [
+            [name, f"KS distance of {what}, 1 / 4 / 8 slots ahead", " / ".join(f"{x:.3f}" for x in distances.values())]
+            for what, distances in report["ks"].items()
+        ]
+        pairs = {"reward, nats": report["reward_nats"], "value": report["value"], "action named, top 1": report["top1"]}
+        table += [[name, what, ", ".join(f"{key} {value:.3f}" for key, value in part.items())] for what, part in pairs.items()]
+    print_rows(["family", "what", "measured"], table)
+
+
+@inside.command()
+def report(
+    checkpoint: Annotated[str, typer.Argument(help="Folder of a training, of any agent, or packaged name.")],
+    out: Annotated[Path | None, typer.Option(help="The PNG; default training_report.png in the folder.")] = None,
+    fidelity: Annotated[bool, typer.Option("--fidelity", help="NetWorld: measure its world model too, a minute.")] = False,
+    rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
+) -> None:
+    """Draw a training, finished or going on: its losses, and the figures of `wbench fidelity` below them."""
+    from ..cards import training_report
+
+    if rows < 100:
+        raise InvalidValueError("--rows", rows, "100 or more")
+    training_report.require_matplotlib()  # before minutes of measuring
+    folder = _folder(checkpoint)
+    log = training_report.read_log(folder)
+    measured = None
+    if fidelity:
+        from ..networld.model import NetWorld
+
+        if not log.finished:
+            raise InvalidValueError("--fidelity", f"for {folder}, whose training goes on", "left out until it is finished")
+        model = NetWorld.from_pretrained(folder)
+        measured = _measured(model, list(model.config.families), rows)
+    picture = out or folder / training_report.PICTURE
+    last = log.entries[-1]
+    state = "" if log.finished else ", going on"
+    title = f"{folder.resolve().name}: {last['step'] + 1} steps, {last['seconds'] / 60:.0f} min{state}"
+    training_report.draw(log, picture, title, measured)
+    print(picture)
+
+
+def _folder(checkpoint: str) -> Path:
+    """The folder of a checkpoint: of a packaged name, else the one given."""
+    packaged = [Path(__file__).parents[1] / part / "checkpoints" / checkpoint for part in ("networld", "baselines")]
+    return next((folder for folder in packaged if "/" not in checkpoint and folder.is_dir()), Path(checkpoint))
+
+
+def _measured(model: NetWorld, families: Sequence[str], rows: int) -> dict[str, dict[str, Any]]:
+    """Fidelity in train variants of these families."""
+    from ..benchmark.registry import get_family
+    from ..networld.studies.fidelity import fidelity
+
+    found = {}
+    with progress() as add:
+        advance = add("families", len(families), 0)
+        for name in families:
+            task = get_family(name)
+            model.shape(name)
+            listed = TUNING.get(name) or tuple(v.name for v in task.select("train")[:2])
+            found[name] = fidelity(model, task, [task.variant(label) for label in listed], rows=rows)
+            advance(1)
+    return found
+
+
+def _variants(families: list[str] | None, given: list[str] | None) -> list[str]:
+    """The variants given, of the families if there are any; without them two train variants of each family."""
+    from ..benchmark.registry import get_family
+
+    wanted = [get_family(name).name for name in families or TUNING]
+    for name in given or ():
+        if families and name.partition("/")[0] not in wanted:
+            raise InvalidValueError("--variant", name, f"of {', '.join(wanted)}, or leave --family out")
+    names = given or [name for each in wanted for name in TUNING.get(each, ())]
+    if not names:
+        raise InvalidValueError("--family", ", ".join(wanted), "one of " + ", ".join(TUNING) + ", or give --variant")
+    return names
+
+
+def _numbers(shots: str, least: int = 0) -> list[int]:
+    """Numbers of support episodes, each this many or more."""
+    parts = shots.split(",")
+    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
+        raise InvalidValueError("--shots", shots, f"whole numbers of {least} or more with commas, e.g. {least},5")
+    return [int(part) for part in parts]
+
+
+def _small(steps: int) -> TrainConfig:
+    """The preset that ships, for so many steps."""
+    from ..networld.train import PRESETS
+
+    if steps < 1:
+        raise InvalidValueError("--train-steps", steps, "1 or more")
+    return replace(PRESETS["small"], pretraining=steps, lessons=steps // 4)
+
+
+def _bars(add: Callable[[str, int, int], Callable[[int], None]], steps: int) -> Callable[[str, int], None]:
+    """A progress bar for each training of so many steps, as it begins; takes its name and the step that it is at."""
+    bars: dict[str, Callable[[int], None]] = {}
+    seen: dict[str, int] = {}
+
+    def on_step(name: str, step: int) -> None:
+        if name not in bars:
+            bars[name] = add(f"train {name}", steps, 0)
+        bars[name](step - seen.get(name, 0))
+        seen[name] = step
+
+    return on_step
+
+
+def _shown(found: Interval, form: str = ".1f") -> str:
+    if found.ci_low is None or found.ci_high is None:
+        return format(found.iqm, form)
+    return f"{found.iqm:{form}} [{found.ci_low:{form}}, {found.ci_high:{form}}]"

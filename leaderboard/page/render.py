@@ -1,0 +1,104 @@
+"""The leaderboard as a page: one file that needs no server and loads nothing, and the front matter of a static Space.
+
+The sources are in `page/`: a template, style sheets and scripts, put into one file as they are. What a result says reaches the
+page as JSON that cannot end its script element, becomes text nodes there, and a Content-Security-Policy lets nothing run but
+the scripts of this package and nothing load at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from ...benchmark.data.paths import write_text
+from ...errors import OutputError
+from ..entries import Entry
+from .model import model
+
+_SOURCES = Path(__file__).parent
+_STYLES = ("page.css", "table.css", "figures.css")
+_SCRIPTS = ("dom.js", "table.js", "details.js", "figures.js", "heat.js", "app.js")
+_SPACE = """\
+---
+title: wbench leaderboard
+sdk: static
+app_file: index.html
+pinned: false
+license: apache-2.0
+short_description: Multi-agent RL for wireless networks, few-shot
+---
+
+The leaderboard of wbench: multi-agent reinforcement learning for wireless networks, from offline data and few shots. The
+page is one file, made by `wbench leaderboard --html DIR` from result files that anyone can verify with `wbench verify`.
+"""
+
+
+def write(entries: Sequence[Entry], folder: Path) -> Path:
+    """Write the page of these entries: `index.html`, and the `README.md` that makes the folder a static Space.
+
+    Args:
+        entries: rows, ranked and not.
+        folder: made where it does not exist; other files in it are left alone.
+
+    Returns:
+        The page, one self-contained file.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    page = folder / "index.html"
+    try:
+        write_text(page, render(entries))
+        write_text(folder / "README.md", _SPACE)
+    except OSError as error:
+        hint = "Give a folder you may write to."
+        raise OutputError(f"cannot write the page into {str(folder)!r} ({error.strerror}). {hint}") from error
+    return page
+
+
+def render(entries: Sequence[Entry]) -> str:
+    """The page's HTML."""
+    style = "\n".join(_source(name) for name in _STYLES)
+    script = "\n".join(['"use strict";', *map(_source, _SCRIPTS)])
+    parts = {
+        "policy": _policy(style, script),
+        "style": style,
+        "script": script,
+        "data": embedded(model(entries)),
+        "made": html.escape(f"Made by wbench {version('wbench')} from {len(entries)} result files."),
+    }
+    # One pass over the template alone: what is put in is never searched for marks.
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _source("template.html"))
+
+
+def embedded(data: object) -> str:
+    """JSON that is safe inside a script element, whatever the strings in it are."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)  # ASCII: no line separators that scripts trip over
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def _policy(style: str, script: str) -> str:
+    """A Content-Security-Policy under which these two run and nothing else does or loads."""
+    rules = {
+        "default-src": "'none'",
+        "script-src": _hash(script),
+        "style-src": _hash(style),
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _source(name: str) -> str:
+    return (_SOURCES / name).read_text(encoding="utf-8")

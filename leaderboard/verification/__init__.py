@@ -1,0 +1,1 @@
+"""How far a result holds: its form, its arithmetic, its episodes."""

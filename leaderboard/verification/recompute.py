@@ -1,0 +1,117 @@
+"""The tier *recomputed*: whether scores, summary and ledger follow from the episodes, and the protocol is this package's."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ...benchmark.protocol.spec import SIZES, Protocol
+from ...benchmark.protocol.spec import protocol as get_protocol
+from ...benchmark.rollout import BITS_PER_FLOAT
+from ...errors import WbenchError
+from ..result import latency
+from ..schema import CellRecord, Contract, Result, Row
+from ..summary import differences, grid, score_of, scores, summarise
+
+_NEAR = 1e-6  # of a number: what another version of NumPy may sum otherwise
+_ROUNDED = {"return_mean": 1e-6, "score": 1e-4}  # half of it is what rounding in the file leaves
+
+
+def complaints(result: Result) -> Iterator[str]:
+    """Whatever does not follow, one line each."""
+    yield from about_protocol(result)
+    yield from _about_command(result.command)
+    ours = scores(result.contract, result)
+    yield from _about_row(result.contract, result, ours)
+    for place, rival in enumerate(result.comparison):
+        where, theirs = f"comparison[{place}].", scores(result.contract, rival)
+        yield from (where + line for line in _about_row(result.contract, rival, theirs))
+        claimed = rival.model_dump(include={"difference"})
+        yield from unlike(claimed, {"difference": differences(grid(result.contract), ours, theirs)}, where)
+
+
+def _about_command(command: str) -> Iterator[str]:
+    """The page offers it to be copied into a shell: it may be nothing but a call of `wbench eval`, or empty (schema 1)."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = []
+    if command and (words[:2] != ["wbench", "eval"] or shlex.join(words) != command):
+        yield f"command is {command!r:.80}, but must be one call of wbench eval"
+
+
+def about_protocol(result: Result) -> Iterator[str]:
+    """Which parts of the contract are not those of this package's protocol of the same name."""
+    own = result.contract
+    try:
+        if result.protocol in SIZES:
+            known = get_protocol(result.protocol)
+        else:
+            known = Protocol(result.protocol, tuple(own.variants), own.shots, own.seeds, own.episodes)
+            sizes = [name for name in SIZES if get_protocol(name).hash() == result.protocol_hash]
+            if sizes:
+                yield f"protocol is {result.protocol!r}, but {sizes[0]!r} follows from its hash"
+        ours = json.loads(json.dumps(known.contract()))
+    except WbenchError as error:
+        yield f"contract: this wbench cannot play it: {error}"
+        return
+    if known.hash() != result.protocol_hash:
+        found = list(unlike(own.model_dump(mode="json"), ours, "contract.", exact=True))
+        yield from found or ["contract differs from this wbench's in the type of a number"]
+
+
+def _about_row(contract: Contract, row: Row, found: Mapping[tuple[str, int, int], float]) -> Iterator[str]:
+    total: dict[str, float] = dict.fromkeys(row.ledger.model_dump(), 0)
+    for i, cell in enumerate(row.cells):
+        yield from (f"cells[{i}].{line}" for line in _about_cell(contract, row, cell))
+        for name, value in cell.ledger.model_dump().items():
+            total[name] += value
+    yield from unlike(row.ledger.model_dump(), total, "ledger.", absolute=1e-3 * (len(row.cells) + 1))
+    yield from unlike({"latency": row.latency}, {"latency": latency(row.ledger.model_dump())}, "", absolute=1e-8)
+    yield from unlike({"summary": row.model_dump()["summary"]}, {"summary": summarise(grid(contract), found)}, "")
+
+
+def _about_cell(contract: Contract, row: Row, cell: CellRecord) -> Iterator[str]:
+    if not cell.failure:
+        mean, score = sum(cell.returns) / len(cell.returns), score_of(contract, cell)
+        for name, value in (("return_mean", mean), ("score", score)):
+            yield from unlike({name: getattr(cell, name)}, {name: value}, "", absolute=_ROUNDED[name])
+    spec = contract.variants[cell.variant].spec
+    agents, horizon = int(spec["agents"] or 0), int(spec["horizon"] or 0)
+    online = row.arm != "offline" and cell.shots > 0
+    budget = cell.shots * horizon if online else 0
+    steps = 0 if cell.failure else contract.episodes * horizon
+    counted = {
+        "query_steps": steps,
+        "support_transitions": 0 if online else cell.shots * horizon * agents,
+        "message_bits": BITS_PER_FLOAT * row.message_floats.get(cell.family, 0) * agents * steps,
+    }
+    yield from unlike({name: getattr(cell.ledger, name) for name in counted}, counted, "ledger.")
+    if cell.ledger.environment_steps > budget:
+        yield f"ledger.environment_steps is {cell.ledger.environment_steps}, above the budget of {budget}"
+
+
+def unlike(claimed: Any, found: Any, where: str, absolute: float = 1e-9, exact: bool = False) -> Iterator[str]:
+    """Every place where two pieces of plain data differ; floats by more than rounding, unless they must be exact."""
+    if isinstance(claimed, Mapping) and isinstance(found, Mapping):
+        for name in [*claimed, *(name for name in found if name not in claimed)]:
+            if name not in claimed or name not in found:
+                yield f"{where}{name} is {'missing' if name in found else 'unknown here'}"
+            else:
+                dot = "." if isinstance(claimed[name], Mapping) else ""
+                yield from unlike(claimed[name], found[name], f"{where}{name}{dot}", absolute, exact)
+    elif not _same(claimed, found, absolute, exact):
+        yield f"{where} is {claimed!r:.80}, but {found!r:.80} follows"
+
+
+def _same(a: Any, b: Any, absolute: float, exact: bool) -> bool:
+    if exact or not (_is_number(a) and _is_number(b) and isinstance(a + b, float)):
+        return bool(a == b)
+    return math.isclose(a, b, rel_tol=_NEAR, abs_tol=absolute)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,232 @@
+"""The tier *rerun*: a random sample of cells is played again from the checkpoint and the seeds."""
+
+from __future__ import annotations
+
+import random
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...benchmark.agent import Agent
+from ...benchmark.check.policies import peeks
+from ...benchmark.protocol.references import references
+from ...benchmark.protocol.runner import CellResult, run_cell
+from ...benchmark.protocol.spec import Cell
+from ...benchmark.registry import get_variant, make_agent, plugins
+from ...benchmark.user_code import is_file
+from ...errors import CheckpointError, InvalidValueError, ResultError, TrustError
+from ..provenance import NO_FILE, UNREGISTERED, file_version, hardware, player
+from ..schema import CellRecord, Origin, Player, Result
+from .recompute import unlike
+
+NEAR = 1e-4  # of a return or a quality of service: what the same computation may round otherwise
+_COUNTED = ("support_transitions", "environment_steps", "gradient_steps", "message_bits", "planner_calls", "query_steps")
+
+
+def _quietly(total: int) -> Callable[[], None]:
+    return lambda: None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to play again.
+
+    Attributes:
+        cells: how many, drawn at random.
+        seed: of the draw; None = a fresh one, so that nobody knows which cells need not be right.
+        trust: may run code of other packages and fetch checkpoints from the Hub.
+        checkpoint: folder of the weights, where the result names none that can be found.
+        agent: `FILE.py[:ATTR]` of an agent that no package registers; run only if it is the file that the result names.
+        tolerance: points by which a cell's score may be off; 0 = every episode must be the same.
+        device: where to play.
+        bar: told how many cells there are, once they are drawn; what it returns is called after each of them.
+    """
+
+    cells: int = 3
+    seed: int | None = None
+    trust: bool = False
+    checkpoint: str | None = None
+    agent: str | None = None
+    tolerance: float = 0.0
+    device: str = "cpu"
+    bar: Callable[[int], Callable[[], None]] = _quietly
+
+    def __post_init__(self) -> None:
+        if self.cells < 1:
+            raise InvalidValueError("--cells", self.cells, "1 or more")
+        if not 0.0 <= self.tolerance <= 100.0:
+            raise InvalidValueError("--tolerance", self.tolerance, "in [0, 100] points of score")
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A cell that was played again: by how much its score is off, and how many of its episodes are the same."""
+
+    variant: str
+    shots: int
+    seed: int
+    score: float | None
+    score_again: float | None
+    same_episodes: int
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What was found: the seed of the sample, the cells of it, and what does not hold."""
+
+    seed: int
+    replayed: tuple[Replayed, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+
+def rerun(result: Result, plan: Plan) -> Rerun:
+    """Play a sample of cells again.
+
+    Raises:
+        TrustError: that would run or fetch something that `plan` does not trust.
+        CheckpointError: the checkpoint cannot be found or loaded.
+        UnknownNameError: the agent or arm is not installed here.
+        InvalidValueError: its agent's file is missing, or another than the one that was played.
+        ResultError: it does not say which file that was.
+    """
+    seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
+    agent = _agent(result, plan)
+    wrong = tuple(_about_player(result, player(agent, plan.checkpoint)))
+    if wrong:
+        return Rerun(seed, (), wrong)
+    if not result.cells:
+        return Rerun(seed, (), ("there is no cell to play again",))
+    chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
+    advance = plan.bar(len(chosen))
+    replayed: list[Replayed] = []
+    problems: list[str] = []
+    for cell in chosen:
+        again = run_cell(agent, Cell(cell.family, cell.variant, cell.shots, cell.seed), result.contract.episodes, plan.device)
+        replayed.append(_replayed(cell, again))
+        where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
+        problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
+        advance()
+    variants = {cell.family: cell.variant for cell in chosen if not cell.failure}  # one of each family
+    problems += filter(None, (peeks(agent, *get_variant(name), plan.device) for name in variants.values()))
+    if problems and not plan.tolerance:
+        problems += _elsewhere(result, plan.device)
+    return Rerun(seed, tuple(replayed), tuple(problems))
+
+
+def _elsewhere(result: Result, device: str) -> Iterator[str]:
+    """What may excuse the episodes that differ: other sums on another machine."""
+    then, here = result.hardware, hardware(device)
+    if then and (then.cpu, then.device) != (here.cpu, here.device):
+        yield f"played on {then.cpu} ({then.device}), again on {here.cpu} ({here.device}): --tolerance 2 compares scores alone"
+
+
+def _agent(result: Result, plan: Plan) -> Agent:
+    """The agent that a result names, loaded from its checkpoint."""
+    name = _file(result, plan) if result.package.name == UNREGISTERED else _registered(result, plan)
+    checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
+    arm = result.arm if result.label != result.agent else None
+    return make_agent(name, checkpoint, plan.device, arm, run_files=plan.agent is not None)
+
+
+def _registered(result: Result, plan: Plan) -> str:
+    """The name of an agent that a package registers, if it may be run."""
+    if plan.agent is not None:
+        raise InvalidValueError("--agent", plan.agent, f"left out: {result.agent!r} is of the package {result.package.name}")
+    if result.agent in plugins() and not plan.trust:
+        dist = plugins()[result.agent].dist
+        raise TrustError(f"agent {result.agent!r}, code of {dist.name if dist else 'another package'},", "run")
+    return result.agent
+
+
+def _file(result: Result, plan: Plan) -> str:
+    """The file of an agent that no package registers, if it is the one that was played and may be run."""
+    played = result.package.version
+    if played == NO_FILE:
+        raise ResultError(
+            f"the result does not say which file {result.agent!r} is in. Play it anew: wbench eval --agent FILE.py"
+        )
+    if plan.agent is None:
+        raise InvalidValueError("--agent", None, f"FILE.py, the file of {result.agent!r}: it is in no package")
+    if not is_file(plan.agent):
+        raise InvalidValueError("--agent", plan.agent, "FILE.py or FILE.py:ATTR")
+    path = Path(re.sub(r":\w+$", "", plan.agent))
+    try:
+        given = file_version(path)
+    except OSError as error:
+        raise InvalidValueError("--agent", plan.agent, f"a file that can be read ({error.strerror})") from error
+    if given != played:
+        raise InvalidValueError(f"SHA-256 of {path}", f"{given[:16]}...", f"{played[:16]}..., of the file that was played")
+    if not plan.trust:
+        raise TrustError(f"{path}, the code of {result.agent!r},", "run")
+    return plan.agent
+
+
+def _checkpoint(origin: Origin, trust: bool) -> str | None:
+    if origin.kind == "folder":
+        raise CheckpointError("the result names no checkpoint that can be found, only its digest. Add --checkpoint FOLDER.")
+    if origin.kind != "hub":
+        return origin.name or None
+    if not trust:
+        raise TrustError(f"checkpoint {origin.name}@{origin.revision[:12]} of the Hub", "downloaded")
+    return fetch(origin)
+
+
+def fetch(origin: Origin) -> str:
+    """Download the checkpoint of a Hub origin at its commit, weights and config alone; returns the folder."""
+    from huggingface_hub import snapshot_download
+
+    from ...benchmark.data.hub_mirror import hub_errors
+
+    with hub_errors(f"{origin.name}@{origin.revision}"):
+        wanted = ["config.json", "model.safetensors"]
+        return str(snapshot_download(origin.name, revision=origin.revision or None, allow_patterns=wanted))
+
+
+def _about_player(claimed: Player, loaded: Player) -> Iterator[str]:
+    apart = {"agent", "package", "origin"}  # what loads the same weights is the same, wherever they came from
+    if claimed.origin.kind == "unknown":
+        apart |= {"source_transitions", "source_steps"}  # schema 1 did not say
+    if not claimed.settings:
+        apart |= {"settings"}  # older files did not say, and who has no checkpoint has none
+    names = Player.model_fields.keys() - apart
+    yield from unlike(claimed.model_dump(include=names), loaded.model_dump(include=names), "")
+
+
+def _replayed(cell: CellRecord, again: CellResult) -> Replayed:
+    score = _score(cell.variant, cell.returns)
+    same = sum(_near(a, b) for a, b in zip(cell.returns, again.returns, strict=False))
+    return Replayed(cell.variant, cell.shots, cell.seed, score, again.score, same, len(cell.returns))
+
+
+def _score(variant: str, returns: Sequence[float]) -> float | None:
+    return references(variant).score(sum(returns) / len(returns)) if returns else None
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= NEAR * max(1.0, abs(b))
+
+
+def _about_cell(cell: CellRecord, again: CellResult, found: Replayed, tolerance: float) -> Iterator[str]:
+    if cell.failure or again.failure:
+        if bool(cell.failure) != bool(again.failure):
+            yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"
+        return
+    assert found.score is not None and found.score_again is not None
+    if tolerance:
+        if abs(found.score - found.score_again) > tolerance:
+            yield f"scores {found.score:.2f}, but {found.score_again:.2f} when played again, more than {tolerance:g} points off"
+        return
+    if found.same_episodes < found.episodes:
+        differ = found.episodes - found.same_episodes
+        yield f"{differ} of {found.episodes} returns differ; score {found.score:.2f}, {found.score_again:.2f} when played again"
+    if cell.qos.keys() != again.qos.keys():
+        yield f"qos has {', '.join(cell.qos) or 'nothing'}, but {', '.join(again.qos)} when played again"
+    for name in cell.qos.keys() & again.qos.keys():
+        if not all(_near(a, b) for a, b in zip(cell.qos[name], again.qos[name], strict=True)):
+            yield f"qos.{name} differs"
+    counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
+    yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")

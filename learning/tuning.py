@@ -1,0 +1,75 @@
+"""Descent on a few episodes, with the right to decline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..benchmark.data.windows import Windows, WindowSampler
+
+PARTS = 8  # batches that a validation split is judged by
+
+
+Notes = dict[str, float | int | str | bool]
+
+
+def tune(
+    parameters: Sequence[Tensor],
+    loss: Callable[[Windows], Tensor],
+    sampler: WindowSampler,
+    held: WindowSampler,
+    *,
+    steps: int,
+    rows: int,
+    rate: float,
+    check: int,
+    clip: float = math.inf,
+) -> Notes:
+    """Descend on a few episodes, with the right to decline: what has the least loss on a validation split is kept.
+
+    A loss that is lower by luck is no reason to change what works: the gain on `PARTS` batches of the validation split must
+    exceed twice its standard error.
+
+    Args:
+        parameters: are left with the values kept, which are those at the start unless others were better.
+        loss: of a batch.
+        sampler: draws from the episodes to learn from.
+        held: draws from the episodes kept aside.
+        steps: gradient steps.
+        rows: rows a step; all validation batches together have twice as many.
+        rate: learning rate of Adam.
+        check: steps between looks at the validation split.
+        clip: greatest norm of the gradient.
+
+    Returns:
+        Figures to publish: the validation loss before and after, and whether the values are others than at the start.
+    """
+    device, optimiser = parameters[0].device, torch.optim.Adam(parameters, rate)
+
+    validation = [held.sample(max(1, 2 * rows // PARTS)).to(device) for _ in range(PARTS)]
+
+    def validate() -> Tensor:
+        with torch.no_grad():
+            return torch.stack([loss(part).float() for part in validation])
+
+    before = best = validate()
+    kept = [parameter.detach().clone() for parameter in parameters]
+    for step in range(1, steps + 1):
+        optimiser.zero_grad()
+        loss(sampler.sample(rows).to(device)).backward()
+        nn.utils.clip_grad_norm_(parameters, clip)
+        optimiser.step()
+        if step % check == 0 and (now := validate()).mean() < best.mean() and _clear(before - now):
+            best, kept = now, [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
+    return {"loss_before": float(before.mean()), "loss_after": float(best.mean()), "kept": best is not before}
+
+
+def _clear(gain: Tensor) -> bool:
+    """Whether gains on several batches [n] are above zero by more than two standard errors."""
+    return bool(gain.mean() > 2.0 * gain.std() / math.sqrt(len(gain)))

@@ -1,0 +1,1 @@
+"""Studies of NetWorld: ablations, transfer, fidelity of its world model."""
