@@ -174,4 +174,4 @@ TRAINER = Trainer("bcq", PRESETS, partial(pretrain, Bcq))
 
 def build(checkpoint: str | None, device: str) -> Agent:
     """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
-    return ValueAgent("bcq", Bcq.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), arms=("offline",), device=device)
+    return ValueAgent("bcq", Bcq.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), tracks=("offline",), device=device)

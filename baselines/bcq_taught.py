@@ -199,7 +199,7 @@ class TaughtBcqAgent(ValueAgent):
     """
 
     def __init__(self, model: TaughtBcq, device: str = "cpu") -> None:
-        super().__init__("bcq-taught", model, arms=("offline",), privileged_training=True, device=device)
+        super().__init__("bcq-taught", model, tracks=("offline",), privileged_training=True, device=device)
         self._taught, self.message_size = model, model.lessons.message
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:

@@ -166,16 +166,16 @@ class ImaginedMappoAgent(MappoAgent):
     """
 
     name = "mappo-imagined"
-    arms = ("offline",)
+    tracks = ("offline",)
 
     def __init__(self, model: Mappo, world: World, config: AdaptConfig | None = None, device: str = "cpu") -> None:
         self._world, self._config = world, config or AdaptConfig()
         super().__init__(model, device=device)
         self.parameters += world.parameters
 
-    def enter(self, arm: str) -> None:
-        """Take part in its one arm."""
-        Agent.enter(self, arm)
+    def enter(self, track: str) -> None:
+        """Take part in its one track."""
+        Agent.enter(self, track)
         self.checkpoint_digest = digest(self._pretrained)
         self.settings_digest = settings_digest(self._pretrained.config)
         self.source_transitions = self._world.source_transitions

@@ -20,7 +20,7 @@ from .randomness import EpisodeRandom
 if TYPE_CHECKING:
     from .meter import MeteredEnvironment
 
-ARMS = ("offline", "online", "online-pretrained")
+TRACKS = ("offline", "online", "online-pretrained")
 
 
 @dataclass
@@ -118,9 +118,9 @@ class Agent:
         checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
         settings_digest: SHA-256 of the checkpoint's `config.json`, empty without one; with other settings it is another agent.
         planner_calls: network evaluations made by a planner since the agent was built.
-        arms: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
+        tracks: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
             slots with a network from scratch (`online`) or a pretrained one (`online-pretrained`). The first is the default.
-        arm: which of them it plays in.
+        track: which of them it plays in.
         privileged_training: a part of it saw global state in training (a mixer, a centralised critic).
         source_transitions: logged agent transitions of train variants that its checkpoint was trained on.
         source_steps: environment steps in train variants that its checkpoint was trained with.
@@ -133,26 +133,26 @@ class Agent:
     checkpoint_digest = ""
     settings_digest = ""
     planner_calls = 0
-    arms: tuple[str, ...] = ("offline",)
-    arm = "offline"
+    tracks: tuple[str, ...] = ("offline",)
+    track = "offline"
     privileged_training = False
     source_transitions = 0
     source_steps = 0
 
     @property
     def label(self) -> str:
-        """What the board shows: its name, with its arm where it has several."""
-        return self.name if len(self.arms) == 1 else f"{self.name}/{self.arm}"
+        """What the board shows: its name, with its track where it has several."""
+        return self.name if len(self.tracks) == 1 else f"{self.name}/{self.track}"
 
-    def enter(self, arm: str) -> None:
-        """Take part in this arm. A learner overrides it to put pretrained weights away in arm `online`.
+    def enter(self, track: str) -> None:
+        """Take part in this track. A learner overrides it to put pretrained weights away in track `online`.
 
         Raises:
-            UnknownNameError: it has no such arm.
+            UnknownNameError: it has no such track.
         """
-        if arm not in self.arms:
-            raise UnknownNameError(f"arm of {self.name}", arm, self.arms, f"wbench show {self.name}")
-        self.arm = arm
+        if track not in self.tracks:
+            raise UnknownNameError(f"track of {self.name}", track, self.tracks, f"wbench show {self.name}")
+        self.track = track
 
     def knows(self, family: Family) -> bool:
         """Whether it can play this family; a learner knows those that it was trained on."""
@@ -163,7 +163,7 @@ class Agent:
         return Adaptation()
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
-        """Learn online in a metered environment; called instead of `adapt` in the online arms where K > 0.
+        """Learn online in a metered environment; called instead of `adapt` in the online tracks where K > 0.
 
         Like `adapt` it must forget earlier cells.
         """

@@ -16,7 +16,7 @@ from ..errors import InvalidValueError, UnknownNameError
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
-Relabel = Callable[[dict[str, Tensor], torch.Generator], None]
+Permute = Callable[[dict[str, Tensor], torch.Generator], None]
 
 
 @dataclass(frozen=True)
@@ -88,17 +88,17 @@ class Env(Protocol):
 
 
 @runtime_checkable
-class Forkable(Env, Protocol):
+class Cloneable(Env, Protocol):
     """An environment that can be copied in the middle of its episodes, to see what something else would lead to."""
 
-    def fork(self, episodes: Tensor) -> Env:
+    def clone_episodes(self, episodes: Tensor) -> Env:
         """A copy that goes on from this slot with these episodes [F], each as often as it is named; nothing is felt here."""
 
 
 E = TypeVar("E", bound=Env)
 
 
-def forked(env: E, episodes: Tensor, axes: Mapping[str, int]) -> E:
+def clone_rows(env: E, episodes: Tensor, axes: Mapping[str, int]) -> E:
     """A copy of an environment that goes on with some of its episodes.
 
     Args:
@@ -134,8 +134,8 @@ class Family:
         behaviours: the policies that record each data quality, with their noise: quality -> ((policy, noise), ...).
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
-        relabel: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
-        relabel_played: the same for windows of a learner's own play; None = `relabel`.
+        permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
+        permute_played: the same for windows of a learner's own play; None = `permute`.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
     """
@@ -157,8 +157,8 @@ class Family:
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
     references: Path | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
-    relabel: Relabel | None = None
-    relabel_played: Relabel | None = None
+    permute: Permute | None = None
+    permute_played: Permute | None = None
     choice: int | None = None
 
     def __post_init__(self) -> None:

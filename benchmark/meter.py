@@ -1,4 +1,4 @@
-"""A target variant to learn in, with a budget of slots that nobody can overdraw: what the online arms get instead of logs."""
+"""A target variant to learn in, with a budget of slots that nobody can overdraw: what the online tracks get instead of logs."""
 
 from __future__ import annotations
 

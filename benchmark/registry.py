@@ -121,20 +121,20 @@ def make(name: str, device: torch.device | str = "cpu") -> Env:
 
 
 def make_agent(
-    name: str, checkpoint: str | None = None, device: str = "cpu", arm: str | None = None, *, run_files: bool = False
+    name: str, checkpoint: str | None = None, device: str = "cpu", track: str | None = None, *, run_files: bool = False
 ) -> Agent:
-    """The agent of this name, in one of its arms.
+    """The agent of this name, in one of its tracks.
 
     Args:
         name: see `agent_names()`; or, with `run_files`, `FILE.py[:ATTR]` with a function like those of the entry point,
             `build` by default.
         checkpoint: folder or Hub id; None = the one in the package, where the agent needs one.
         device: where it computes.
-        arm: see `Agent.arms`; None = its first.
+        track: see `Agent.tracks`; None = its first.
         run_files: whether a file may be run, as the user's own code; never for a name out of somebody's result file.
 
     Raises:
-        UnknownNameError: no such agent, or it has no such arm.
+        UnknownNameError: no such agent, or it has no such track.
         CheckpointError: the checkpoint is missing, damaged or of another model.
         InvalidValueError: there is no such file, or it holds no such function, or its agent's name is not its own.
         DataError: the file, or its function, cannot be run.
@@ -148,9 +148,9 @@ def make_agent(
     else:
         hint = "wbench list, or --agent FILE.py" if run_files else "wbench list"
         raise UnknownNameError("agent", name, found, hint)
-    if not agent.arms:
-        raise InvalidValueError(f"arms of {agent.name}", "()", "one or more")
-    agent.enter(agent.arms[0] if arm is None else arm)
+    if not agent.tracks:
+        raise InvalidValueError(f"tracks of {agent.name}", "()", "one or more")
+    agent.enter(agent.tracks[0] if track is None else track)
     return agent
 
 

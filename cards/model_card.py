@@ -199,8 +199,8 @@ def _scores(result: Result) -> str:
         for shots, variant, found in by_variant(result)
     )
     scale = "interquartile mean over seeds [95 % interval], 0 = random, 100 = genie"
-    arm = f" Arm `{result.arm}`." if result.label != result.agent else ""
-    head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}.{arm}"
+    track = f" Track `{result.track}`." if result.label != result.agent else ""
+    head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}.{track}"
     splits = " and ".join(sorted({get_variant(variant)[1].split for variant in result.contract.variants}))
     return f"\n## Scores on {splits} variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
 

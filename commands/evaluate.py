@@ -39,16 +39,16 @@ class Entrant:
     agent: Agent
 
     @classmethod
-    def of(cls, name: str, checkpoint: str | None, device: str, arm: str | None) -> Entrant:
-        """An agent that is built here first: its name, its arm and its checkpoint are checked, its weights are noted."""
+    def of(cls, name: str, checkpoint: str | None, device: str, track: str | None) -> Entrant:
+        """An agent that is built here first: its name, its track and its checkpoint are checked, its weights are noted."""
         from ..benchmark.protocol.executor import Player
 
         if checkpoint and "/" in checkpoint and Path(checkpoint).is_dir():
             checkpoint = str(Path(checkpoint).resolve())  # workers on a cluster start in a folder of their own
-        player = Player(name, checkpoint, device, arm)
+        player = Player(name, checkpoint, device, track)
         agent = player.build()
         found = agent.checkpoint_digest, agent.settings_digest
-        return cls(replace(player, arm=agent.arm, weights=found), agent)
+        return cls(replace(player, track=agent.track, weights=found), agent)
 
     def start(self) -> Run:
         """A run without cells."""
@@ -60,7 +60,7 @@ class Entrant:
 @evaluation.command("eval")
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
-    arm: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
+    track: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
@@ -70,7 +70,7 @@ def evaluate(
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Agents (NAME or NAME/ARM) on the same episodes, or none; default: random,heuristic,bc."),
+        typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,heuristic,bc."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,
@@ -90,7 +90,7 @@ def evaluate(
     chosen = get_protocol(
         protocol, families=family, variants=variant, shots=_numbers("--shots", shots), seeds=seeds, episodes=episodes
     )
-    entrant = Entrant.of(agent, checkpoint, device, arm)
+    entrant = Entrant.of(agent, checkpoint, device, track)
     entrants = [entrant, *_rivals(entrant, chosen, against)]
     _require_knowledge(entrants, chosen)
     with alone(out):
@@ -131,7 +131,7 @@ def _rivals(ours: Entrant, protocol: Protocol, against: Sequence[str] | None) ->
 
     names = [name.strip() for name in ",".join(against or [RIVALS]).split(",")]
     parts = [name.partition("/") for name in dict.fromkeys(names) if name not in ("", "none")]
-    found = [Entrant.of(name, None, ours.player.device, arm or None) for name, _, arm in parts]
+    found = [Entrant.of(name, None, ours.player.device, track or None) for name, _, track in parts]
     families = list(map(get_family, protocol.families()))
     rivals = {rival.agent.label: rival for rival in found if rival.agent.label != ours.agent.label}
     return [rival for rival in rivals.values() if against or all(map(rival.agent.knows, families))]

@@ -94,7 +94,7 @@ def _agent(name: str) -> Description:
     agent = make_agent(name)
     data = {
         "name": name,
-        "arms": list(agent.arms),
+        "tracks": list(agent.tracks),
         "parameters": agent.parameters,
         "message_floats": agent.message_size,
         "privileged": agent.privileged,

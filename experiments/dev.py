@@ -94,10 +94,10 @@ def score(agent: Agent, family: Family, variant: Variant, episodes: int) -> floa
     return frame(family, variant).score(float(returns.mean()))
 
 
-def build(name: str, checkpoint: str | None, arm: str | None, heads: bool, temperature: float) -> Agent:
+def build(name: str, checkpoint: str | None, track: str | None, heads: bool, temperature: float) -> Agent:
     """The agent that is asked about."""
     if not name.startswith("networld"):
-        return make_agent(name, checkpoint, arm=arm)
+        return make_agent(name, checkpoint, track=track)
     whole = PlannerConfig(temperature=temperature)
     alone = PlannerConfig(temperature=temperature, recovery=0.0, candidates=1, steps=1)
     return NetWorldAgent(NetWorld.from_pretrained(checkpoint or f"{name}-small"), alone if heads else whole)
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agent", default="networld")
     parser.add_argument("--checkpoint")
-    parser.add_argument("--arm")
+    parser.add_argument("--track")
     parser.add_argument("--family", choices=list(TRAIN), action="append")
     parser.add_argument("--kind", choices=["train", "dev", "far"], action="append")
     parser.add_argument("--episodes", type=int, default=16)
@@ -118,7 +118,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.agent.startswith("networld") and (given.heads or given.temperature != 1.0):
         parser.error("--heads and --temperature are about NetWorld")
-    agent = build(given.agent, given.checkpoint, given.arm, given.heads, given.temperature)
+    agent = build(given.agent, given.checkpoint, given.track, given.heads, given.temperature)
     for name in given.family or TRAIN:
         family = get_family(name)
         train = family.select("train") if given.all else [family.variant(f"{name}/{label}") for label in TRAIN[name]]

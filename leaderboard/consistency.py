@@ -73,7 +73,7 @@ def _texts(data: Any) -> Iterator[str]:
 
 
 def _about_player(player: Player) -> Checks:
-    labels = (player.agent, f"{player.agent}/{player.arm}")
+    labels = (player.agent, f"{player.agent}/{player.track}")
     yield player.label in labels, f"label is {player.label!r}, but must be {labels[0]!r} or {labels[1]!r}"
     kind, name = player.origin.kind, player.origin.name
     yield kind == "unknown" or (kind == "none") == (not player.checkpoint), f"origin is {kind!r}, which contradicts checkpoint"

@@ -27,7 +27,7 @@ def upgrade(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_1(data: dict[str, Any]) -> dict[str, Any]:
-    """Schema 1 knew no arms, failures, origins or hardware, and summed up per number of shots only."""
+    """Schema 1 knew no tracks, failures, origins or hardware, and summed up per number of shots only."""
     if set(data) - _FIELDS_1:
         raise ValueError(f"unknown field {min(set(data) - _FIELDS_1)!r:.40}")
     own = {name: value for name, value in data.items() if name in _ROW_1}
@@ -60,7 +60,7 @@ def _row_from_1(row: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, An
     return {
         **row,
         "label": row["agent"],
-        "arm": "offline",
+        "track": "offline",
         "package": {"name": "wbench", "version": data["versions"]["wbench"]},
         "origin": {"kind": "unknown", "name": "", "revision": ""},
         "privileged_training": False,

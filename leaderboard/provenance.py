@@ -36,13 +36,13 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
     """Who plays.
 
     Args:
-        agent: the agent, in its arm.
+        agent: the agent, in its track.
         checkpoint: what it was asked to load: a packaged name, a folder or a Hub id; None = its default.
     """
     return Player(
         agent=agent.name,
         label=agent.label,
-        arm=agent.arm,
+        track=agent.track,
         package=package(agent),
         checkpoint=agent.checkpoint_digest,
         settings=agent.settings_digest,
@@ -110,7 +110,7 @@ def command(player: Player, protocol: Protocol, device: str = "cpu") -> str:
     """The command that plays the same again; `FOLDER` and `FILE.py` stand for what a result file does not name."""
     words = ["wbench", "eval", "--agent", "FILE.py" if player.package.name == UNREGISTERED else player.agent]
     if player.label != player.agent:
-        words += ["--arm", player.arm]
+        words += ["--track", player.track]
     source = player.origin
     named = source.name + (f"@{source.revision}" if source.revision else "")
     words += {"packaged": ["--checkpoint", source.name], "hub": ["--checkpoint", named]}.get(source.kind, [])

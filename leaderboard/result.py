@@ -25,7 +25,7 @@ class Run:
     """One agent on one protocol, finished or not.
 
     Attributes:
-        player: the agent, its arm and its checkpoint.
+        player: the agent, its track and its checkpoint.
         cells: cells played, failed ones too.
         hardware: what it was played on.
     """
@@ -52,7 +52,7 @@ class Run:
         return self.player.label
 
     def same_agent(self, other: Run) -> bool:
-        """Whether both are of the same agent in the same arm with the same weights, settings and code."""
+        """Whether both are of the same agent in the same track with the same weights, settings and code."""
         names = ("label", "checkpoint", "settings", "package")
         return all(getattr(self.player, name) == getattr(other.player, name) for name in names)
 

@@ -14,7 +14,7 @@ VERSION = "wbench-result/2"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
 Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
-Slashed = Annotated[str, Field(pattern=f"^{_NAME}(/{_NAME})?$")]  # a variant, a label with its arm, a Hub id
+Slashed = Annotated[str, Field(pattern=f"^{_NAME}(/{_NAME})?$")]  # a variant, a label with its track, a Hub id
 Text = Annotated[str, Field(pattern="^[ -~]*$", max_length=4000)]  # one line of printable ASCII: no control characters
 Key = Annotated[str, Field(pattern="^[ -~]{1,64}$")]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -197,13 +197,13 @@ class Summary(Iqm):
 
 
 class Player(Record):
-    """Who played: an agent in one of its arms, with one checkpoint."""
+    """Who played: an agent in one of its tracks, with one checkpoint."""
 
     agent: Name
     """Registered name, for `--agent`."""
     label: Slashed
-    """What the board shows: the name, with the arm where the agent has several."""
-    arm: Name
+    """What the board shows: the name, with the track where the agent has several."""
+    track: Name
     """How it learnt the target variant: `offline`, `online` or `online-pretrained`."""
     package: Package
     """Where its code comes from."""

@@ -64,7 +64,7 @@ class Actor(nn.Module):
         return self.policy(torch.cat([sights.flatten(-2), inboxes.flatten(-2), public], dim=-1))
 
 
-class TeamCritic(nn.Module):
+class CentralCritic(nn.Module):
     """Value of a joint action to the team, from what all agents see: each agent leaves a trace, their sum is read.
 
     Args:
@@ -187,7 +187,7 @@ class School(nn.Module):
     def __init__(self, pupils: Mapping[str, Pupil], discount: float, temperature: float) -> None:
         super().__init__()
         self._pupils, self._discount, self._temperature = pupils, discount, temperature
-        self.critics = nn.ModuleDict({name: TeamCritic(p.shape, len(p.codec.table())) for name, p in pupils.items()})
+        self.critics = nn.ModuleDict({name: CentralCritic(p.shape, len(p.codec.table())) for name, p in pupils.items()})
         self.late = copy.deepcopy(self.critics).requires_grad_(False)  # moving averages, who judge
 
     def learned(self) -> list[nn.Parameter]:
@@ -203,7 +203,7 @@ class School(nn.Module):
             generator: source of the actions that agents are taken to do.
         """
         pupil, now = self._pupils[family], self._pupils[family].actor.history
-        critic, late = cast(TeamCritic, self.critics[family]), cast(TeamCritic, self.late[family])
+        critic, late = cast(CentralCritic, self.critics[family]), cast(CentralCritic, self.late[family])
         with torch.no_grad():
             seen = pupil.see(batch)
             after = pupil.log_policy(pupil.slow, seen, batch, now + 1)
@@ -216,7 +216,7 @@ class School(nn.Module):
             worth -= (policy * worth).sum(-1, keepdim=True)
         value = critic.joint(seen.obs[:, 0], pupil.codec.index(batch.action[:, now]), batch)
         price = self._temperature * (log_policy - seen.prior.float().clamp(min=RAREST))
-        return {"team_critic": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
+        return {"central_critic": smooth_l1_loss(value, bellman), "actor": (policy * (price - worth)).sum(-1).mean()}
 
     def follow(self, share: float) -> None:
         """Move all moving averages this share of the way."""

@@ -107,7 +107,7 @@ class ImaginedEnvironment:
         self.variant: Variant = replace(recorded.variant, horizon=config.slots)  # type: ignore[type-var]
         self._model, self._config, self._next = model, config, first
         # Channels keep the numbers that they have in play, so nothing is relabelled, and nothing is drawn here.
-        self._windows = WindowSampler(replace(family, relabel=None), [recorded], torch.Generator()).windows
+        self._windows = WindowSampler(replace(family, permute=None), [recorded], torch.Generator()).windows
         self._slot = config.slots
 
     @torch.no_grad()

@@ -37,7 +37,7 @@ class PpoConfig:
         gradient: greatest norm of the gradient, actor and critic each (Huang, detail 11).
         divergence: the round ends once the policy has moved this far in KL divergence (Huang, 'early stopping'; 0 = never).
         bfloat16: hidden layers in bfloat16 where the processor has it (twice as fast); ratios stay in float32. What is learned
-            then depends on the processor, so the arms of the protocol do without.
+            then depends on the processor, so the tracks of the protocol do without.
     """
 
     epochs: int = 5

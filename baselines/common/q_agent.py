@@ -23,7 +23,7 @@ class ValueAgent(Agent):
     Args:
         name: what the board shows.
         model: the pretrained network; never changed, learning works on copies.
-        arms: the arms it may play in, the default first.
+        tracks: the tracks it may play in, the default first.
         adaptation: how it fine-tunes on logs.
         practice: how it learns online.
         privileged_training: whether its training looked at all agents' observations.
@@ -34,22 +34,22 @@ class ValueAgent(Agent):
         self,
         name: str,
         model: ValueModel,
-        arms: tuple[str, ...] = ("offline", "online", "online-pretrained"),
+        tracks: tuple[str, ...] = ("offline", "online", "online-pretrained"),
         adaptation: FineTuneConfig | None = None,
         practice: PracticeConfig | None = None,
         privileged_training: bool = False,
         device: str = "cpu",
     ) -> None:
-        self.name, self.arms, self.privileged_training = name, arms, privileged_training
+        self.name, self.tracks, self.privileged_training = name, tracks, privileged_training
         self._pretrained = self._model = model.to(device).eval()
         self._adaptation, self._practice = adaptation or FineTuneConfig(), practice or PracticeConfig()
         self.parameters = count_parameters(model)
-        self.enter(arms[0])
+        self.enter(tracks[0])
 
-    def enter(self, arm: str) -> None:
-        """Take part in an arm; from scratch the checkpoint lends its settings, none of its weights."""
-        super().enter(arm)
-        scratch = arm == "online"
+    def enter(self, track: str) -> None:
+        """Take part in a track; from scratch the checkpoint lends its settings, none of its weights."""
+        super().enter(track)
+        scratch = track == "online"
         self.source_transitions = 0 if scratch else self._pretrained.config.transitions
         self.checkpoint_digest = "" if scratch else digest(self._pretrained)
         self.settings_digest = "" if scratch else settings_digest(self._pretrained.config)
@@ -62,7 +62,7 @@ class ValueAgent(Agent):
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
         self._pretrained.config.require(family.name)
-        self._model = self._from_scratch(0) if self.arm == "online" else self._pretrained
+        self._model = self._from_scratch(0) if self.track == "online" else self._pretrained
         if support is None:
             return Adaptation()
         self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
@@ -75,7 +75,7 @@ class ValueAgent(Agent):
         """
         family, seed = environment.family, environment.draw
         self._pretrained.config.require(family.name)
-        if self.arm == "online":
+        if self.track == "online":
             self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)
             return Adaptation(steps)
         reserve = int(self._practice.trial * environment.budget)

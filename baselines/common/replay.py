@@ -36,7 +36,7 @@ class Replay:
         generator: torch.Generator,
         quality: str = "mixed",
     ) -> None:
-        self._family, self._variant, self._generator = replace(family, relabel=None), variant, generator
+        self._family, self._variant, self._generator = replace(family, permute=None), variant, generator
         self._history, self._slots, self._memory, self._quality = history, slots, memory, QUALITIES.index(quality)
         shape = (capacity, variant.horizon, variant.agents)
         parts = len(family.actions)

@@ -177,7 +177,7 @@ class WindowSampler:
         self, family: Family, sources: Sequence[Episodes], generator: torch.Generator, variants_per_batch: int = 8
     ) -> None:
         self.sources = list(sources)
-        self._relabel = family.relabel
+        self._relabel = family.permute
         self.generator = generator
         self._mix = min(variants_per_batch, len(self.sources))
 

@@ -23,7 +23,7 @@ class PacketQueue:
         self._head = torch.zeros(shape, dtype=torch.int64, device=device)
         self._stamps = torch.zeros(*shape, capacity, dtype=torch.int64, device=device)
 
-    def fork(self, rows: Tensor) -> PacketQueue:
+    def clone_episodes(self, rows: Tensor) -> PacketQueue:
         """A copy of these rows of the leading axis, [F]."""
         copied = PacketQueue((0,), self.capacity, self.length.device)
         copied.length, copied._head, copied._stamps = (x.index_select(0, rows) for x in (self.length, self._head, self._stamps))

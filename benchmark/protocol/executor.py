@@ -40,19 +40,19 @@ class Player:
         name: see `registry.agent_names`; or a `FILE.py[:ATTR]` of the user's, who typed it.
         checkpoint: folder or Hub id; None = the packaged one.
         device: where it computes.
-        arm: in which arm it plays; None = its first.
+        track: in which track it plays; None = its first.
         weights: digests that its weights and settings must have; None = any.
     """
 
     name: str
     checkpoint: str | None = None
     device: str = "cpu"
-    arm: str | None = None
+    track: str | None = None
     weights: tuple[str, str] | None = None
 
     def build(self) -> Agent:
         """The agent; raises `ExecutorError` where its weights are others than expected."""
-        agent = make_agent(self.name, self.checkpoint, self.device, self.arm, run_files=True)
+        agent = make_agent(self.name, self.checkpoint, self.device, self.track, run_files=True)
         if self.weights not in (None, (agent.checkpoint_digest, agent.settings_digest)):
             raise ExecutorError(f"a worker found other weights of {self.name} than this machine. Give all of them the same.")
         return agent

@@ -54,7 +54,7 @@ class Journal:
             raise OutputError(f"{path} holds cells of something else ({reason}). {hint}") from error
 
     def cells(self, agent: Agent) -> Mapping[Cell, CellResult]:
-        """The cells of an agent in its arm, with its weights, its settings and its code."""
+        """The cells of an agent in its track, with its weights, its settings and its code."""
         return self._cells.get(_key(agent), {})
 
     def add(self, agent: Agent, result: CellResult) -> None:

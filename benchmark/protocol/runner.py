@@ -127,7 +127,7 @@ class _Attempt:
     def __init__(self, agent: Agent, cell: Cell, device: str) -> None:
         self._agent, self._cell, self._device = agent, cell, device
         self._family, self._variant = get_variant(cell.variant)
-        online = agent.arm != "offline" and cell.shots > 0
+        online = agent.track != "offline" and cell.shots > 0
         self._support = None if online else support(self._family, self._variant, cell.seed, cell.shots)
         self._meter = MeteredEnvironment(self._family, self._variant, cell.seed, cell.shots, device) if online else None
         self._query_steps, self._act_seconds, self._calls = 0, 0.0, agent.planner_calls

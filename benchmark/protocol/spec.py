@@ -1,7 +1,7 @@
 """The few-shot protocol `fewshot-v1`: what is played, how often, and the hash that says two scores may be compared.
 
 Support, practice and query episodes of a cell have scenario seeds of their own ranges, which cannot meet: support draw s is
-`SUPPORT_SEEDS + s * DRAW_SIZE` and on, practice in the online arms goes through the same scenarios as the support draw and on
+`SUPPORT_SEEDS + s * DRAW_SIZE` and on, practice in the online tracks goes through the same scenarios as the support draw and on
 to its end, the query episodes of seed s are `QUERY_SEEDS + s * DRAW_SIZE` and on.
 """
 
@@ -120,7 +120,7 @@ class Protocol:
         return {"spec": spec, "dynamics": family.version, "random": frame.random, "reference": frame.reference}
 
     def _slots(self) -> dict[str, list[int]]:
-        """The budget of the online arms: slots by variant, one number for each number of shots."""
+        """The budget of the online tracks: slots by variant, one number for each number of shots."""
         return {name: [shots * get_variant(name)[1].horizon for shots in self.shots] for name in self.variants}
 
     def _behaviours(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ const current = () => protocols[view.protocol];
 for (const { rows } of protocols) {
   rows.forEach((row, id) => {
     row.id = id;
-    row.haystack = `${row.agent} ${row.arm} ${row.tier}${row.complete ? "" : " incomplete"}`.toLowerCase();
+    row.haystack = `${row.agent} ${row.track} ${row.tier}${row.complete ? "" : " incomplete"}`.toLowerCase();
   });
 }
 

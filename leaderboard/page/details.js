@@ -36,7 +36,7 @@ function sheet(row, protocol) {
   return html("div", { class: "sheet" },
     html("div", { class: "wide" }, html("h3", {}, "Run it again"), command(row.command, "the command that made this row"), command(`wbench verify ${row.file}`, "the command that verifies its file")),
     html("div", { class: "double" }, html("h3", {}, "Result"), definitions([
-      ["File", row.file], ["Check", `${row.tier}: ${TIER_MEANING[row.tier]}`], ["Arm", row.arm], ["Not complete", missing],
+      ["File", row.file], ["Check", `${row.tier}: ${TIER_MEANING[row.tier]}`], ["Track", row.track], ["Not complete", missing],
       ["Not ranked", row.unranked],
       ["Checkpoint", row.checkpoint || "a fixed rule, no weights"], ["Protocol", protocol.hash],
       ...Object.entries(row.facts), ...row.failures.map((text) => ["Failure", text])])),

@@ -76,7 +76,7 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
     cells = len(grid.variants) * len(grid.shots) * grid.seeds
     return {
         **{name: told[name] for name in _TOLD},
-        "arm": document["arm"],
+        "track": document["track"],
         "checkpoint": document["checkpoint"],
         "complete": document["complete"],
         "cells": cells,

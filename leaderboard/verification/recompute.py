@@ -81,7 +81,7 @@ def _about_cell(contract: Contract, row: Row, cell: CellRecord) -> Iterator[str]
             yield from unlike({name: getattr(cell, name)}, {name: value}, "", absolute=_ROUNDED[name])
     spec = contract.variants[cell.variant].spec
     agents, horizon = int(spec["agents"] or 0), int(spec["horizon"] or 0)
-    online = row.arm != "offline" and cell.shots > 0
+    online = row.track != "offline" and cell.shots > 0
     budget = cell.shots * horizon if online else 0
     steps = 0 if cell.failure else contract.episodes * horizon
     counted = {

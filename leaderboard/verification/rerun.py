@@ -89,7 +89,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     Raises:
         TrustError: that would run or fetch something that `plan` does not trust.
         CheckpointError: the checkpoint cannot be found or loaded.
-        UnknownNameError: the agent or arm is not installed here.
+        UnknownNameError: the agent or track is not installed here.
         InvalidValueError: its agent's file is missing, or another than the one that was played.
         ResultError: it does not say which file that was.
     """
@@ -128,8 +128,8 @@ def _agent(result: Result, plan: Plan) -> Agent:
     """The agent that a result names, loaded from its checkpoint."""
     name = _file(result, plan) if result.package.name == UNREGISTERED else _registered(result, plan)
     checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
-    arm = result.arm if result.label != result.agent else None
-    return make_agent(name, checkpoint, plan.device, arm, run_files=plan.agent is not None)
+    track = result.track if result.label != result.agent else None
+    return make_agent(name, checkpoint, plan.device, track, run_files=plan.agent is not None)
 
 
 def _registered(result: Result, plan: Plan) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Forks:
-    """Where episodes are forked, and for how long.
+    """Where episodes are clone_rows, and for how long.
 
     Attributes:
         every: slots from one fork to the next.
@@ -35,7 +35,7 @@ class OnlineConfig:
         kept: rounds of a variant that are learned from, the last ones.
         rows: agent windows a step in a played family.
         reach: slots whose rewards are taken as they came before the value takes over.
-        forks: where the episodes are forked, to see what something else would lead to.
+        forks: where the episodes are clone_rows, to see what something else would lead to.
         deviating: agents a step that learn from these.
         rate: peak learning rate; linear warm-up over `warmup` steps, cosine decay to a twentieth.
         warmup: steps of warm-up.

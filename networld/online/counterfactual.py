@@ -1,7 +1,7 @@
 """How NetWorld plays to learn: samples of its improved policy, and in forks of the episodes what something else would lead to.
 
 What one of many agents does shows faintly in the team's return, beneath the luck of all. So in some slots the environment is
-forked, once for every agent and once more: in its fork an agent does something else, in the last nobody does, and then all of
+clone_rows, once for every agent and once more: in its fork an agent does something else, in the last nobody does, and then all of
 them go on alike in the same scenario. The difference in what the team gets is due to that action alone (the 'vine' of Schulman
 et al., TRPO, ICML 2015, section 5.2, with common random numbers).
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...benchmark.agent import State
-from ...benchmark.family import Forkable
+from ...benchmark.family import Cloneable
 from ...benchmark.randomness import gumbel
 from ...benchmark.rollout import mean_field
 from ...learning.precision import mixed
@@ -50,7 +50,7 @@ class Explorer(NetWorldAgent):
         model: the network.
         temperatures: of the episodes, [B].
         forks: where episodes are forked.
-        luck: draws what is forked, and what agents do instead.
+        luck: draws what is clone_rows, and what agents do instead.
 
     Attributes:
         deviations: found in the forks, slot by slot.
@@ -146,5 +146,5 @@ def _part(state: State, episodes: Tensor) -> State:
     agents = state.action_mask.shape[1]
     rows = (episodes.unsqueeze(1) * agents + torch.arange(agents, device=episodes.device)).flatten()
     memory = {name: column.index_select(0, rows) for name, column in state.memory.items()}
-    env = cast(Forkable, state.env).fork(episodes)
+    env = cast(Cloneable, state.env).clone_episodes(episodes)
     return replace(state, batch=len(episodes), action_mask=state.action_mask[episodes], env=env, memory=memory)

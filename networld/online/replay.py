@@ -63,7 +63,7 @@ class OwnPlay:
     def __init__(
         self, family: Family, config: OnlineConfig, network: NetWorldConfig, folder: Path, choice: torch.Generator
     ) -> None:
-        self._family = replace(family, relabel=family.relabel_played or family.relabel)
+        self._family = replace(family, permute=family.permute_played or family.permute)
         self._config, self._network, self._choice, self._codec = config, network, choice, ActionCodec(family.actions)
         self._folder = folder / PLAYED / family.name
         self._variants = family.select("train")

@@ -1,6 +1,6 @@
 """Leave one family out: a NetWorld of the others learns the family that it has never seen from K episodes.
 
-Both arms have the same network, scale, seed, episodes and steps; they differ in nothing but the weights that families share,
+Both tracks have the same network, scale, seed, episodes and steps; they differ in nothing but the weights that families share,
 which are pretrained on the other families or as fresh as the new family's own. So the difference is what transfer is worth.
 """
 
@@ -28,7 +28,7 @@ from .ablate import WEIGHTS, score_cells
 
 @dataclass(frozen=True)
 class Row:
-    """One family left out, at one number of shots: IQM of both arms, and their paired difference."""
+    """One family left out, at one number of shots: IQM of both tracks, and their paired difference."""
 
     family: str
     shots: int
@@ -97,13 +97,13 @@ class TransferAgent(NetWorldAgent):
 
 
 def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cell: Callable[[], object]) -> Iterator[Row]:
-    """Play the protocol with both arms; rows by family left out and number of shots.
+    """Play the protocol with both tracks; rows by family left out and number of shots.
 
     Args:
         networks: folder with a checkpoint for each family left out, see `train_networks`.
         protocol: what is played; the families of its variants are left out in turn.
         adaptation: how to learn the new family.
-        on_cell: called after every cell of either arm.
+        on_cell: called after every cell of either track.
 
     Raises:
         CheckpointError: a network is missing, or knows the family that it was to leave out.

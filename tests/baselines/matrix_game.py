@@ -74,7 +74,7 @@ FAMILY: Family = replace(
     descriptor_size=1,
     actions=(ActionComponent("sign", "categorical", SIGNS),),
     reward_range=(0.0, 1.0),
-    relabel=None,
+    permute=None,
 )
 
 

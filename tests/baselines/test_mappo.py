@@ -193,9 +193,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("arm", ["online", "online-pretrained"])
-def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, arm: str):
-    agent = make_agent("mappo", str(checkpoint), arm=arm)
+@pytest.mark.parametrize("track", ["online", "online-pretrained"])
+def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, track: str):
+    agent = make_agent("mappo", str(checkpoint), track=track)
     family, variant = get_variant(VARIANTS[0])
     returns = []
     for draw in (3, 4, 3):
@@ -210,7 +210,7 @@ def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, ar
 
 def test_arms_say_what_they_start_from(checkpoint: Path):
     agent = make_agent("mappo", str(checkpoint))
-    assert agent.arms == ("online", "online-pretrained") and agent.arm == "online" and agent.privileged_training
+    assert agent.tracks == ("online", "online-pretrained") and agent.track == "online" and agent.privileged_training
     assert agent.source_steps == 0 and agent.checkpoint_digest == "" and agent.knows(Game.family)
     agent.enter("online-pretrained")
     preset = PRESETS["debug"]
@@ -224,7 +224,7 @@ def test_arms_say_what_they_start_from(checkpoint: Path):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoint: Path, name: str):
-    agent = make_agent("mappo", str(checkpoint), arm="online-pretrained")
+    agent = make_agent("mappo", str(checkpoint), track="online-pretrained")
     family, variant = get_variant(name)
     agent.adapt(family, variant, None)
     together = play(family, variant, agent, range(7)).returns

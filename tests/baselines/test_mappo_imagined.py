@@ -59,7 +59,7 @@ def test_a_cell_costs_gradient_steps_and_no_slot_of_play(checkpoint, world):
     assert all(result.ledger.environment_steps == 0 for result in ledgers.values())
     assert ledgers[1].ledger.support_transitions == 128 * 8
     assert ledgers[1].adaptation.keys() == {"first_imagined", "last_imagined", "world"}
-    assert agent.arms == ("offline",) and agent.source_steps == 0 < agent.source_transitions == world.source_transitions
+    assert agent.tracks == ("offline",) and agent.source_steps == 0 < agent.source_transitions == world.source_transitions
     assert agent.parameters == count_parameters(Mappo.from_pretrained(checkpoint)) + world.parameters
 
 

@@ -1,4 +1,4 @@
-"""The value-based agents at the benchmark: presets, the three arms, careful adaptation, batches that do not matter."""
+"""The value-based agents at the benchmark: presets, the three tracks, careful adaptation, batches that do not matter."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def checkpoints(tmp_path_factory):
 def test_a_debug_checkpoint_loads_and_says_where_it_comes_from(checkpoints, name):
     agent = make_agent(name, str(checkpoints[name]))
     transitions = sum(v.agents * v.horizon * 2 * 4 for v in tiny.FAMILY.select("train"))  # two episodes of four qualities
-    assert agent.arm == "offline" and agent.source_transitions == transitions and len(agent.checkpoint_digest) == 64
+    assert agent.track == "offline" and agent.source_transitions == transitions and len(agent.checkpoint_digest) == 64
     assert agent.privileged_training == (name == "qmix")
     agent.adapt(tiny.FAMILY, SHORT, None)
     assert torch.isfinite(play(tiny.FAMILY, SHORT, agent, [0, 1]).returns).all()

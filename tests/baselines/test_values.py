@@ -52,7 +52,7 @@ def trained(model: ValueModel, data, steps: int, conservatism: float) -> ValueMo
 
 def earned(model: ValueModel, episodes: int = 64) -> float:
     """Reward a slot that can be earned; 1 is the optimum."""
-    agent = ValueAgent("x", model, arms=("offline",))
+    agent = ValueAgent("x", model, tracks=("offline",))
     agent.adapt(game.FAMILY, game.VARIANT, None)
     return float(play(game.FAMILY, game.VARIANT, agent, range(500, 500 + episodes)).returns.mean()) / (game.HORIZON - 1)
 

@@ -15,7 +15,7 @@ import torch
 from wbench.benchmark.agent import Adaptation, Agent
 
 class Moody(Agent):
-    name, arms = "moody", ("offline", "online")
+    name, tracks = "moody", ("offline", "online")
 
     def begin(self, state):
         mood, _, value = os.environ.get("MOODY", "").partition(" ")

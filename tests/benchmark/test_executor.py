@@ -38,17 +38,17 @@ def moody(tmp_path_factory):
     patch.undo()
 
 
-PLAYERS = (Player("moody"), Player("bc"), Player("moody", arm="online"))
+PLAYERS = (Player("moody"), Player("bc"), Player("moody", track="online"))
 
 
 def play(executor="local", jobs=None, players=PLAYERS, cells=CHOSEN.cells()):  # noqa: B008
-    """Results by (agent, arm, cell), without the seconds of their ledgers."""
+    """Results by (agent, track, cell), without the seconds of their ledgers."""
     tasks = [Task(player, cell, CHOSEN.episodes) for player in players for cell in cells]
     found = {}
     for task, result in play_all(tasks, executor, jobs):
         plain = result.to_dict()
         plain["ledger"] = {name: value for name, value in plain["ledger"].items() if "seconds" not in name}
-        found[task.player.name, task.player.arm, task.cell] = plain
+        found[task.player.name, task.player.track, task.cell] = plain
     assert len(found) == len(tasks)
     return found
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from wbench.benchmark.family import Forkable
+from wbench.benchmark.family import Cloneable
 from wbench.benchmark.protocol.spec.references import measure, references
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
@@ -45,13 +45,13 @@ def test_forks_go_on_as_their_episodes_would_and_are_not_felt(name):
     play(family, variant, family.policies["random"](), [11, 3, 7], record=record.append)
     env = family.make(variant, "cpu")
     env.reset([11, 3, 7])
-    assert isinstance(env, Forkable)
+    assert isinstance(env, Cloneable)
     for slot in record[:40]:
         env.step(slot.action)
-    fork = env.fork(episodes)
+    fork = env.clone_episodes(episodes)
     for slot in record[40:60]:
         fork.step(slot.action[[0, 0, 0, 0]])  # what is done in one fork, another and the original do not notice
-    fork = env.fork(episodes)
+    fork = env.clone_episodes(episodes)
     for slot in record[40:]:
         went_on, original = fork.step(slot.action[episodes]), env.step(slot.action)
         assert all(torch.equal(mine, theirs[episodes]) for mine, theirs in zip(went_on[:2], original[:2], strict=True))

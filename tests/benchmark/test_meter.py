@@ -1,4 +1,4 @@
-"""The meter of the online arms: exact budget, scenarios of the support draw, nothing shared with the query episodes."""
+"""The meter of the online tracks: exact budget, scenarios of the support draw, nothing shared with the query episodes."""
 
 import pytest
 import torch

@@ -27,7 +27,7 @@ AGENTS = [
     ("bc", "offline"),
     ("bcq", "offline"),
     ("mappo-imagined", "offline"),
-    *((name, arm) for name in ("mappo", "iql", "qmix") for arm in ("online", "online-pretrained")),
+    *((name, track) for name in ("mappo", "iql", "qmix") for track in ("online", "online-pretrained")),
 ]
 VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {
@@ -57,7 +57,7 @@ def processor(monkeypatch):
         ({"avx512_f": True}, "float32"),  # PyTorch emulates it there
         ({"avx512_f": True, "avx512_bf16": True}, "bfloat16"),
         ({"amx_bf16": True}, "bfloat16"),
-        ({"neon": True, "bf16": True}, "float32"),  # not measured on ARM
+        ({"neon": True, "bf16": True}, "float32"),  # not measured on TRACK
     ],
 )
 def test_matrix_products_are_bfloat16_only_where_it_is_fast(processor, has, expected):
@@ -85,8 +85,8 @@ def _doctor() -> tuple[str, bool]:
     return next((found.found, found.healthy) for found in examine(network=False) if found.what == "training")
 
 
-@pytest.mark.parametrize(("name", "arm"), AGENTS)
-def test_what_is_scored_is_computed_in_float32(monkeypatch, name, arm):
+@pytest.mark.parametrize(("name", "track"), AGENTS)
+def test_what_is_scored_is_computed_in_float32(monkeypatch, name, track):
     """Else a row could not be played again on another processor. Asked for bfloat16, nothing that learns or plays takes it."""
     monkeypatch.setenv(library.VARIABLE, "bfloat16")
     low: list[bool] = []
@@ -99,11 +99,11 @@ def test_what_is_scored_is_computed_in_float32(monkeypatch, name, arm):
     monkeypatch.setattr(torch, "autocast", Seen)
     with mixed("cpu"):
         assert low.pop()  # the spy sees it
-    agent = make_agent(name, arm=arm)
+    agent = make_agent(name, track=track)
     for attribute, settings in QUICK.get(name, {}).items():
         assert hasattr(agent, attribute)
         setattr(agent, attribute, settings)
-    if arm == "offline":
+    if track == "offline":
         done = agent.adapt(FAMILY, SHORT, support(FAMILY, FAMILY.variant(SHORT.name), 0, 5))
     else:
         agent.adapt(FAMILY, SHORT, None)

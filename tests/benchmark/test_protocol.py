@@ -132,7 +132,7 @@ def test_train_variants_and_plug_in_families_have_no_frozen_support():
 def test_train_support_practice_query_and_reference_scenarios_are_disjoint(size):
     """Over all cells of all sizes, and over the largest protocol that can be asked for.
 
-    Practice in the online arms has the scenarios of the support draw: an agent gets either, never both.
+    Practice in the online tracks has the scenarios of the support draw: an agent gets either, never both.
     """
     limits = {"seeds": module.MAX_SEEDS, "episodes": module.MAX_EPISODES, "shots": [module.MAX_SHOTS]}
     chosen = protocol("quick", **limits) if size == "largest" else protocol(size)

@@ -38,10 +38,10 @@ def idle(obs):
 class Scripted(Agent):
     """Idles; every part of it can be replaced. Broadcasts two floats."""
 
-    name, message_size, arms = "scripted", 2, ("offline", "online")
+    name, message_size, tracks = "scripted", 2, ("offline", "online")
 
-    def __init__(self, arm="offline", **parts):
-        self.arm, self.heard = arm, []
+    def __init__(self, track="offline", **parts):
+        self.track, self.heard = track, []
         for name, part in parts.items():
             setattr(self, name, part)
 
@@ -96,7 +96,7 @@ def boom(*_):
 
 
 @pytest.mark.parametrize(
-    ("arm", "parts", "reason"),
+    ("track", "parts", "reason"),
     [
         ("offline", {"adapt": boom}, r"^RuntimeError: two lines \(test_runner\.py:\d+\)$"),
         ("offline", {"act": boom}, "^RuntimeError: two lines"),
@@ -129,8 +129,8 @@ def boom(*_):
         ("online", {"practise": lambda environment: environment.step(None)}, "step is 'before reset'"),
     ],
 )
-def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(arm, parts, reason):
-    found = run_cell(Scripted(arm, **parts), cell(1), 2)
+def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, parts, reason):
+    found = run_cell(Scripted(track, **parts), cell(1), 2)
     assert re.search(reason, found.failure) and "\n" not in found.failure, found.failure
     assert (found.returns, dict(found.qos), found.score, found.return_mean) == ((), {}, None, None)
     assert found.ledger.environment_steps == (SLOTS if parts.get("practise") is overdraw else 0)
@@ -172,13 +172,13 @@ def test_a_cell_depends_on_nothing_that_happened_before():
     torch.set_num_threads(1)
 
 
-def test_an_agent_enters_one_of_its_arms():
+def test_an_agent_enters_one_of_its_tracks():
     agent = Scripted()
     assert agent.label == "scripted/offline"
     agent.enter("online")
-    assert agent.label == "scripted/online" and make_agent("random", arm="offline").label == "random"
-    with pytest.raises(UnknownNameError, match=r"unknown arm of random 'online'.*Allowed: offline"):
-        make_agent("random", arm="online")
+    assert agent.label == "scripted/online" and make_agent("random", track="offline").label == "random"
+    with pytest.raises(UnknownNameError, match=r"unknown track of random 'online'.*Allowed: offline"):
+        make_agent("random", track="online")
 
 
 # The journal.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from wbench.benchmark.data.windows import Windows
 from wbench.benchmark.family import ActionComponent, FamilyShape
-from wbench.learning.central_critic import Actor, Pupil, School, Seen, TeamCritic
+from wbench.learning.central_critic import Actor, CentralCritic, Pupil, School, Seen
 from wbench.learning.codec import ActionCodec
 from wbench.learning.mean_field import delivered
 
@@ -90,7 +90,7 @@ def test_what_is_dear_is_not_unlearned():
 
 def test_a_deviation_is_worth_what_the_joint_action_with_it_is():
     torch.manual_seed(1)
-    critic, batch = TeamCritic(SHAPE, 2).eval(), windows(5, torch.Generator().manual_seed(3))
+    critic, batch = CentralCritic(SHAPE, 2).eval(), windows(5, torch.Generator().manual_seed(3))
     obs, taken = batch.obs[:, 2], batch.action[:, 2]
     with torch.no_grad():
         deviations = critic.deviations(obs, taken, batch)
@@ -105,7 +105,7 @@ def test_a_deviation_is_worth_what_the_joint_action_with_it_is():
 
 def test_agents_are_interchangeable_to_the_critic():
     torch.manual_seed(1)
-    critic, batch = TeamCritic(SHAPE, 2).eval(), windows(4, torch.Generator().manual_seed(3))
+    critic, batch = CentralCritic(SHAPE, 2).eval(), windows(4, torch.Generator().manual_seed(3))
     order = torch.tensor([2, 0, 1])
     mixed = (torch.arange(4)[:, None] * AGENTS + order).flatten()
     with torch.no_grad():

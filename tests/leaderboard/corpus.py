@@ -107,7 +107,7 @@ def _names() -> Iterator[tuple[str, dict]]:
         for where in (
             ("agent",),
             ("label",),
-            ("arm",),
+            ("track",),
             ("protocol",),
             ("package", "name"),
             ("cells", 0, "family"),

@@ -38,7 +38,7 @@ class Made(NamedTuple):
     label: str
     skill: tuple[float, float, float]
     gain: float
-    arm: str = "offline"
+    track: str = "offline"
     parameters: int = 0
     milliseconds: float = 0.2
     floats: int = 0
@@ -90,7 +90,7 @@ def document(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) 
         "contract": contract,
         "agent": agent,
         "label": made.label,
-        "arm": made.arm,
+        "track": made.track,
         "package": {"name": "wbench", "version": "0.4.0"},
         "checkpoint": _digest(made.label) if made.parameters else "",
         "origin": {
@@ -101,8 +101,8 @@ def document(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) 
         "parameters": made.parameters,
         "privileged": made.privileged,
         "privileged_training": made.privileged_training,
-        "source_transitions": 19_600_000 if made.parameters and "online" not in made.arm else 0,
-        "source_steps": 4_000_000 if made.arm == "online-pretrained" else 0,
+        "source_transitions": 19_600_000 if made.parameters and "online" not in made.track else 0,
+        "source_steps": 4_000_000 if made.track == "online-pretrained" else 0,
         "message_floats": {family: made.floats for family in FAMILIES},
         "complete": not missing,
         "cells": cells,
@@ -124,7 +124,7 @@ def _cell(made: Made, variant: str, shots: int, seed: int) -> dict[str, Any]:
     learnt = made.gain * (shots / 20) ** 0.4
     noise = 0.0 if made.label in ("genie", "random") else draw.gauss(VARIANTS.index(variant) % 2 * -4.0, 1.5 + made.gain / 6)
     score = made.skill[FAMILIES.index(family)] + learnt + noise
-    offline, steps = made.arm == "offline", EPISODES * HORIZON
+    offline, steps = made.track == "offline", EPISODES * HORIZON
     delay = 14.0 - 0.11 * score + draw.random() * 0.4
     energy = ENERGY[family] * (0.55 + len(made.label) % 7 / 9 + draw.random() * 0.05)
     return {

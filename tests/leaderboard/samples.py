@@ -31,11 +31,11 @@ def small(seeds: int = 5, episodes: int = 3, shots: tuple[int, ...] = (0, 5)) ->
 
 def player(label: str, **changes: Any) -> Player:
     """An agent that sends two floats a slot and has a checkpoint from a folder."""
-    agent, _, arm = label.partition("/")
+    agent, _, track = label.partition("/")
     known = {
         "agent": agent,
         "label": label,
-        "arm": arm or "offline",
+        "track": track or "offline",
         "package": Package(name="wbench", version="0.1.0"),
         "checkpoint": hashlib.sha256(label.encode()).hexdigest(),
         "origin": Origin(kind="folder", name="", revision=""),
@@ -74,7 +74,7 @@ def run(label: str = "made-up", share: float = 0.5, played: Protocol | None = No
     played = played or small()
     found = Run(player(label, **changes), {}, Hardware(cpu="Some CPU", cores=4, threads=1, device="cpu"))
     for cell in played.cells():
-        found = found.add(cell_result(cell, played.episodes, share, found.player.arm != "offline", own))
+        found = found.add(cell_result(cell, played.episodes, share, found.player.track != "offline", own))
     return found
 
 

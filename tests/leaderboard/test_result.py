@@ -108,7 +108,7 @@ def test_the_command_makes_the_same_hash_again():
 
     data = samples.result("made-up/online", checkpoint="", origin=Origin(kind="none", name="", revision=""))
     expected = (
-        "wbench eval --agent made-up --arm online --variant access/n8-c1-load0.5 --variant offload/n10-e3-p0.4 --shots 0,5 "
+        "wbench eval --agent made-up --track online --variant access/n8-c1-load0.5 --variant offload/n10-e3-p0.4 --shots 0,5 "
     )
     assert data["command"].startswith(expected + "--seeds 5 --episodes 3 --against none")
     assert protocol("quick", variants=samples.VARIANTS, shots=[0, 5], seeds=5, episodes=3).hash() == data["protocol_hash"]

@@ -170,7 +170,7 @@ def test_training_lowers_its_losses(debug_checkpoint):
     import json
 
     log = json.loads((debug_checkpoint / "training_report.json").read_text())["log"]
-    for name in ("reconstruction", "reward", "critic", "denoiser", "classifier", "team_critic"):
+    for name in ("reconstruction", "reward", "critic", "denoiser", "classifier", "central_critic"):
         course = [entry[f"access/{name}"] for entry in log if f"access/{name}" in entry]
         assert course[-1] < course[0], name
 

@@ -117,7 +117,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("checkpoint in") == 1
     log = json.loads((tmp_path / "training_report.json").read_text())["log"]
-    for figure in ("denoiser", "team_critic"):  # one of either course
+    for figure in ("denoiser", "central_critic"):  # one of either course
         course = [entry[f"access/{figure}"] for entry in log if f"access/{figure}" in entry]
         assert course[-1] < course[0], figure
     assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / "model.safetensors").values())

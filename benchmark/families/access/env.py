@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ...family import ActionComponent, Info, check_action, forked, require
+from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ...randomness import scenario_generator
@@ -110,10 +110,10 @@ class AccessEnv:
         truncated = torch.full_like(terminated, self._slot == v.horizon)
         return self._observe(), reward, terminated, truncated, info
 
-    def fork(self, episodes: Tensor) -> AccessEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
-        copied = forked(self, episodes, dict.fromkeys(EPISODIC, 0))
-        copied._queue = self._queue.fork(episodes)
+    def clone_episodes(self, episodes: Tensor) -> AccessEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
+        copied = clone_rows(self, episodes, dict.fromkeys(EPISODIC, 0))
+        copied._queue = self._queue.clone_episodes(episodes)
         return copied
 
     def qos(self) -> dict[str, Tensor]:

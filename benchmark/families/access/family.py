@@ -7,7 +7,7 @@ import torch
 from ...family import ActionComponent, Env, Family, Variant
 from . import policies as policies
 from .env import AccessEnv
-from .layout import MAX_CHANNELS, OBS_SIZE, SLICES, relabel_channels
+from .layout import MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .variant import AccessVariant, _listed
 
 
@@ -38,6 +38,6 @@ FAMILY = Family(
         "expert": (("tdma", 0.05),),
         "mixed": (("random", 0.0), ("backlog-aloha", 0.05), ("backoff", 0.05), ("tdma", 0.05), ("genie", 0.1)),
     },
-    relabel=relabel_channels,
+    permute=permute_channels,
     choice=SLICES["queue"].start,
 )

@@ -44,7 +44,7 @@ class View:
             setattr(self, name, obs[..., where])
 
 
-def relabel_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+def permute_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
     """Give the channels random numbers among MAX_CHANNELS, the same for all agents.
 
     Which number a channel has means nothing; a network trained on one and two channels has then met every number.

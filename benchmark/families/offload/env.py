@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, forked, require
+from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.channel import autoregression
 from ...randomness import scenario_generator
 from .layout import (
@@ -187,9 +187,9 @@ class OffloadEnv:
         self._edge_users = users.squeeze(-1).float()
         return sent, _total(sent, 0) / capacity.clamp(min=1e-9)
 
-    def fork(self, episodes: Tensor) -> OffloadEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
-        return forked(self, episodes, EPISODIC)
+    def clone_episodes(self, episodes: Tensor) -> OffloadEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
+        return clone_rows(self, episodes, EPISODIC)
 
     def qos(self) -> dict[str, Tensor]:
         """Per episode [B]: goodput (tasks a slot and device), delay mean and p95 (slots), drops (tasks), energy (J)."""

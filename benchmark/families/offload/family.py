@@ -11,7 +11,7 @@ from .layout import (
     MAX_EDGES,
     OBS_SIZE,
     SLICES,
-    relabel_edges,
+    permute_edges,
 )
 from .variant import OffloadVariant, _listed
 
@@ -38,7 +38,7 @@ FAMILY = Family(
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (LOG.md).
-    relabel_played=relabel_edges,
+    permute_played=permute_edges,
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),

@@ -59,7 +59,7 @@ class View:
             setattr(self, name, obs[..., where])
 
 
-def relabel_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+def permute_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
     """Give the edges random numbers among MAX_EDGES, the same for all devices.
 
     Which number an edge has means nothing; a network trained on two and three edges has then met every number.

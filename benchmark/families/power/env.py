@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, forked, require
+from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.channel import (
     from_db,
     hexagon_sites,
@@ -89,9 +89,9 @@ class PowerEnv:
         self._accepted[..., 1] = self.backlog  # the initial backlog counts as arrived just before slot 0
         return self._observe(self.channel(0), self.backlog), self._masks()
 
-    def fork(self, episodes: Tensor) -> PowerEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
-        return forked(self, episodes, dict.fromkeys(EPISODIC, 0))
+    def clone_episodes(self, episodes: Tensor) -> PowerEnv:
+        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
+        return clone_rows(self, episodes, dict.fromkeys(EPISODIC, 0))
 
     def channel(self, slot: int) -> Tensor:
         """Gains over noise at full power in a slot, [B, N, C]: receiver of link n, base station c."""
