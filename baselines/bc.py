@@ -3,7 +3,7 @@
 Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages unless it
 is `bc-inbox`, where agents broadcast a few floats a slot and hear the mean of the others' as NetWorld's do. It is told the
 quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far less (see
-LOG.md). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or
+docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or
 not to start.
 """
 

@@ -56,7 +56,7 @@ class NetWorldAgent(Agent):
         """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept.
 
         A policy that was taught is left alone: its teacher is not here, and plans, which few shots tune, are not made.
-        So is one that learned by playing: what others recorded gives it nothing (LOG.md).
+        So is one that learned by playing: what others recorded gives it nothing (docs/log).
         """
         self._model, self._shift = self._pretrained.network_for(family.name), torch.zeros_like(self._shift)
         finished = self.planner.follows(self._model.config, family.name) or family.name in self._model.config.played

@@ -72,7 +72,7 @@ class TrainConfig:
         return self.pretraining + self.lessons
 
 
-TAUGHT = ("taught", ("access",))  # elsewhere it did not pay, see LOG.md
+TAUGHT = ("taught", ("access",))  # elsewhere it did not pay, see docs/log
 TINY = (("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32), ("actor", 32))
 PRESETS = {
     "debug": TrainConfig(

@@ -37,7 +37,7 @@ FAMILY = Family(
     heuristic="softmax",
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (LOG.md).
+    # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (docs/log).
     permute_played=permute_edges,
     choice=SLICES["task"].start,
     behaviours={
