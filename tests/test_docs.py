@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 from wbench.benchmark.agent import State
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.references import references
 from wbench.benchmark.randomness import EpisodeRandom
 from wbench.benchmark.registry import agent_names, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play
@@ -24,7 +24,7 @@ from wbench.errors import DataError, InvalidValueError, UnknownNameError
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "examples" / "own_agent.py"
 GUIDE = ROOT / "docs" / "own-agent.md"
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("leaderboard/results/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("leaderboard/results/*.md")])
 HELD_OUT = protocol("quick").variants  # one of each family
 
 
