@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from wbench.benchmark.families.power import env as power
 from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Family, Variant
-from wbench.benchmark.protocol.spec.references import admission_page, references
+from wbench.benchmark.protocol.references import admission_page, references
 from wbench.benchmark.randomness import scenario_generator
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import Slot, play

@@ -35,7 +35,7 @@ from wbench.baselines.mappo_train import FIRST_SEED
 from wbench.baselines.qmix import Qmix
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
-from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
 

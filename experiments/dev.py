@@ -23,7 +23,7 @@ from wbench.benchmark.families.access.variant import AccessVariant
 from wbench.benchmark.families.offload.variant import OffloadVariant
 from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Family, Variant
-from wbench.benchmark.protocol.spec.references import Admission, measure, references
+from wbench.benchmark.protocol.references import Admission, measure, references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.networld.agent import NetWorldAgent

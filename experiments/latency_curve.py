@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from planner import decide_ms
 from wbench.benchmark.data.paths import write_atomically
-from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
 from wbench.networld.agent import DEFAULT_CHECKPOINT, NetWorldAgent

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.image import imread
 from wbench.benchmark.seeds import QUERY_SEEDS, REFERENCE_SEEDS, SUPPORT_SEEDS
 
-SPEED = Path(__file__).parents[1] / "speed"
+SPEED = Path(__file__).parents[1] / "experiments"
 
 
 @pytest.fixture

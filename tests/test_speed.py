@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 from wbench.networld.config import PlannerConfig
 
-SPEED = Path(__file__).parents[1] / "speed"
+SPEED = Path(__file__).parents[1] / "experiments"
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ One rule a family turns the share into an action. Nothing is learned.
 
 import torch
 from wbench.benchmark.agent import Agent
-from wbench.benchmark.families.access.env import layout as access_layout
-from wbench.benchmark.families.offload.env import layout as offload_layout
-from wbench.benchmark.families.power.env import layout as power_layout
+from wbench.benchmark.families.access import layout as access_layout
+from wbench.benchmark.families.offload import layout as offload_layout
+from wbench.benchmark.families.power import layout as power_layout
 
 
 def waiting(obs, family):

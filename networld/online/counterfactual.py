@@ -1,7 +1,7 @@
 """How NetWorld plays to learn: samples of its improved policy, and in forks of the episodes what something else would lead to.
 
 What one of many agents does shows faintly in the team's return, beneath the luck of all. So in some slots the environment is
-clone_rows, once for every agent and once more: in its fork an agent does something else, in the last nobody does, and then all of
+copied, once for every agent and once more: in its fork an agent does something else, in the last nobody does, and then all of
 them go on alike in the same scenario. The difference in what the team gets is due to that action alone (the 'vine' of Schulman
 et al., TRPO, ICML 2015, section 5.2, with common random numbers).
 """

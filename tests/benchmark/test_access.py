@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from wbench.benchmark.families.access import env as access
 from wbench.benchmark.families.access.env import DEADLINE, DELAY_COST, AccessEnv
-from wbench.benchmark.families.access.env import env as access
 from wbench.benchmark.families.access.family import FAMILY
 from wbench.benchmark.families.access.layout import View
 from wbench.benchmark.families.access.policies import Aloha
@@ -98,7 +98,7 @@ def test_bursty_traffic_has_the_same_mean_and_more_variance():
 
 
 def test_every_listed_variant_is_admitted():
-    from wbench.benchmark.protocol.spec.references import references
+    from wbench.benchmark.protocol.references import references
 
     assert len(FAMILY.select("train")) == 18 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []

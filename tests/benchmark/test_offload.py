@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from wbench.benchmark.families.offload import env as offload
 from wbench.benchmark.families.offload.env import DROP_PENALTY, ENERGY_WEIGHT, OffloadEnv
-from wbench.benchmark.families.offload.env import env as offload
 from wbench.benchmark.families.offload.family import FAMILY
 from wbench.benchmark.families.offload.layout import MAX_EDGES, MAX_SIZE, View
 from wbench.benchmark.families.offload.variant import OffloadVariant
@@ -261,7 +261,7 @@ def test_the_worst_policies_stay_within_the_reward_range(name):
 
 
 def test_every_listed_variant_is_admitted():
-    from wbench.benchmark.protocol.spec.references import references
+    from wbench.benchmark.protocol.references import references
 
     assert len(FAMILY.select("train")) == 24 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []

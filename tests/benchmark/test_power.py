@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 import torch
+from wbench.benchmark.families.power import env as power
 from wbench.benchmark.families.power.env import BITS, BUFFER, DELAY_COST, NOISE, P_MAX, PowerEnv
-from wbench.benchmark.families.power.env import env as power
 from wbench.benchmark.families.power.family import FAMILY
 from wbench.benchmark.families.power.layout import View
 from wbench.benchmark.families.power.variant import PowerVariant

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from wbench.benchmark.protocol.ledger import Ledger
+from wbench.benchmark.protocol.references import references
+from wbench.benchmark.protocol.runner import CellResult
 from wbench.benchmark.protocol.spec import Cell, Protocol, protocol
-from wbench.benchmark.protocol.spec.ledger import Ledger
-from wbench.benchmark.protocol.spec.references import references
-from wbench.benchmark.protocol.spec.runner import CellResult
 from wbench.benchmark.registry import get_variant
 from wbench.leaderboard.result import Run, document
 from wbench.leaderboard.schema import Hardware, Origin, Package, Player

@@ -12,9 +12,9 @@ from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
 from wbench.networld.losses import SPREAD, deviation_error
 from wbench.networld.online.config import Forks
+from wbench.networld.online.counterfactual import Explorer
+from wbench.networld.online.replay import OwnPlay
 from wbench.networld.online.train import PRESETS
-from wbench.networld.online.train.counterfactual import Explorer
-from wbench.networld.online.train.replay import OwnPlay
 
 SEEDS = (60_000_000, 60_000_001, 60_000_002)
 NAMES = ("power/n10-d800-v0-load0.7", "offload/n10-e3-p0.3", "access/n8-c2-load0.3")
