@@ -140,7 +140,7 @@ def test_a_hub_serves_until_it_is_interrupted(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline().strip()
-        assert line.startswith("export HF_ENDPOINT=http://127.0.0.1:")
+        assert line.startswith("export HF_HUB_DISABLE_XET=1 HF_ENDPOINT=http://127.0.0.1:")
         with urllib.request.urlopen(line.partition("=")[2] + "/api/datasets", timeout=20) as answer:
             assert json.loads(answer.read()) == []
     finally:
