@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
+from .commands import data
 from .commands.board import board
-from .commands.data import data, print_datasets
 from .commands.evaluate import evaluation
 from .commands.studies import inside
 from .console import Json, check_device, print_rows, progress
@@ -28,7 +28,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(evaluation)
-app.add_typer(data)
+app.add_typer(data.app, name="data", no_args_is_help=True)
+app.add_typer(data.checkpoint, name="checkpoint", no_args_is_help=True)
+app.add_typer(data.hub, name="hub", no_args_is_help=True)
+app.command()(data.download)
+app.command()(data.doctor)
 app.add_typer(board)
 app.add_typer(inside)
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
@@ -226,7 +230,7 @@ def list_names(
     as_json: Json = False,
 ) -> None:
     """Families, agents, protocols, releases and presets; or the datasets."""
-    from .benchmark.data.store import RELEASES
+    from .benchmark.data.release import RELEASES
     from .benchmark.protocol.spec import SIZES
     from .benchmark.registry import agent_names, family_names
     from .learning.training import trainer_names
@@ -234,7 +238,7 @@ def list_names(
     if what:
         if what != "datasets":
             raise InvalidValueError("what to list", what, "datasets, or left out")
-        print_datasets(as_json)
+        data.print_datasets(as_json)
         return
     names = {
         "families": family_names(),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.data.store import get_release
+from ..benchmark.data.release import get_release
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel

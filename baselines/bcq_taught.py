@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.data.store import get_release
+from ..benchmark.data.release import get_release
 from ..benchmark.data.windows import Windows, load_samplers
 from ..benchmark.family import Family, Variant
 from ..errors import InvalidValueError

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..benchmark.agent import Adaptation, Agent, Support
-from ..benchmark.data.store import get_release
+from ..benchmark.data.release import get_release
 from ..benchmark.data.windows import Episodes, Windows, load_samplers
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Variant
 from ..errors import CheckpointError

@@ -1,4 +1,4 @@
-"""The commands about data: build, download, verify-data, publish, doctor, hub serve."""
+"""The commands about data: the group `data`, `download` and `doctor` for the top level, the groups `checkpoint` and `hub`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
     from ..benchmark.data.release import Release, Shard
     from ..benchmark.family import Family
 
-data = typer.Typer()
-publish = typer.Typer(help="Put datasets or a checkpoint on the Hub: one commit, then a tag that never moves.")
-data.add_typer(publish, name="publish", no_args_is_help=True)
+app = typer.Typer(help="The offline datasets: get, record, verify, list and publish them.")
+checkpoint = typer.Typer(help="Trained agents on the Hub.")
 hub = typer.Typer(help="A Hugging Face Hub for a lab without internet.")
-data.add_typer(hub, name="hub", no_args_is_help=True)
 
-ReleaseName = Annotated[str, typer.Option("--release", help="mini or standard.")]
-Families = Annotated[list[str] | None, typer.Argument(help="Families; default: all.")]
-To = Annotated[Path | None, typer.Option(help="Folder of the datasets; default: wbench's cache.")]
-Namespace = Annotated[str, typer.Option(help="User or organisation of the Hub.")]
-Private = Annotated[bool, typer.Option("--private", help="A private repository.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+SizeName = Annotated[str, typer.Option("--release", help="Which release: mini or standard.")]
+Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.", show_default=False)]
+OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)]
+To = Annotated[
+    Path | None,
+    typer.Option(help="The folder of the datasets. Left out: the cache of wbench (WBENCH_HOME).", show_default=False),
+]
+Namespace = Annotated[str, typer.Option(help="The user or organisation of the Hub that it is published under.")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; nothing is written or sent.")]
 
 
 def _families(names: list[str] | None) -> list[Family]:
@@ -40,16 +42,19 @@ def _families(names: list[str] | None) -> list[Family]:
     return [get_family(name) for name in dict.fromkeys(names)] if names else all_families()
 
 
-@data.command()
+@app.command()
 def build(
-    release: ReleaseName = "mini",
-    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
-    jobs: Annotated[int, typer.Option(help="Processes that record.")] = 1,
+    release: SizeName = "mini",
+    family: OneFamily = None,
+    jobs: Annotated[int, typer.Option(help="How many processes record.")] = 1,
     to: To = None,
-    write: Annotated[bool, typer.Option("--write", help="Record anew and freeze the manifest in the package.")] = False,
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Record into a scratch folder and freeze the manifest in the package (for developers)."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Record the offline datasets from their seeds; files already there and verified are kept."""
+    """Record the datasets from their seeds. Files that are here and verified are kept, so the same command resumes."""
     from ..benchmark.data.manifest import NAME, Manifest, freeze
     from ..benchmark.data.release import contents, dataset_folder, get_release
 
@@ -67,22 +72,40 @@ def build(
     _print_reports(reports, as_json)
 
 
-@data.command()
+@app.command()
 def download(
     families: Families = None,
-    release: Annotated[str | None, typer.Option(help="mini (default) or standard.")] = None,
-    revision: Annotated[
-        str | None, typer.Option(help="Tag or commit of the Hub repository; default: the release's tag.")
+    release: Annotated[
+        str | None, typer.Option(help="Which release: mini or standard. Left out: mini.", show_default=False)
     ] = None,
-    quality: Annotated[list[str] | None, typer.Option(help="These qualities only; may be repeated.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="These variants only; may be repeated.")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="A tag or commit of the Hub repository. Left out: the tag of the release.", show_default=False),
+    ] = None,
+    quality: Annotated[
+        list[str] | None, typer.Option(help="These qualities only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="These variants only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
     to: To = None,
-    source: Annotated[str | None, typer.Option("--from", help="A folder or URL to get files from.")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Of the Hub; default: WBENCH_NAMESPACE, if set.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="A folder or URL with dataset folders, asked before anything is recorded.", show_default=False
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(help="The user or organisation of the Hub. Left out: WBENCH_NAMESPACE, if set.", show_default=False),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Get datasets, verified: from the cache, the Hub, a folder or URL, or recorded here. The same command resumes."""
+    """Get datasets and verify them. Sources, in order: the cache, the Hub, a folder or URL, the simulators here.
+
+    The same command resumes.
+    """
     from ..benchmark.data.download import mirrors_for
     from ..benchmark.data.release import select
 
@@ -158,9 +181,9 @@ _VERIFIED = {
 }
 
 
-@data.command("verify-data")
-def verify_data(families: Families = None, release: ReleaseName = "mini", to: To = None, as_json: Json = False) -> None:
-    """Read every data file that is here and compare it with the release's manifest; changes nothing."""
+@app.command("verify")
+def verify_data(families: Families = None, release: SizeName = "mini", to: To = None, as_json: Json = False) -> None:
+    """Read every data file that is here and compare it with the manifest of the release. Nothing is changed."""
     from ..benchmark.data.release import contents, dataset_folder, get_release
     from ..benchmark.data.verify import verify
 
@@ -187,8 +210,9 @@ def verify_data(families: Families = None, release: ReleaseName = "mini", to: To
         raise DataError(f"{problems[0]} Repair with: wbench download {bad} --release {size.name}{where}.{more}")
 
 
-def print_datasets(as_json: bool) -> None:
-    """`wbench list datasets`."""
+@app.command("list")
+def print_datasets(as_json: Json = False) -> None:
+    """Show every release of every family, its size, and what of it is here."""
     from ..benchmark.data.store import list_datasets
 
     rows = list_datasets()
@@ -210,7 +234,6 @@ def print_datasets(as_json: bool) -> None:
     print_rows(header, shown)
 
 
-@data.command()
 def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, threads, cache, disk, mirrors, packaged checkpoints."""
     from dataclasses import asdict
@@ -227,18 +250,35 @@ def doctor(as_json: Json = False) -> None:
         raise WbenchError(f"{len(ill)} of {len(found)} checks failed: {', '.join(symptom.what for symptom in ill)}")
 
 
-@publish.command("datasets")
+@app.command()
+def card(families: Families = None, release: SizeName = "mini", to: To = None) -> None:
+    """Write the dataset card (README.md) of what is here, and print where it is."""
+    from ..benchmark.data.release import dataset_folder, get_release
+
+    size = get_release(release)
+    for task in _families(families):
+        folder = dataset_folder(task, size, to)
+        if not folder.is_dir():
+            raise DataError(f"nothing of {release} of {task.name} is in {folder}. Get it with: wbench download {task.name}")
+        _write_card(task, size, to)
+        print(folder / "README.md")
+
+
+@app.command("publish")
 def publish_datasets(
     namespace: Namespace,
-    release: ReleaseName = "mini",
-    family: Annotated[str | None, typer.Option(help="This family only.")] = None,
-    version: Annotated[str | None, typer.Option(help="Must be the release's; a reminder of what is published.")] = None,
+    release: SizeName = "mini",
+    family: OneFamily = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="The version that you mean to publish; refused unless it is the release's.", show_default=False),
+    ] = None,
     to: To = None,
     private: Private = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a built release as NAMESPACE/wbench-FAMILY, tagged v1.1.0 (standard) or mini-v1.1.0."""
+    """Publish a release that is here and complete as NAMESPACE/wbench-FAMILY: one commit, then a tag that never moves."""
     from ..benchmark.data.publish import publish_dataset
     from ..benchmark.data.release import get_release
     from ..cards.dataset_card import render
@@ -253,19 +293,19 @@ def publish_datasets(
     _print_published(done, as_json)
 
 
-@publish.command("checkpoint")
+@checkpoint.command("publish")
 def publish_checkpoint(
     namespace: Namespace,
-    checkpoint: Annotated[str, typer.Option(help="A packaged name or a folder.")] = "networld-small",
-    version: Annotated[str, typer.Option(help="The tag is vVERSION.")] = "1.0.0",
+    name: Annotated[str, typer.Argument(help="A packaged checkpoint or a folder.")] = "networld-small",
+    version: Annotated[str, typer.Option(help="The version; the tag is vVERSION.")] = "1.0.0",
     private: Private = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a checkpoint as NAMESPACE/NAME, tagged vVERSION."""
+    """Publish a checkpoint as NAMESPACE/NAME: one commit, then the tag vVERSION, which never moves."""
     from ..benchmark.data.publish import publish_checkpoint as push
 
-    _print_published([push(checkpoint, namespace, version, private=private, dry_run=dry_run)], as_json)
+    _print_published([push(name, namespace, version, private=private, dry_run=dry_run)], as_json)
 
 
 def _print_published(done: list[Published], as_json: bool) -> None:
@@ -277,6 +317,11 @@ def _print_published(done: list[Published], as_json: bool) -> None:
         print(f"{one.repo} at tag {one.tag}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
 
 
+@checkpoint.callback()
+def _checkpoint() -> None:
+    """Trained agents on the Hub."""
+
+
 @hub.callback()
 def _hub() -> None:
     """A Hugging Face Hub for a lab without internet."""
@@ -284,13 +329,16 @@ def _hub() -> None:
 
 @hub.command()
 def serve(
-    folder: Annotated[Path, typer.Option(help="Where its repositories are kept.")] = Path("hub"),
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for the whole network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 picks a free one.")] = 8000,
+    folder: Annotated[Path, typer.Option(help="The folder that keeps its repositories.")] = Path("hub"),
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for the whole network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 picks a free one.")] = 8000,
 ) -> None:
-    """Run it until Ctrl-C; prints the line that clients put into their shell. No encryption: for a lab's own network."""
+    """Run a Hub until Ctrl-C, and print the line that clients put into their shell.
+
+    There is no encryption and no real accounts: it is for a lab's own network.
+    """
     try:
-        from ..hub.server import serve as run
+        from ..hub import serve as run
     except ModuleNotFoundError as error:
         raise MissingPackageError(f'the Hub needs {error.name}. Install it with: pip install "wbench[hub]"') from error
     try:

@@ -1,1 +1,19 @@
-"""A loopback Hugging Face Hub for labs without internet and for the tests: real clients, real HTTP, a folder for a store."""
+"""A Hugging Face Hub in a folder, for tests and for labs without internet; imports nothing of wbench. See README.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .server import create_app, serve
+
+__all__ = ["create_app", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    """`create_app` and `serve`, once asked for: fastapi is an extra."""
+    if name in __all__:
+        from . import server
+
+        return getattr(server, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

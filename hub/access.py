@@ -6,17 +6,19 @@ Tokens are a stand-in for accounts, so that clients meet the Hub's refusals. The
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
 from fastapi import Depends, Request
 from pydantic import AfterValidator
 
-from .objects import RefusedError
+from .objects import Given, RefusedError, parse
 from .store import Hub, Repo
 
 API = "/api/{kind}/{namespace}/{name}"
+LARGEST_BODY = 256 << 20  # bytes of a request that is held in memory: a commit brings its regular files along
 Part = Annotated[str, AfterValidator(unquote)]  # a part of the path, which was routed as it was sent
 _TOKEN = re.compile(r"hf_(test|read)(?:_([A-Za-z0-9-]+))?")
 
@@ -29,12 +31,26 @@ class User:
     can_write: bool
 
 
+async def receive(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """What a request brings, piece by piece; refused as soon as it is, or says that it will be, larger than the limit."""
+    promised = request.headers.get("content-length", "0")
+    left = limit if promised.isdigit() and int(promised) <= limit else -1
+    if left >= 0:
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                break
+            yield chunk
+    if left < 0:
+        raise RefusedError(413, f"at most {limit} bytes are taken here")
+
+
 async def _body(request: Request) -> bytes:
-    return await request.body()
+    return b"".join([chunk async for chunk in receive(request, LARGEST_BODY)])
 
 
-async def _json(request: Request) -> dict[str, Any]:
-    return await request.json() if await request.body() else {}
+async def _json(body: Annotated[bytes, Depends(_body)]) -> Given:
+    return parse(body or b"{}")
 
 
 def hub_of(request: Request) -> Hub:
@@ -94,7 +110,7 @@ def _writable(request: Request) -> Repo:
 
 
 Body = Annotated[bytes, Depends(_body)]
-Json = Annotated[dict[str, Any], Depends(_json)]
+Json = Annotated[Given, Depends(_json)]
 SignedIn = Annotated[User, Depends(signed_in)]
 Writer = Annotated[User, Depends(writer)]
 Readable = Annotated[Repo, Depends(_readable)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class RefusedError(Exception):
@@ -16,6 +20,35 @@ class RefusedError(Exception):
         super().__init__(message)
         self.status, self.message, self.code = status, message, code
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+class Given(dict[str, Any]):
+    """A JSON object that a client sent: what it must hold is asked for by name and kind."""
+
+    def need(self, name: str, kind: type[T]) -> T:
+        """The value of a field; refused where it is missing or of another kind."""
+        value = self.get(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise RefusedError(400, f"{name!r} must be there and of type {kind.__name__}")
+        return value
+
+    def objects(self, name: str) -> list[Given]:
+        """The value of a field that must be a list of objects."""
+        found = self.need(name, list)
+        if not all(isinstance(item, Given) for item in found):
+            raise RefusedError(400, f"{name!r} must be a list of objects")
+        return found
+
+
+def parse(text: bytes) -> Given:
+    """A JSON object, or a refusal."""
+    try:
+        found = json.loads(text, object_hook=Given)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"the body is no JSON ({str(error)[:80]})") from error
+    if not isinstance(found, Given):
+        raise RefusedError(400, "the body is no JSON object")
+    return found
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def tree(repo: Readable, revision: Part, path: Part = "", recursive: bool = Fals
 def paths_info(repo: Readable, revision: Part, form: Body) -> list[dict[str, Any]]:
     """Entries of some paths; those that do not exist are left out."""
     commit = repo.resolve(revision)
-    wanted = set(parse_qs(form.decode()).get("paths", []))
+    wanted = set(parse_qs(form.decode("utf-8", "replace")).get("paths", []))
     return [entry for entry in folder_entries(commit, "", recursive=True) if entry["path"] in wanted]
 
 

@@ -1,7 +1,7 @@
 """A Hugging Face Hub in a folder: the app, and how to run it.
 
-It answers the requests that huggingface_hub 2.4, datasets 5.2 and hf_xet 1.8 make. It is a reading of these clients,
-not of the real Hub: docs/hub.md says what is missing.
+It answers the requests that huggingface_hub 2.4 and datasets 5.2 make. It is a reading of these clients, not of the real
+Hub: README.md says what is missing.
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ from urllib.parse import quote
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import reading, writing
-from .faults import Application, Faults, Faulty, Message, Receive, Send
 from .objects import RefusedError
 from .store import Hub
+
+Wrap = Callable[[ASGIApp], ASGIApp]
 
 
 class _RawPath:
     """Routes on the path as it was sent, since a revision such as `refs%2Fpr%2F1` is one part of it."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
         await self.app(scope, receive, send)
@@ -42,40 +44,34 @@ def _refuse(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": error.message}, error.status, headers)
 
 
-def create_app(folder: Path, faults: Faults | None = None) -> FastAPI:
-    """The Hub as an application.
-
-    Args:
-        folder: where its repositories are kept; made if need be.
-        faults: with this, tests may let things go wrong (see `faults.py`), also over HTTP at `/_faults`.
-    """
-    app = FastAPI(title="wbench hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.state.hub, app.state.faults, app.state.secret = Hub(folder), faults, secrets.token_bytes(32)
+def create_app(folder: Path) -> FastAPI:
+    """The Hub as an ASGI application; the folder holds its repositories, and is made if need be."""
+    app = FastAPI(title="hub", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.state.hub, app.state.secret = Hub(folder), secrets.token_bytes(32)
     app.include_router(reading.router)
     app.include_router(writing.router)
     app.add_exception_handler(RefusedError, _refuse)
     app.add_middleware(_RawPath)
-    if faults is not None:
-        app.add_middleware(Faulty, faults=faults)
     return app
 
 
-def serve(folder: Path, host: str, port: int, announce: Callable[[str], None] = print, faults: Faults | None = None) -> None:
+def serve(folder: Path, host: str, port: int, announce: Callable[[str], None] = print, wrap: Wrap = lambda app: app) -> None:
     """Run a Hub until it is interrupted.
 
     Args:
         folder: where its repositories are kept.
-        host: the address to listen on; "127.0.0.1" for this machine only.
+        host: the address to listen on; "127.0.0.1" or "::1" for this machine only, "0.0.0.0" or "::" for the network.
         port: 0 picks a free one.
         announce: gets the line that clients put into their shell, once the port is open.
-        faults: for tests, as in `create_app`.
+        wrap: puts something around the application, such as a test's faults.
 
     Raises:
         OSError: the port is taken.
     """
-    app = create_app(folder, faults)
-    with socket.create_server((host, port)) as listener, suppress(KeyboardInterrupt):
-        shown = socket.gethostname() if host in ("", "0.0.0.0", "::") else host
-        announce(f"export HF_ENDPOINT=http://{shown}:{listener.getsockname()[1]}")
+    app = wrap(create_app(folder))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listener, suppress(KeyboardInterrupt):
+        shown = socket.gethostname() if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        announce(f"export HF_HUB_DISABLE_XET=1 HF_ENDPOINT=http://{shown}:{listener.getsockname()[1]}")
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])

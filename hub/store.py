@@ -24,8 +24,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from .objects import Commit, File, RefusedError, git_oid, now, pointer, safe_path, write
-from .xet import Inbox
+from .objects import Commit, File, Given, RefusedError, git_oid, now, pointer, safe_path, write
 
 KINDS = ("models", "datasets", "spaces")
 _NAME = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
@@ -41,7 +40,6 @@ class Hub:
         self.folder = folder.expanduser().resolve()
         (self.folder / "tmp").mkdir(parents=True, exist_ok=True)
         self.lock = threading.RLock()  # one server a folder; every change of a ref happens under it
-        self.inbox = Inbox(self.folder / "xet")
 
     def blob(self, sha256: str) -> Path:
         """Where the content with this SHA-256 is or would be."""
@@ -76,11 +74,7 @@ class Hub:
         return File(sha256, len(data), git_oid(data), lfs=False)
 
     def uploaded(self, sha256: str) -> File:
-        """An LFS file that was uploaded before, by LFS or by xet."""
-        if not self.blob(sha256).exists() and (found := self.inbox.find(sha256)):
-            scratch = self.scratch()
-            self.inbox.fetch(found, scratch)
-            self.accept(scratch, sha256)
+        """An LFS file that was uploaded before."""
         if not self.blob(sha256).exists():
             raise RefusedError(400, f"the LFS object {sha256} was never uploaded")
         size = self.blob(sha256).stat().st_size
@@ -221,7 +215,7 @@ class Repo:
         self.set_ref(ref, sha)
         return self.commit(sha)
 
-    def check_parent(self, ref: str, parent: str | None) -> None:
+    def check_parent(self, ref: str, parent: str) -> None:
         """Refuse if a ref has moved on from the commit (or start of a SHA) that the client knows."""
         if parent and not (self.ref(ref) or "").startswith(parent.lower()):
             raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
@@ -236,18 +230,19 @@ class Repo:
                 raise RefusedError(400, f"{path!r} lies under a file, not a folder")
         return files
 
-    def edit(self, key: str, value: dict[str, Any]) -> Edit:
+    def edit(self, key: str, value: Given) -> Edit:
         """One line of a commit as a change of path -> file; stores the content, outside the lock."""
         if key in ("file", "lfsFile"):
-            path = safe_path(value["path"])
-            file = self.hub.keep(base64.b64decode(value["content"])) if key == "file" else self.hub.uploaded(value["oid"])
+            path = safe_path(value.need("path", str))
+            file = self.hub.keep(_content(value)) if key == "file" else self.hub.uploaded(value.need("oid", str))
             if value.get("size", file.size) != file.size:
                 raise RefusedError(400, f"{path!r} has {file.size} bytes, not {value['size']}")
             return lambda files: files.update({path: file})
         if key == "deletedFile":
-            return lambda files: self._delete(files, value["path"], lambda path: path == value["path"])
+            gone = value.need("path", str)
+            return lambda files: self._delete(files, gone, lambda path: path == gone)
         if key == "deletedFolder":
-            folder = value["path"].rstrip("/") + "/"
+            folder = value.need("path", str).rstrip("/") + "/"
             return lambda files: self._delete(files, folder, lambda path: path.startswith(folder))
         raise RefusedError(400, f"unknown operation {key!r} in a commit")
 
@@ -260,6 +255,13 @@ class Repo:
 
 
 Edit = Callable[[dict[str, File]], None]
+
+
+def _content(value: Given) -> bytes:
+    try:
+        return base64.b64decode(value.need("content", str), validate=True)
+    except ValueError as error:
+        raise RefusedError(400, f"the content of a file is no base64 ({error})") from error
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -21,11 +21,13 @@ def is_lfs(path: str, size: int, sample: str) -> bool:
     """Whether a file goes to LFS: by its ending, its size, or because its first 512 bytes (in base64) are no text."""
     if PurePosixPath(path).suffix.lower() in LFS_ENDINGS or size > LFS_SIZE:
         return True
-    head = base64.b64decode(sample)
     try:
+        head = base64.b64decode(sample)
         codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
     except UnicodeDecodeError:
         return True
+    except ValueError as error:
+        raise RefusedError(400, f"the sample of {path!r} is no base64 ({error})") from error
     return b"\0" in head
 
 

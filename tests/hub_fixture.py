@@ -29,9 +29,9 @@ import pytest
 _SERVER = """
 import sys
 from pathlib import Path
-from wbench.hub.faults import Faults
-from wbench.hub.server import serve
-serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), lambda line: print(line, flush=True), Faults())
+from wbench.hub import serve
+from wbench.tests.hub_faults import Faulty, Faults
+serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), lambda line: print(line, flush=True), lambda app: Faulty(app, Faults()))
 """
 TOKEN = "hf_test"  # user "test", may write; "hf_test_ANNA" is user ANNA; "hf_read" and "hf_read_BEN" may not write
 
@@ -64,7 +64,7 @@ class RemoteFaults:
             return json.load(answer)
 
     def add(self, match: str, **fault: Any) -> None:
-        """Let something befall the next requests that match, as `wbench.hub.faults.Fault` says."""
+        """Let something befall the next requests that match, as `hub_faults.Fault` says."""
         self._call("POST", {"match": match, **fault})
 
     def clear(self) -> None:
@@ -117,7 +117,7 @@ class LoopbackHub:
         command = [sys.executable, "-c", _SERVER, str(self.folder), str(self._port)]
         with Path(f"{self.folder}.log").open("a") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        line = self._process.stdout.readline()  # "export HF_ENDPOINT=http://127.0.0.1:PORT", once the port is open
+        line = self._process.stdout.readline()  # "export ... HF_ENDPOINT=http://127.0.0.1:PORT", once the port is open
         assert "HF_ENDPOINT" in line, Path(log.name).read_text()
         self._port = int(line.rsplit(":", 1)[1])
 

@@ -101,7 +101,7 @@ def test_a_train_variant_is_said_to_be_no_test(command):
         (("evall",), "No such command 'evall'"),
         (("train", "mappi"), "unknown trainable agent 'mappi'"),
         (("train", "networld", "--preset", "smal"), "Did you mean 'small'"),
-        (("build", "--release", "maxi"), "Did you mean 'mini'"),
+        (("data", "build", "--release", "maxi"), "Did you mean 'mini'"),
         (("show", "acess"), "Did you mean 'access'"),
         (("hub", "serve", "--folder", "/proc/nowhere"), "cannot serve /proc/nowhere on 127.0.0.1:8000"),
     ],
@@ -140,8 +140,8 @@ def test_a_hub_serves_until_it_is_interrupted(tmp_path):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline().strip()
-        assert line.startswith("export HF_ENDPOINT=http://127.0.0.1:")
-        with urllib.request.urlopen(line.partition("=")[2] + "/api/datasets", timeout=20) as answer:
+        assert line.startswith("export HF_HUB_DISABLE_XET=1 HF_ENDPOINT=http://127.0.0.1:")
+        with urllib.request.urlopen(line.rpartition("=")[2] + "/api/datasets", timeout=20) as answer:
             assert json.loads(answer.read()) == []
     finally:
         process.send_signal(signal.SIGINT)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ...benchmark.agent import Support
-from ...benchmark.data.store import get_release
+from ...benchmark.data.release import get_release
 from ...benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel

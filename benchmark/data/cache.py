@@ -55,7 +55,7 @@ class Cache:
     """
 
     def __init__(self, family: Family, release: Release, root: Path | None = None, *, pinned: bool = True) -> None:
-        self.family, self.release = family, release
+        self.family, self.release, self.root = family, release, root
         self.folder = dataset_folder(family, release, root)
         self.pinned = shipped(family.name, release.id) if pinned else None
         if self.pinned and self.pinned.identity != identity(family, release):
@@ -63,13 +63,21 @@ class Cache:
                 f"{release.id} of {family.name} was recorded with dynamics {self.pinned.dynamics} and format "
                 f"{self.pinned.format}; this wbench has dynamics {family.version}. A change needs a new version of the release."
             )
-        self.local = Manifest.read(self.folder / NAME) if pinned and (self.folder / NAME).exists() else None
-        if self.local and self.local.identity != identity(family, release):
+        self._pinning = pinned
+        self._checked: dict[str, tuple[tuple[int, int], Receipt]] = {}  # (size, time) of a file when it was found to be good
+        self.reread()
+
+    def reread(self) -> None:
+        """Read manifest and receipts anew: another process may have brought files."""
+        there = self._pinning and (self.folder / NAME).exists()
+        self.local = Manifest.read(self.folder / NAME) if there else None
+        if self.local and self.local.identity != identity(self.family, self.release):
             raise DataError(f"{self.folder / NAME} is the manifest of {self.local.identity}. Move the folder away.")
         self.stale = bool(self.local and self.pinned and self.local.compare(self.pinned) == "different")
         if self.stale:  # of another build; replaced when the release is complete
             self.local = None
-        self._truth = (self.pinned or self.local) and (self.pinned or self.local).entries()  # type: ignore[union-attr]
+        known = self.pinned or self.local
+        self._truth = known.entries() if known else None
         self._receipts = self._read_receipts()
 
     def truth(self, path: str) -> FileEntry | None:
@@ -97,9 +105,10 @@ class Cache:
         if not known:
             self.local = manifest
         self._truth = manifest.entries()
+        self._checked.clear()
 
     def check(self, shard: Shard) -> Receipt | None:
-        """What is known of a file; None where it is missing.
+        """What is known of a file; None where it is missing. It is hashed once, unless it changes meanwhile.
 
         Raises:
             DataError: it is there, but damaged, of another build, or somebody else's.
@@ -107,17 +116,28 @@ class Cache:
         path = inside(self.folder, shard.path)
         if not path.is_file():
             return None
+        stamp, known = _stamp(path), self._checked.get(shard.path)
+        if known is None or known[0] != stamp:
+            known = self._checked[shard.path] = (stamp, self._examine(shard, path))
+        return known[1]
+
+    def _examine(self, shard: Shard, path: Path) -> Receipt:
         found, receipt, truth = sha256(path), self._receipts.get(shard.path), self.truth(shard.path)
         if truth and truth.sha256 == found:
             known = receipt if receipt and receipt.entry.sha256 == found else None
             return replace(known, verified="sha256") if known else Receipt(truth, "found here", None, "sha256")
         if receipt and receipt.entry.sha256 == found:
             return self._agreeing(receipt)
-        shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+        self.require_ours(shard)
         if receipt is None and shards.about(path) == shard.about(self.family):  # in place, but killed before the receipt
             entry = shards.describe(path, shard.path, shards.read(path))
             return self._agreeing(Receipt(entry, "found here", None, "recorded"))
         raise DataError(f"{path} is damaged: its SHA-256 is not the release's.")
+
+    def require_ours(self, shard: Shard) -> None:
+        """Raise `DataError` where a healthy file has other columns than the schema's: it is somebody else's."""
+        path = inside(self.folder, shard.path)
+        shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
 
     def agreement(self, entry: FileEntry) -> Check:
         """How a file agrees with the release; raises `DataError` where it differs."""
@@ -136,6 +156,7 @@ class Cache:
     def keep(self, receipts: Mapping[str, Receipt]) -> None:
         """Write down new receipts, and the manifest of a mirror where there is none yet."""
         self._receipts |= receipts
+        self._checked |= {path: (_stamp(self.folder / path), receipt) for path, receipt in receipts.items()}
         text = json.dumps({path: asdict(receipt) for path, receipt in sorted(self._receipts.items())})
         write_text(self.folder / RECEIPTS, text)
         if self.local and not (self.folder / NAME).exists():
@@ -166,3 +187,8 @@ class Cache:
             return {name: Receipt(**{**one, "entry": FileEntry.from_dict(one["entry"])}) for name, one in data.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(f"{path} is damaged ({error}). Delete it: files are then verified anew.") from error
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -15,12 +15,11 @@ from typing import Any
 
 from ...errors import DataError, InvalidValueError, NetworkError, WbenchError
 from ..family import Family
-from . import shards
 from .cache import Cache, Receipt
 from .manifest import FileEntry, Manifest
 from .mirrors import Mirror, mirror_of
-from .paths import Note, inside, locked, remove_leftovers, require_space, writing
-from .release import Release, Shard, contents, dataset_folder, record_all
+from .paths import Note, locked, remove_leftovers, require_space, writing
+from .release import Release, Shard, contents, record_all
 
 BUILDER = "built here"
 OnFile = Callable[[Shard], None]
@@ -130,11 +129,27 @@ def obtain(
         NetworkError: a mirror that the user named cannot be reached.
         OutputError: no space, no rights to write.
     """
-    run = _Run(family, release, wanted, mirrors, jobs, on_file, note)
+    cache = Cache(family, release, root, pinned=pinned)
+    return obtain_into(cache, wanted, mirrors=mirrors, jobs=jobs, dry_run=dry_run, on_file=on_file, note=note)
+
+
+def obtain_into(
+    cache: Cache,
+    wanted: Sequence[Shard],
+    *,
+    mirrors: Sequence[Mirror] = (),
+    jobs: int = 1,
+    dry_run: bool = False,
+    on_file: OnFile = lambda _: None,
+    note: Note = lambda _: None,
+) -> Report:
+    """`obtain` for a folder that is open already; what was verified is known to `cache` afterwards."""
+    run = _Run(cache, wanted, mirrors, jobs, on_file, note)
     if dry_run:
-        return run.plan(Cache(family, release, root, pinned=pinned))
-    with locked(dataset_folder(family, release, root), note):
-        return run.work(Cache(family, release, root, pinned=pinned))
+        return run.plan()
+    with locked(cache.folder, note):
+        cache.reread()
+        return run.work()
 
 
 def build(family: Family, release: Release, root: Path | None = None, **options: Any) -> Report:
@@ -146,8 +161,7 @@ def build(family: Family, release: Release, root: Path | None = None, **options:
 class _Run:
     """One call of `obtain`."""
 
-    family: Family
-    release: Release
+    cache: Cache
     wanted: Sequence[Shard]
     mirrors: Sequence[Mirror]
     jobs: int
@@ -163,29 +177,29 @@ class _Run:
         self.notes.append(text)
         self.tell(text)
 
-    def work(self, cache: Cache) -> Report:
+    def work(self) -> Report:
         """Cache, mirrors, builder; under the folder's lock."""
-        remove_leftovers(cache.folder)
-        self._look(cache)
-        with writing(cache.folder):
+        remove_leftovers(self.cache.folder)
+        self._look()
+        with writing(self.cache.folder):
             for mirror in self.mirrors:
                 if self._left():
-                    self._ask(mirror, cache)
-            self._record(cache)
-            manifest = cache.complete()
-        return self._report(cache, manifest)
+                    self._ask(mirror)
+            self._record()
+            manifest = self.cache.complete()
+        return self._report(manifest)
 
-    def plan(self, cache: Cache) -> Report:
+    def plan(self) -> Report:
         """What `work` would do; mirrors are asked for their manifest alone, and nothing is written here."""
-        self._look(cache)
+        self._look()
         for mirror in self.mirrors:
-            if self._left() and (manifest := self._manifest(mirror, cache)):
+            if self._left() and (manifest := self._manifest(mirror)):
                 for entry in self._offered(manifest):
                     self.done[entry.path] = Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, "no")
         for shard in self._left():
-            truth = cache.truth(shard.path)
+            truth = self.cache.truth(shard.path)
             self.done[shard.path] = Obtained(shard.path, BUILDER, None, truth.bytes if truth else 0, "no")
-        return self._report(cache, cache.pinned or cache.local)
+        return self._report(self.cache.pinned or self.cache.local)
 
     def _left(self) -> list[Shard]:
         return [shard for shard in self.wanted if shard.path not in self.done]
@@ -194,31 +208,30 @@ class _Run:
         entries = manifest.entries()
         return [entries[shard.path] for shard in self._left() if shard.path in entries]
 
-    def _look(self, cache: Cache) -> None:
+    def _look(self) -> None:
         """Keep what is here and verified; a damaged file is named and replaced later, a file of somebody else stops us."""
         found: dict[str, Receipt] = {}
         for shard in self.wanted:
             try:
-                receipt = cache.check(shard)
+                receipt = self.cache.check(shard)
             except DataError as error:
-                path = inside(cache.folder, shard.path)
-                shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+                self.cache.require_ours(shard)
                 self.note(f"{error} It is replaced.")
                 continue
             if receipt:
                 found[shard.path] = receipt
                 self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, receipt.verified))
-        cache.learn(found)
+        self.cache.learn(found)
 
     def _finish(self, shard: Shard, what: Obtained) -> None:
         self.done[shard.path] = what
         self.on_file(shard)
 
-    def _manifest(self, mirror: Mirror, cache: Cache) -> Manifest | None:
+    def _manifest(self, mirror: Mirror) -> Manifest | None:
         """The mirror's manifest, if it can be trusted; None where a mirror that nobody named fails."""
         try:
             manifest = mirror.manifest()
-            cache.trust(manifest)
+            self.cache.trust(manifest)
             return manifest
         except WbenchError as error:
             if mirror.named:
@@ -226,8 +239,8 @@ class _Run:
             self.note(f"{mirror.name} passed over: {error}")
             return None
 
-    def _ask(self, mirror: Mirror, cache: Cache) -> None:
-        manifest = self._manifest(mirror, cache)
+    def _ask(self, mirror: Mirror) -> None:
+        cache, manifest = self.cache, self._manifest(mirror)
         if manifest is None:
             return
         offered = self._offered(manifest)
@@ -236,8 +249,7 @@ class _Run:
 
         def arrived(entry: FileEntry) -> None:
             shard = by_path[entry.path]
-            path = inside(cache.folder, entry.path)
-            shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+            cache.require_ours(shard)
             verified = cache.agreement(entry)
             cache.keep({entry.path: Receipt(entry, mirror.name, mirror.revision, verified)})
             self._finish(shard, Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, verified))
@@ -249,15 +261,15 @@ class _Run:
                 raise
             self.note(f"{mirror.name} passed over: {error}")
 
-    def _record(self, cache: Cache) -> None:
-        left = self._left()
-        for shard, entry in record_all(self.family, left, cache.folder, self.jobs):
+    def _record(self) -> None:
+        cache = self.cache
+        for shard, entry in record_all(cache.family, self._left(), cache.folder, self.jobs):
             verified = cache.agreement(entry)
             cache.keep({entry.path: Receipt(entry, BUILDER, None, verified)})
             self._finish(shard, Obtained(entry.path, BUILDER, None, entry.bytes, verified))
 
-    def _report(self, cache: Cache, manifest: Manifest | None) -> Report:
+    def _report(self, manifest: Manifest | None) -> Report:
         digest = manifest.digest() if manifest else None
         files = tuple(self.done[shard.path] for shard in self.wanted)
-        release = self.release
-        return Report(self.family.name, release.name, release.version, cache.folder, digest, files, tuple(self.notes))
+        family, release = self.cache.family.name, self.cache.release
+        return Report(family, release.name, release.version, self.cache.folder, digest, files, tuple(self.notes))

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub as a mirror: one dataset repository a family, a tag a release, the commit remembered beside the tag.
+"""The Hugging Face Hub as a mirror: one dataset repository a family, a tag a release.
 
 huggingface_hub reads `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_HOME` when it is imported. It checks sizes, not always content, so
 files are downloaded into a folder of their own, verified against the manifest, and only then moved into place.
@@ -7,7 +7,6 @@ files are downloaded into a folder of their own, verified against the manifest, 
 from __future__ import annotations
 
 import glob
-import json
 import re
 import shutil
 import time
@@ -19,12 +18,11 @@ from ...errors import DataError, InvalidValueError, NetworkError, UnknownNameErr
 from ..family import Family
 from .manifest import NAME, FileEntry, Manifest
 from .mirrors import AbsentError, Arrived, pauses, verified
-from .paths import Note, home, inside, write_text
+from .paths import Note, inside
 from .release import Release
 
 _STAGING = ".hub"
 _TOGETHER = 16  # files asked for in one call; what is verified is in place before the next call
-_VERSION = re.compile(r"v\d+\.\d+\.\d+$")  # revisions that must never move
 
 
 def repository(namespace: str, name: str) -> str:
@@ -43,7 +41,7 @@ def hub_errors(what: str, tags: Callable[[], Sequence[str]] = tuple) -> Iterator
     try:
         yield
     except errors.RevisionNotFoundError as error:
-        raise UnknownNameError("tag", what.partition("@")[2], tags(), "wbench list datasets") from error
+        raise UnknownNameError("tag", what.partition("@")[2], tags(), "wbench data list") from error
     except errors.RepositoryNotFoundError as error:
         raise AbsentError(f"{what} does not exist on the Hub, or you have no rights to it (hf auth login).") from error
     except errors.OfflineModeIsEnabled as error:
@@ -92,18 +90,14 @@ class HubMirror:
         self._asked = revision or release.tag
 
     def manifest(self) -> Manifest:
-        """Resolve the tag to a commit, check that the tag has not moved since last time, read the manifest of that commit."""
+        """Resolve the tag to a commit, and read the manifest of that commit."""
         from huggingface_hub import HfApi, hf_hub_download
 
         what = f"{self.repo}@{self._asked}"
         commit = self._patiently(what, lambda: str(HfApi().dataset_info(self.repo, revision=self._asked).sha))
-        require_same_commit(self.repo, self._asked, commit)
         path = self._patiently(what, lambda: hf_hub_download(self.repo, NAME, repo_type="dataset", revision=commit))
-        manifest = Manifest.read(Path(path))
-        if _VERSION.search(self._asked):
-            remember(self.repo, self._asked, commit)
         self.revision = commit
-        return manifest
+        return Manifest.read(Path(path))
 
     def _patiently(self, what: str, ask: Callable[[], str]) -> str:
         """Ask again where the Hub is busy or out of reach for a moment."""
@@ -184,41 +178,3 @@ def tags_of(repo: str, kind: str) -> list[str]:
             return [tag.name for tag in HfApi().list_repo_refs(repo, repo_type=kind).tags]
         except RepositoryNotFoundError:
             return []
-
-
-def registry_path() -> Path:
-    """Where the commits behind tags are remembered."""
-    return home() / "registry.json"
-
-
-def registry() -> dict[str, dict[str, str]]:
-    """Repository -> tag -> commit, of all that was published or downloaded here."""
-    path = registry_path()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if not all(isinstance(commit, str) for tags in found.values() for commit in tags.values()):
-            raise ValueError("a commit is no text")
-        return found
-    except (ValueError, AttributeError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}). Move it away to start a new one.") from error
-
-
-def require_same_commit(repo: str, tag: str, commit: str) -> None:
-    """Raise `DataError` where a tag stands for another commit than it did when it was first seen here."""
-    before = registry().get(repo, {}).get(tag)
-    if before and before != commit:
-        raise DataError(
-            f"tag {tag} of {repo} has moved from commit {before} to {commit}. A release never changes: ask its owner, or give "
-            f"--revision {before}."
-        )
-
-
-def remember(repo: str, tag: str, commit: str) -> None:
-    """Write down the commit behind a tag."""
-    from filelock import FileLock
-
-    registry_path().parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(registry_path().with_suffix(".lock")):
-        known = registry()
-        known.setdefault(repo, {})[tag] = commit
-        write_text(registry_path(), json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -12,27 +12,30 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ..family import QUALITIES, Family, Variant
+from ..family import Variant
+from .cache import Cache
 from .paths import locked
-from .store import Release, dataset_folder, load_columns, say
+from .release import contents, label
+from .shards import to_columns
+from .store import read, say
 
 COLUMNS = {"obs": np.float16, "action": None, "action_mask": np.int8, "reward": np.float32}  # None: as recorded
 KEY = "key.json"
 
 
-def map_columns(family: Family, variant: Variant, release: Release, root: Path | None = None) -> dict[str, Tensor]:
+def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
     """All qualities of a train variant after each other, [E, T, ...] a column, as memory maps; observations in float16.
 
     `quality` [E] says which of `schema.QUALITIES` recorded each episode. The maps are kept beside the release, in `.windows`,
     and made again when its files have changed.
     """
-    base, label = dataset_folder(family, release, root), variant.name.partition("/")[2]
-    folder = base / ".windows" / label
-    files = [base / "data" / label / f"{quality}.parquet" for quality in QUALITIES]
+    wanted = [shard for shard in contents(cache.family, cache.release) if shard.variant == variant.name]
+    folder = cache.folder / ".windows" / label(variant)
+    files = [cache.folder / shard.path for shard in wanted]
     if not _current(folder, files):
         with locked(folder.parent, say):
             if not _current(folder, files):  # another process may just have made them, and be reading them
-                _write(folder, files, [load_columns(family, variant, quality, release, root) for quality in QUALITIES])
+                _write(folder, files, [to_columns(read(cache, shard), cache.family, variant) for shard in wanted])
     columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in COLUMNS}
     episodes = torch.tensor([pq.read_metadata(file).num_rows // variant.horizon for file in files])
     return columns | {"quality": torch.arange(len(files)).repeat_interleave(episodes)}

@@ -14,12 +14,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NoReturn, Protocol
 
 from ...errors import DataError, InvalidValueError, NetworkError
 from ..family import Family
 from .manifest import NAME, FileEntry, Manifest
-from .paths import Note, inside
+from .paths import Note, inside, sha256, write_atomically
 from .release import Release, dataset_folder
 
 ATTEMPTS, PATIENCE = 4, 0.5  # tries a file; seconds before the second one, doubled each time
@@ -30,6 +30,10 @@ Arrived = Callable[[FileEntry], None]
 
 class AbsentError(DataError):
     """A mirror that is well, but lacks what was asked for."""
+
+
+class CorruptError(DataError):
+    """Bytes that are not those of the manifest."""
 
 
 class Mirror(Protocol):
@@ -59,7 +63,7 @@ class Mirror(Protocol):
 
 
 class StreamMirror:
-    """A folder or URL that holds dataset folders, or is one: files are streams, read from any offset."""
+    """A folder or URL that holds dataset folders, or is one: files are streams."""
 
     revision: str | None = None
 
@@ -72,7 +76,7 @@ class StreamMirror:
         """From SOURCE/FAMILY-RELEASE-vVERSION/, else from SOURCE itself."""
         for base in (f"{self._inner}/", ""):
             try:
-                with self._open(base + NAME, 0)[0] as stream:
+                with self._open(base + NAME) as stream:
                     text = stream.read(64 << 20)
             except AbsentError:
                 continue
@@ -83,7 +87,7 @@ class StreamMirror:
         raise AbsentError(f"{self.name} holds neither {self._inner}/{NAME} nor {NAME}.")
 
     def fetch(self, wanted: Sequence[FileEntry], folder: Path, arrived: Arrived, note: Note) -> None:
-        """File by file; a `.part` beside the target lets an interrupted one go on."""
+        """File by file; what is verified is in place before the next one."""
         for entry in wanted:
             try:
                 self._transfer(entry, inside(folder, entry.path), note)
@@ -92,42 +96,32 @@ class StreamMirror:
                 continue
             arrived(entry)
 
-    def _open(self, path: str, offset: int) -> tuple[BinaryIO, int]:
-        """A stream of a file, and the offset at which it starts (0 where the source cannot skip)."""
+    def _open(self, path: str) -> BinaryIO:
+        """A stream of a file."""
         raise NotImplementedError
 
     def _transfer(self, entry: FileEntry, target: Path, note: Note) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
         failure: NetworkError | DataError = NetworkError(f"{self.name} gave nothing of {entry.path}.")
         for pause in pauses():
             time.sleep(pause)
             try:
-                self._continue(entry, part)
+                return write_atomically(target, lambda beside: self._receive(entry, beside))
+            except CorruptError as error:
+                failure = error
+                note(f"{failure} It is fetched again.")
             except NetworkError as error:
                 failure = error
-                continue
-            except OSError:  # of our own disk
-                part.unlink(missing_ok=True)
-                raise
-            if verified(part, entry):
-                part.replace(target)
-                return
-            part.unlink()
-            failure = DataError(f"{entry.path} from {self.name} is corrupt: its SHA-256 is not the manifest's.")
-            note(f"{failure} It is fetched again.")
         raise failure
 
-    def _continue(self, entry: FileEntry, part: Path) -> None:
-        """Append what is missing to a part file; stops one byte past the promised size."""
-        have = part.stat().st_size if part.exists() else 0
-        if have >= entry.bytes:
-            return
-        stream, offset = self._open(self._base + entry.path, have)
-        with stream, part.open("r+b" if offset else "wb") as out:
-            out.seek(offset)
-            for block in _blocks(stream, entry.bytes + 1 - offset, f"{self.name} broke off in {entry.path}"):
-                write_block(out, block)
+    def _receive(self, entry: FileEntry, path: Path) -> None:
+        """Write a file, and raise unless it is the promised one; stops one byte past the promised size."""
+        digest = hashlib.sha256()
+        with self._open(self._base + entry.path) as stream, path.open("wb") as out:
+            for block in _blocks(stream, entry.bytes + 1, f"{self.name} broke off in {entry.path}"):
+                out.write(block)
+                digest.update(block)
+        if digest.hexdigest() != entry.sha256:
+            raise CorruptError(f"{entry.path} from {self.name} is corrupt: its SHA-256 is not the manifest's.")
 
 
 def _blocks(stream: BinaryIO, room: int, failure: str) -> Iterator[bytes]:
@@ -145,12 +139,6 @@ def _blocks(stream: BinaryIO, room: int, failure: str) -> Iterator[bytes]:
         yield block
 
 
-def write_block(out: BinaryIO, block: bytes) -> None:
-    """One piece of a download to our disk; flushed, so that a killed process loses no piece."""
-    out.write(block)
-    out.flush()
-
-
 def pauses() -> Iterator[float]:
     """Seconds to wait before each attempt: none, then doubling with some jitter."""
     yield 0.0
@@ -160,45 +148,37 @@ def pauses() -> Iterator[float]:
 
 def verified(path: Path, entry: FileEntry) -> bool:
     """Whether a file has the size and SHA-256 of its entry."""
-    if path.stat().st_size != entry.bytes:
-        return False
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == entry.sha256
+    return path.stat().st_size == entry.bytes and sha256(path) == entry.sha256
 
 
 class FolderMirror(StreamMirror):
     """A folder, such as a mounted share or another machine's cache."""
 
-    def _open(self, path: str, offset: int) -> tuple[BinaryIO, int]:
+    def _open(self, path: str) -> BinaryIO:
         try:
-            stream = inside(Path(self.name), path).open("rb")
+            return inside(Path(self.name), path).open("rb")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise AbsentError(f"{path} is not in {self.name}.") from error
         except OSError as error:
             raise DataError(f"cannot read {path} in {self.name} ({error.strerror}).") from error
-        stream.seek(offset)
-        return stream, offset
 
 
 class UrlMirror(StreamMirror):
-    """A web server with plain files; ranged requests let it resume."""
+    """A web server with plain files."""
 
-    def _open(self, path: str, offset: int) -> tuple[BinaryIO, int]:
+    def _open(self, path: str) -> BinaryIO:
         url = f"{self.name.rstrip('/')}/{urllib.parse.quote(path)}"
         try:
-            request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
-            answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+            return urllib.request.urlopen(url, timeout=TIMEOUT)
         except urllib.error.HTTPError as error:
             _refused(error, url)
         except (OSError, http.client.HTTPException) as error:  # URLError is an OSError: no route, no name, refused, timed out
             raise NetworkError(f"cannot reach {self.name} ({getattr(error, 'reason', error)}).") from error
         except ValueError as error:
             raise InvalidValueError("--from", self.name, f"a URL ({error})") from error
-        begins = answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
-        return answer, offset if answer.status == 206 and begins else 0
 
 
-def _refused(error: urllib.error.HTTPError, url: str) -> None:
+def _refused(error: urllib.error.HTTPError, url: str) -> NoReturn:
     if error.code in (404, 410):
         raise AbsentError(f"{url} does not exist ({error.code}).") from error
     if error.code in (401, 403):

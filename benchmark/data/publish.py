@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import CheckpointError, DataError, InvalidValueError, OutputError
 from ..family import Family
 from .cache import Cache
-from .hub_mirror import hub_errors, remember, repository, tags_of
+from .hub_mirror import hub_errors, repository, tags_of
 from .manifest import NAME, Manifest
 from .mirrors import verified
 from .paths import inside
@@ -68,7 +68,9 @@ def publish_dataset(
     cache = Cache(family, release, root)
     manifest = cache.local
     if manifest is None:
-        raise DataError(f"{cache.folder} is not complete. Run: wbench build --release {release.name} --family {family.name}")
+        raise DataError(
+            f"{cache.folder} is not complete. Run: wbench data build --release {release.name} --family {family.name}"
+        )
     content: dict[str, Path | bytes] = {}
     for entry in manifest.files:
         path = inside(cache.folder, entry.path)
@@ -126,7 +128,6 @@ def _publish(
     commit = _commit(api, repo, kind, content, message)
     with hub_errors(f"{repo}@{tag}"):
         api.create_tag(repo, tag=tag, repo_type=kind, revision=commit, tag_message=message)
-    remember(repo, tag, commit)
     return Published(repo, kind, tag, commit, sizes)
 
 

@@ -62,7 +62,7 @@ RELEASES = {r.name: r for r in (Release("mini", "1.1.0", 8, 5, 2), Release("stan
 def get_release(name: str) -> Release:
     """The release of this name; raises `UnknownNameError`."""
     if name not in RELEASES:
-        raise UnknownNameError("release", name, RELEASES, "wbench list datasets")
+        raise UnknownNameError("release", name, RELEASES, "wbench data list")
     return RELEASES[name]
 
 

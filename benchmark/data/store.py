@@ -22,27 +22,15 @@ from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import Cache
-from .download import mirrors_for, obtain
+from .download import mirrors_for, obtain_into
 from .manifest import shipped
-from .paths import datasets_root, home, inside, write_atomically
+from .paths import datasets_root, inside
 from .recorder import Columns
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release
 from .schema import features
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-__all__ = [
-    "RELEASES",
-    "Release",
-    "dataset_folder",
-    "ensure",
-    "get_release",
-    "home",
-    "load_columns",
-    "load_dataset",
-    "write_atomically",
-]
 
 
 def load_dataset(
@@ -73,7 +61,7 @@ def load_dataset(
     family, variant = get_variant(name)
     size = get_release(release)
     shard = _shard(family, variant, size, quality, draw)
-    table = _read(family, variant, shard, size, root)
+    table = read(Cache(family, size, root), shard)
     if shots is not None:
         require(1 <= shots <= shard.episodes, "shots", shots, f"in [1, {shard.episodes}] in release {size.name}")
         table = table.slice(0, shots * variant.horizon)
@@ -83,17 +71,28 @@ def load_dataset(
 def load_columns(family: Family, variant: Variant, quality: str, release: Release, root: Path | None = None) -> Columns:
     """A train file as contiguous arrays [E, T, ...]; `behaviour` is [E]."""
     shard = _shard(family, variant, release, quality, None)
-    return shards.to_columns(_read(family, variant, shard, release, root), family, variant)
+    return shards.to_columns(read(Cache(family, release, root), shard), family, variant)
 
 
-def ensure(family: Family, release: Release, wanted: Sequence[Shard] | None = None, root: Path | None = None) -> None:
-    """Have files of a release here, default all train files; says on standard error what it does, and how far it is."""
-    chosen = wanted or [shard for shard in contents(family, release) if shard.quality is not None]
-    folder = dataset_folder(family, release, root)
-    missing = [shard for shard in chosen if not inside(folder, shard.path).is_file()]
+def read(cache: Cache, shard: Shard) -> pa.Table:
+    """A verified file; fetched first if it is missing, refused if it is damaged."""
+    ensure(cache, [shard])
+    try:
+        cache.check(shard)
+    except DataError as error:
+        hint = f"wbench download {cache.family.name} --release {cache.release.name} --variant {shard.variant}"
+        where = f" --to {cache.root}" if cache.root else ""
+        raise DataError(f"{error} Repair it with: {hint}{where}") from error
+    return shards.read(inside(cache.folder, shard.path))
+
+
+def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
+    """Have these files here; says on standard error what it does, and how far it is."""
+    family, release = cache.family, cache.release
+    missing = [shard for shard in wanted if not inside(cache.folder, shard.path).is_file()]
     if not missing:
         return
-    say(f"{family.name} {release.name}: getting {len(missing)} files into {folder}")
+    say(f"{family.name} {release.name}: getting {len(missing)} files into {cache.folder}")
     start = said = time.monotonic()
     count = 0
 
@@ -104,7 +103,7 @@ def ensure(family: Family, release: Release, wanted: Sequence[Shard] | None = No
             said = time.monotonic()
             say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
 
-    obtain(family, release, missing, root=root, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
+    obtain_into(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
 
 
 def say(text: str) -> None:
@@ -128,20 +127,6 @@ def _shard(family: Family, variant: Variant, release: Release, quality: str | No
     draw = draw or 0
     require(0 <= draw < release.draws, "draw", draw, f"in [0, {release.draws - 1}] in release {release.name}")
     return Shard(variant.name, None, draw, release.support_episodes)
-
-
-def _read(family: Family, variant: Variant, shard: Shard, release: Release, root: Path | None) -> pa.Table:
-    """A verified file; fetched first if it is missing, refused if it is damaged."""
-    ensure(family, release, [shard], root)
-    cache = Cache(family, release, root)
-    path = inside(cache.folder, shard.path)
-    try:
-        cache.check(shard)
-    except DataError as error:
-        where = f" --to {root}" if root else ""
-        hint = f"Repair it with: wbench download {family.name} --release {release.name} --variant {variant.name}{where}"
-        raise DataError(f"{error} {hint}") from error
-    return shards.read(path)
 
 
 def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) -> Dataset:

@@ -16,7 +16,7 @@ from .release import Release, contents
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `wbench verify-data` found in one folder.
+    """What `wbench data verify` found in one folder.
 
     Attributes:
         family: name of the family.

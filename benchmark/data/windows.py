@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ..agent import Support
 from ..family import PRIVILEGED, QUALITIES, Family, Variant
+from .cache import Cache
 from .mapped import map_columns
-from .store import Release, ensure
+from .release import Release, contents
+from .store import ensure
 
 
 @dataclass(frozen=True)
@@ -224,10 +226,10 @@ class WindowSampler:
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
     """All train variants of a release, all qualities together, from memory maps."""
-    ensure(family, release)
+    cache = Cache(family, release)
+    ensure(cache, [shard for shard in contents(family, release) if shard.quality is not None])
     return [
-        Episodes(variant, **map_columns(family, variant, release), history=history, horizon=horizon)
-        for variant in family.select("train")
+        Episodes(variant, **map_columns(cache, variant), history=history, horizon=horizon) for variant in family.select("train")
     ]
 
 

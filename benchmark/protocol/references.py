@@ -14,7 +14,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from ...errors import DataError
-from ..data.store import write_atomically
+from ..data.paths import write_atomically
 from ..family import Family, Variant
 from ..registry import get_family
 from ..rollout import play

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from wbench import load_dataset
+from wbench.benchmark import seeds
 from wbench.benchmark.data import recorder as collect
-from wbench.benchmark.data import store
+from wbench.benchmark.data import release, store
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.protocol.spec import MAX_EPISODES, MAX_SEEDS, MAX_SHOTS
@@ -20,12 +21,12 @@ from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n6-c2-load0.3")
-MINI = store.get_release("mini")
+MINI = release.get_release("mini")
 
 
 def test_first_use_records_only_the_files_that_are_needed_and_says_so(tmp_path, capsys):
     data = load_dataset(VARIANT.name, root=tmp_path)
-    folder = store.dataset_folder(FAMILY, MINI, tmp_path)
+    folder = release.dataset_folder(FAMILY, MINI, tmp_path)
     assert [str(path.relative_to(folder)) for path in folder.rglob("*.parquet")] == ["data/n6-c2-load0.3/mixed.parquet"]
     assert "getting 1 files into" in capsys.readouterr().err
     assert len(data) == MINI.episodes * 128 and data.features["obs"].shape == (6, FAMILY.obs_size) and data.split == "mixed"
@@ -70,7 +71,7 @@ def test_qualities_are_ordered_as_their_names_say():
 
 def test_a_damaged_file_is_named_with_the_command_that_repairs_it(tmp_path):
     load_dataset(VARIANT.name, "mixed", root=tmp_path)
-    path = store.dataset_folder(FAMILY, MINI, tmp_path) / "data" / "n6-c2-load0.3" / "mixed.parquet"
+    path = release.dataset_folder(FAMILY, MINI, tmp_path) / "data" / "n6-c2-load0.3" / "mixed.parquet"
     raw = bytearray(path.read_bytes())
     raw[1000] ^= 1
     path.write_bytes(raw)
@@ -158,9 +159,9 @@ def test_support_is_nested_fixed_and_stratified():
 
 def test_train_support_query_and_reference_seeds_never_meet():
     train = {s for quality in QUALITIES for s in collect.train_seeds(quality, 10_000)}
-    support = {s for draw in range(MAX_SEEDS) for s in collect.support_seeds(draw, MAX_SHOTS)}
-    query = {s for seed in range(MAX_SEEDS) for s in collect.query_seeds(seed, MAX_EPISODES)}
-    reference = set(range(collect.REFERENCE_SEEDS, collect.REFERENCE_SEEDS + 1_000_000))
+    support = {s for draw in range(MAX_SEEDS) for s in seeds.support_seeds(draw, MAX_SHOTS)}
+    query = {s for seed in range(MAX_SEEDS) for s in seeds.query_seeds(seed, MAX_EPISODES)}
+    reference = set(range(seeds.REFERENCE_SEEDS, seeds.REFERENCE_SEEDS + 1_000_000))
     sizes = (40_000, MAX_SEEDS * MAX_SHOTS, MAX_SEEDS * MAX_EPISODES, 1_000_000)
     assert tuple(map(len, (train, support, query, reference))) == sizes
     assert len(train | support | query | reference) == sum(sizes)

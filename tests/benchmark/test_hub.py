@@ -60,21 +60,20 @@ def big(hub_server: LoopbackHub) -> str:
     return hashlib.sha256(BIG).hexdigest()
 
 
-@pytest.mark.parametrize("xet", ["off", "on"])
-def test_publish_tag_and_download_by_tag(hub, xet):
-    code = f"""
-repo = "lab/releases-{xet}"
+def test_publish_tag_and_download_by_tag(hub):
+    code = """
+repo = "lab/releases"
 api.create_repo(repo, repo_type="dataset")
-first = {{"README.md": b"# one\\n", "manifest.json": b"{{}}"}}
-first |= {{"data/a.parquet": os.urandom(3_000_000), "data/b.npz": os.urandom(70_000)}}
-second = first | {{"data/a.parquet": first["data/a.parquet"][:-9] + b"different"}}
+first = {"README.md": b"# one\\n", "manifest.json": b"{}"}
+first |= {"data/a.parquet": os.urandom(3_000_000), "data/b.npz": os.urandom(70_000)}
+second = first | {"data/a.parquet": first["data/a.parquet"][:-9] + b"different"}
 one = publish(repo, first, tag="v1.0.0").oid
 publish(repo, second, tag="v1.1.0")
-publish(repo, second | {{"data/b.npz": b"later"}})
+publish(repo, second | {"data/b.npz": b"later"})
 
 def read(tag, **kwargs):
     folder = Path(snapshot_download(repo, repo_type="dataset", revision=tag, **kwargs))
-    found = {{str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}}
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     found.pop(".gitattributes", None)
     return found
 
@@ -82,7 +81,7 @@ parts = read("v1.0.0", allow_patterns=["data/a*", "manifest.json"], cache_dir=os
 api.delete_file("data/b.npz", repo, repo_type="dataset")
 api.delete_folder("data/", repo, repo_type="dataset")
 refs = api.list_repo_refs(repo, repo_type="dataset")
-print(json.dumps({{
+print(json.dumps({
     "equal": [read("v1.0.0") == first, read("v1.1.0") == second, read(one) == first],
     "parts": sorted(parts),
     "again": outcome(lambda: api.create_tag(repo, tag="v1.0.0", repo_type="dataset")),
@@ -91,9 +90,9 @@ print(json.dumps({{
     "left": api.list_repo_files(repo, repo_type="dataset"),
     "there": [p.path for p in api.get_paths_info(repo, ["data", "README.md", "no"], revision=one, repo_type="dataset")],
     "lfs": [f.path for f in api.list_repo_tree(repo, "data", revision=one, repo_type="dataset") if f.lfs],
-}}))
+}))
 """
-    found = run(hub, code, HF_HUB_DISABLE_XET="0" if xet == "on" else "1")
+    found = run(hub, code)
     assert found["equal"] == [True, True, True]
     assert found["parts"] == ["data/a.parquet", "manifest.json"]
     assert found["again"] == ["HfHubHTTPError", 409]
@@ -103,14 +102,13 @@ print(json.dumps({{
     assert found["there"] == ["data", "README.md"]
     assert found["lfs"] == ["data/a.parquet", "data/b.npz"]
     puts = [request for request in hub.faults.requests if request.startswith("PUT")]
-    tokens = [request for request in hub.faults.requests if "xet-write-token" in request]
-    assert (len(puts), len(tokens)) == ((4, 0) if xet == "off" else (0, 3))
+    assert len(puts) == 4
 
-    offline = f"""
-folder = snapshot_download("lab/releases-{xet}", repo_type="dataset", revision="v1.0.0", local_files_only=True)
-gone = outcome(lambda: snapshot_download("lab/releases-{xet}", repo_type="dataset", revision="v9", local_files_only=True))
+    offline = """
+folder = snapshot_download("lab/releases", repo_type="dataset", revision="v1.0.0", local_files_only=True)
+gone = outcome(lambda: snapshot_download("lab/releases", repo_type="dataset", revision="v9", local_files_only=True))
 Path(folder, "data/a.parquet").unlink()
-part = outcome(lambda: snapshot_download("lab/releases-{xet}", repo_type="dataset", revision="v1.0.0"))
+part = outcome(lambda: snapshot_download("lab/releases", repo_type="dataset", revision="v1.0.0"))
 print(json.dumps([gone, part]))
 """
     before = len(hub.faults.requests)
@@ -431,6 +429,13 @@ def raw(hub: LoopbackHub, method: str, path: str, body: bytes = b"", token: str 
     return answer.status, answer.read()
 
 
+def upload(hub: LoopbackHub, size: int) -> str:
+    """The path that takes an LFS file of this size."""
+    objects = {"objects": [{"oid": "0" * 64, "size": size}]}
+    batch = json.loads(raw(hub, "POST", "/datasets/lab/big.git/info/lfs/objects/batch", json.dumps(objects).encode())[1])
+    return batch["objects"][0]["actions"]["upload"]["href"].removeprefix(hub.url)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -460,23 +465,71 @@ def test_bad_requests_to_write_are_refused(hub, big):
     for tag in ("../x", "a..b", "", "x.lock", "a b"):
         assert raw(hub, "POST", "/api/datasets/lab/big/tag/main", json.dumps({"tag": tag}).encode())[0] == 400
     assert raw(hub, "PUT", f"/lfs/{'0' * 64}", b"x")[0] == 403  # no key
-    objects = {"objects": [{"oid": "0" * 64, "size": 1}]}
-    batch = json.loads(raw(hub, "POST", "/datasets/lab/big.git/info/lfs/objects/batch", json.dumps(objects).encode())[1])
-    href = batch["objects"][0]["actions"]["upload"]["href"].removeprefix(hub.url)
-    assert raw(hub, "PUT", href, b"x")[0] == 400  # not the content that was promised
+    assert raw(hub, "PUT", upload(hub, size=1), b"x")[0] == 400  # not the content that was promised
     assert raw(hub, "GET", "/api/agent-harnesses")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/repos/create", b"{"),
+        ("POST", "/api/repos/create", b"[" * 100_000),
+        ("POST", "/api/repos/create", b"[]"),
+        ("POST", "/api/repos/create", b"{}"),
+        ("POST", "/api/repos/create", b'{"name": 1}'),
+        ("POST", "/api/datasets/lab/big/tag/main", b'{"tag": null}'),
+        ("POST", "/api/datasets/lab/big/preupload/main", b'{"files": [1]}'),
+        ("POST", "/api/datasets/lab/big/preupload/main", b'{"files": [{"path": "a", "size": 1, "sample": "a"}]}'),
+        ("POST", "/api/datasets/lab/big/commit/main", b"\xff\xfe"),
+        ("POST", "/api/datasets/lab/big/commit/main", b""),
+        ("POST", "/api/datasets/lab/big/commit/main", b'{"key": "header", "value": []}'),
+        ("POST", "/datasets/lab/big.git/info/lfs/objects/batch", b'{"objects": {}}'),
+    ],
+)
+def test_malformed_bodies_get_400(hub, big, method, path, body):
+    assert raw(hub, method, path, body)[0] == 400
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(hub, big):
+    for path, size in (("/api/repos/create", 1 << 40), (upload(hub, size=1), 2)):
+        connection = http.client.HTTPConnection(hub.url.removeprefix("http://"), timeout=10)
+        connection.putrequest("PUT" if "lfs" in path else "POST", path)
+        connection.putheader("Authorization", "Bearer hf_test")
+        connection.putheader("Content-Length", str(size))
+        connection.endheaders()
+        assert connection.getresponse().status == 413  # although nothing was sent
+        connection.close()
+
+
+def test_it_speaks_ipv6(hub, tmp_path):
+    code = f"""
+    from pathlib import Path
+    from wbench.hub import serve
+    serve(Path({str(tmp_path)!r}), "::1", 0, lambda line: print(line, flush=True))
+    """
+    server = hub.popen(code)
+    address = server.stdout.readline().strip().rpartition("HF_ENDPOINT=")[2]
+    server_env = {"HF_ENDPOINT": address, "NO_PROXY": "::1,[::1]", "no_proxy": "::1,[::1]"}
+    assert address.startswith("http://[::1]:")
+    code = "api.create_repo('lab/six', repo_type='dataset'); publish('lab/six', {'a.bin': bytes(9)}, tag='v1')\n"
+    code += "print(json.dumps(sha256(hf_hub_download('lab/six', 'a.bin', repo_type='dataset', revision='v1'))))"
+    try:
+        assert run(hub, code, **server_env) == hashlib.sha256(bytes(9)).hexdigest()
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_serve_announces_itself_and_ends_on_an_interrupt(hub, tmp_path):
     code = f"""
     import functools
     from pathlib import Path
-    from wbench.hub.server import serve
+    from wbench.hub import serve
     serve(Path({str(tmp_path)!r}), "127.0.0.1", 0, functools.partial(print, flush=True))
     print("ended")
     """
     server = hub.popen(code)
-    host, port = server.stdout.readline().removeprefix("export HF_ENDPOINT=http://").strip().split(":")
+    host, port = server.stdout.readline().strip().rpartition("HF_ENDPOINT=http://")[2].split(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     connection.request("GET", "/_faults")  # for tests only: not here
     assert connection.getresponse().status == 404

@@ -16,7 +16,7 @@ PRELUDE = (
     + """
 import json
 from wbench.benchmark.data import mirrors
-from wbench.benchmark.data.download import verify
+from wbench.benchmark.data.verify import verify
 from wbench.benchmark.data.publish import publish_checkpoint, publish_dataset
 from wbench.cards.dataset_card import render
 from wbench.errors import WbenchError
@@ -54,12 +54,11 @@ from huggingface_hub import DatasetCard, HfApi
 DatasetCard.load("lab/wbench-access").validate()
 tags = {{t.name: t.target_commit for t in HfApi().list_repo_refs("lab/wbench-access", repo_type="dataset").tags}}
 files = HfApi().list_repo_files("lab/wbench-access", repo_type="dataset", revision=RELEASE.tag)
-from wbench.benchmark.data.hub_mirror import registry
-print(json.dumps([first.to_dict(), refused, len(part.files), kinds, verdict.count("same bytes"), tags, len(files), registry()]))
+print(json.dumps([first.to_dict(), refused, len(part.files), kinds, verdict.count("same bytes"), tags, len(files)]))
 """,
         WBENCH_HOME=str(tmp_path / "home"),
     )
-    first, refused, part, kinds, same, tags, files, registry = done.data
+    first, refused, part, kinds, same, tags, files = done.data
     commit = first["commit"]
     assert first["repo"] == "lab/wbench-access" and first["tag"] == "tiny-v1.0.0" and len(commit) == 40
     assert "has the tag tiny-v1.0.0 already" in refused and part == 2 and same == FILES
@@ -68,7 +67,6 @@ print(json.dumps([first.to_dict(), refused, len(part.files), kinds, verdict.coun
         ["cache", commit, "sha256"],
     ]
     assert tags == {"tiny-v1.0.0": commit} and files >= FILES + 2
-    assert registry == {"lab/wbench-access": {"tiny-v1.0.0": commit}}
     offline = hub.python(
         PRELUDE
         + f"""
@@ -108,9 +106,14 @@ said["configured"] = attempt(to + "/c", None, wanted=contents(FAMILY, RELEASE)[:
 del os.environ["WBENCH_NAMESPACE"]
 from huggingface_hub import HfApi
 HfApi().delete_tag("mess/wbench-access", tag=RELEASE.tag, repo_type="dataset")
-HfApi().upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id="mess/wbench-access", repo_type="dataset")
+bent = json.loads((dataset_folder(FAMILY, RELEASE, Path({str(source)!r})) / "manifest.json").read_text())
+bent["files"][0] |= {{"sha256": "0" * 64, "rows": 1}}
+HfApi().upload_file(
+    path_or_fileobj=json.dumps(bent).encode(), path_in_repo="manifest.json", repo_id="mess/wbench-access", repo_type="dataset"
+)
 HfApi().create_tag("mess/wbench-access", tag=RELEASE.tag, repo_type="dataset")
-said["moved"] = attempt(to + "/d", "mess")
+(dataset_folder(FAMILY, RELEASE, Path(to + "/a")) / contents(FAMILY, RELEASE)[0].path).unlink()
+said["moved"] = attempt(to + "/a", "mess")
 print(json.dumps(said))
 """
     )
@@ -121,7 +124,7 @@ print(json.dumps(said))
     assert said["repo"][0] == 2 and "does not exist" in said["repo"][1]
     assert said["configured"][0] == 0 and "passed over" in said["configured"][1][0]
     assert said["configured"][2] == ["built here"]
-    assert said["moved"][0] == 2 and "has moved from commit" in said["moved"][1]
+    assert said["moved"][0] == 2 and "A release never changes" in said["moved"][1]
     hub.stop()
     dead = hub.python(
         PRELUDE + f"try:\n download({str(tmp_path / 'e')!r}, 'mess')\nexcept WbenchError as e: print(json.dumps(e.exit_code))",

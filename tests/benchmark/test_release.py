@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from wbench.benchmark import seeds
 from wbench.benchmark.data import manifest, paths, shards
 from wbench.benchmark.data import recorder as collect
 from wbench.benchmark.data.cache import Cache
@@ -118,8 +119,8 @@ def test_support_files_hold_the_very_episodes_that_the_protocol_adapts_on(name):
     variant = family.select("held-out")[0]
     batched, adapted_on = collect.record_support(family, variant, 1, 6), collect.support(family, variant, 1, 6)
     behaviours = [collect.support_behaviour(family, 1, k) for k in range(6)]
-    seeds = collect.support_seeds(1, 6)
-    single = [collect.record(family, variant, *each) for each in zip(behaviours, ([seed] for seed in seeds), strict=True)]
+    numbers = seeds.support_seeds(1, 6)
+    single = [collect.record(family, variant, *each) for each in zip(behaviours, ([seed] for seed in numbers), strict=True)]
     for column in ("obs", "action", "reward", "action_mask"):
         alone = torch.from_numpy(np.concatenate([episode[column] for episode in single]))
         assert torch.equal(torch.from_numpy(batched[column]), alone), column

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data import mapped, store
+from wbench.benchmark.data import mapped, release, store
+from wbench.benchmark.data.cache import Cache
 from wbench.benchmark.data.mapped import map_columns
 from wbench.benchmark.data.windows import Episodes, Windows, load_samplers
 from wbench.benchmark.families.access.variant import AccessVariant
@@ -22,41 +23,41 @@ from . import tiny
 
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n4-c1-load0.2")
-MINI = store.get_release("mini")
+MINI = release.get_release("mini")
 
 
 def test_maps_hold_the_recorded_numbers_and_are_made_once():
-    maps = map_columns(FAMILY, VARIANT, MINI)
+    maps = map_columns(Cache(FAMILY, MINI), VARIANT)
     expected = [store.load_columns(FAMILY, VARIANT, quality, MINI) for quality in QUALITIES]
     for name in ("action", "action_mask", "reward"):
         assert np.array_equal(maps[name].numpy(), np.concatenate([part[name] for part in expected]))
     assert maps["quality"].tolist() == [i for i, part in enumerate(expected) for _ in part["obs"]]
     obs = np.concatenate([part["obs"] for part in expected])
     assert maps["obs"].dtype == torch.float16 and np.abs(maps["obs"].numpy() - obs).max() < 5e-3
-    folder = store.dataset_folder(FAMILY, MINI) / ".windows" / "n4-c1-load0.2"
+    folder = release.dataset_folder(FAMILY, MINI) / ".windows" / "n4-c1-load0.2"
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    map_columns(FAMILY, VARIANT, MINI)
+    map_columns(Cache(FAMILY, MINI), VARIANT)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
-    parquet = store.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet"
+    parquet = release.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet"
     parquet.touch()
-    map_columns(FAMILY, VARIANT, MINI)
+    map_columns(Cache(FAMILY, MINI), VARIANT)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} != stamps
 
 
 def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
     makers, both = set(), threading.Barrier(2)
 
-    def slowly(*args):
+    def slowly(cache, shard):
         if threading.get_ident() not in makers:
             makers.add(threading.get_ident())
             with suppress(threading.BrokenBarrierError):
                 both.wait(1.0)  # a second maker would arrive here
-        return store.load_columns(*args)
+        return store.read(cache, shard)
 
-    monkeypatch.setattr(mapped, "load_columns", slowly)
-    (store.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet").touch()
+    monkeypatch.setattr(mapped, "read", slowly)
+    (release.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet").touch()
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: map_columns(FAMILY, VARIANT, MINI), range(2))
+        first, second = pool.map(lambda _: map_columns(Cache(FAMILY, MINI), VARIANT), range(2))
     assert len(makers) == 1 and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -73,7 +74,7 @@ def test_sums_and_means_over_the_agents_of_joint_windows():
 
 
 def test_samplers_of_a_release_share_the_random_source_and_know_their_data(monkeypatch):
-    monkeypatch.setitem(store.RELEASES, "tiny", tiny.RELEASE)
+    monkeypatch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
     generator = torch.Generator().manual_seed(0)
     samplers = load_samplers([tiny.FAMILY], tiny.RELEASE, 3, 2, generator)
     sampler = samplers["access"]

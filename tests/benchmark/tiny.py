@@ -18,7 +18,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from wbench.benchmark.data.download import build, mirrors_for, obtain
-from wbench.benchmark.data.release import Release, contents
+from wbench.benchmark.data.release import Release, contents, dataset_folder
 from wbench.benchmark.registry import get_family
 RELEASE = Release("tiny", "1.0.0", 2, 2, 2)
 FAMILY = replace(get_family("access"), variants={{name: get_family("access").variant(name) for name in {NAMES}}})
