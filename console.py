@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,23 +15,75 @@ from .errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.progress import Progress, TaskID
+
 _MEMORY = 3600.0  # seconds over which the time left is estimated: a step may take minutes
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+
+
+class Messages(io.TextIOBase):
+    """Standard error for notes and bars: a stream that is closed, full or gone loses them, and stops no command."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        try:
+            sys.stderr.write(text)
+        except (OSError, ValueError, AttributeError):
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    def isatty(self) -> bool:
+        """Whether a person may be looking."""
+        try:
+            return sys.stderr.isatty()
+        except (OSError, ValueError, AttributeError):
+            return False
+
+
+class Bar:
+    """One bar of a progress display; its clock starts with its first step."""
+
+    def __init__(self, display: Progress, task: TaskID) -> None:
+        self._display, self._task = display, task
+
+    def __call__(self, steps: int = 1) -> None:
+        """Go on by so many steps."""
+        self._display.start_task(self._task)
+        self._display.advance(self._task, steps)
+
+    def at(self, done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
+        """Go to a step.
+
+        Args:
+            done: steps that are done.
+            figures: numbers to show beside the bar, by name, such as a loss.
+            total: how many steps there will be, where that was not known before.
+        """
+        self._display.start_task(self._task)
+        shown = {"figures": " ".join(f"{name} {value:.3g}" for name, value in figures.items())} if figures else {}
+        self._display.update(self._task, completed=done, total=total, **shown)
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int, int], Callable[[int], None]]]:
-    """A progress display on standard error: add(label, total, done) gives a function that advances that bar."""
+def progress() -> Iterator[Callable[[str, int | None, int], Bar]]:
+    """A progress display on standard error: add(label, total, done) gives a new bar."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_MEMORY) as display:
+    bars = BarColumn(pulse_style="bar.back"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, console=Console(file=Messages()), speed_estimate_period=_MEMORY) as display:  # type: ignore[arg-type]
 
-        def add(label: str, total: int, done: int) -> Callable[[int], None]:
-            task = display.add_task(label, total=total, completed=done)
-            return lambda steps: display.advance(task, steps)
+        def add(label: str, total: int | None, done: int = 0) -> Bar:
+            return Bar(display, display.add_task(label, start=False, total=total, completed=done, figures=""))
 
         yield add
 
@@ -48,7 +101,7 @@ def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
 
 def note(text: str) -> None:
     """A line on standard error."""
-    print(f"wbench: {' '.join(text.split())}", file=sys.stderr, flush=True)
+    print(f"wbench: {' '.join(text.split())}", file=Messages(), flush=True)
 
 
 def check_device(device: str) -> None:

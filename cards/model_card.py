@@ -157,7 +157,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     result = None if results is None else parse(json.dumps(results).encode())
     if result is not None:
         if not holds_recomputed(result):
-            raise ResultError("the numbers of --results do not follow from its episodes. See: wbench verify FILE")
+            raise ResultError("the numbers of --results do not follow from its episodes. See: wbench results verify FILE")
         fits = (result.agent, result.checkpoint) == (agent, weights)
         require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")
 

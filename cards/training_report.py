@@ -67,7 +67,7 @@ def read_log(folder: Path) -> TrainingLog:
     source = state if state.is_file() else report
     if not source.is_file():
         raise CheckpointError(
-            f"{folder} has no {REPORT}; give a folder that `wbench train` wrote. Try: wbench report networld-small"
+            f"{folder} has no {REPORT}; give a folder that `wbench train` wrote. Try: wbench study report networld-small"
         )
     try:
         entries = json.loads(_logged(state)) if source == state else json.loads(report.read_text(encoding="utf-8"))["log"]
@@ -101,7 +101,7 @@ def draw(log: TrainingLog, path: Path, title: str, fidelity: Fidelity | None = N
         log: what to draw.
         path: the PNG to write.
         title: what stands above it.
-        fidelity: what `wbench fidelity --json` prints, by family; None = of no world model.
+        fidelity: what `wbench study fidelity --json` prints, by family; None = of no world model.
 
     Raises:
         MissingPackageError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The commands about results: submit, verify, leaderboard, compare, export."""
+"""The commands about results: the group `results`; submit and leaderboard are for the top level too."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..errors import InvalidValueError, ResultError, VerificationError
 if TYPE_CHECKING:
     from ..leaderboard.verification.verify import Verdict
 
-board = typer.Typer()
+app = typer.Typer(help="Result files: submit, verify, compare, export and rank them.")
 
 Store = Annotated[Path | None, typer.Option(help="Folder of results; default: leaderboard/results of the checkout you are in.")]
 ResultFile = Annotated[Path, typer.Argument(help="A result file of wbench eval.", show_default=False)]
 
 
-@board.command()
+@app.command()
 def submit(
     file: ResultFile,
     store: Store = None,
@@ -50,7 +50,7 @@ def submit(
     print(f"{done.where}/{done.name}: {said[done.status]}" + (f", {done.url}" if done.url else ""))
 
 
-@board.command()
+@app.command()
 def verify(
     file: ResultFile,
     tier: Annotated[
@@ -114,7 +114,7 @@ def _points(score: float | None) -> str:
     return "failed" if score is None else f"{score:.2f}"
 
 
-@board.command()
+@app.command("board")
 def leaderboard(
     store: Store = None,
     protocol: Annotated[
@@ -150,7 +150,7 @@ def leaderboard(
         console.print(board_table.render(entries, k, part, console.width))
 
 
-@board.command()
+@app.command()
 def compare(
     a: ResultFile,
     b: ResultFile,
@@ -203,7 +203,7 @@ def compare(
         raise VerificationError(f"{ours.label} is worse than {theirs.label} at {', '.join(worse)} shots.")
 
 
-@board.command()
+@app.command()
 def export(
     files: Annotated[
         list[Path], typer.Argument(help="Result files; eval-results and model-index take one.", show_default=False)
@@ -219,7 +219,7 @@ def export(
     results = [read(path) for path in files]
     for path, result in zip(files, results, strict=True):
         if not holds_recomputed(result):
-            raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench verify {path}")
+            raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")
     print(convert(results, form, namespace), end="")
 
 

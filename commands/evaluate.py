@@ -1,4 +1,4 @@
-"""The commands that score agents: eval, protocol show, protocol hash, protocol freeze."""
+"""The commands that score agents: eval, and the group `protocol` with show, hash and freeze."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from ..benchmark.protocol.spec import Protocol
     from ..leaderboard.result import Run
 
-evaluation = typer.Typer()
 protocols = typer.Typer(help="What a protocol plays, and the hash over all that defines a score.")
-evaluation.add_typer(protocols, name="protocol", no_args_is_help=True)
 RIVALS = "random,heuristic,bc"
 
 
@@ -57,7 +55,6 @@ class Entrant:
         return Run.start(self.agent, self.player.checkpoint, self.player.device)
 
 
-@evaluation.command("eval")
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
     track: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,

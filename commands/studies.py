@@ -1,4 +1,4 @@
-"""The commands that look inside: what each mechanism of NetWorld is worth, how true its world model is, how a training went."""
+"""The group `study`: what each mechanism of NetWorld is worth, how true its world model is, how a training went."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..networld.model import NetWorld
     from ..networld.train import TrainConfig
 
-inside = typer.Typer()
+app = typer.Typer(help="Looks inside NetWorld and trainings: what a mechanism is worth, how true the world model is.")
 Checkpoint = Annotated[str, typer.Option(help="Folder, Hub id or packaged name.")]
 TUNING = {  # train variants: a choice that is made by this table has not seen a held-out one
     "access": ("access/n8-c1-load0.4", "access/n12-c1-load0.3"),
@@ -29,7 +29,7 @@ TUNING = {  # train variants: a choice that is made by this table has not seen a
 }
 
 
-@inside.command()
+@app.command()
 def ablate(
     checkpoint: Checkpoint = "networld-small",
     only: Annotated[list[str] | None, typer.Option(help="These ablations only; may be repeated.")] = None,
@@ -72,7 +72,7 @@ def ablate(
     print_rows(header, [[row.name, *chain.from_iterable(parts)] for row, parts in zip(rows, cells, strict=True)])
 
 
-@inside.command()
+@app.command()
 def transfer(
     networks: Annotated[Path, typer.Option(help="Folder of the networks that lack a family each.")] = Path("runs/transfer"),
     family: Annotated[list[str] | None, typer.Option(help="Leave these families out only; may be repeated.")] = None,
@@ -108,7 +108,7 @@ def transfer(
     print_rows(["family left out", "shots", "transferred", "from scratch", "difference"], table)
 
 
-@inside.command()
+@app.command()
 def fidelity(
     checkpoint: Checkpoint = "networld-small",
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
@@ -136,14 +136,14 @@ def fidelity(
     print_rows(["family", "what", "measured"], table)
 
 
-@inside.command()
+@app.command()
 def report(
     checkpoint: Annotated[str, typer.Argument(help="Folder of a training, of any agent, or packaged name.")],
     out: Annotated[Path | None, typer.Option(help="The PNG; default training_report.png in the folder.")] = None,
     fidelity: Annotated[bool, typer.Option("--fidelity", help="NetWorld: measure its world model too, a minute.")] = False,
     rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
 ) -> None:
-    """Draw a training, finished or going on: its losses, and the figures of `wbench fidelity` below them."""
+    """Draw a training, finished or going on: its losses, and the figures of `wbench study fidelity` below them."""
     from ..cards import training_report
 
     if rows < 100:

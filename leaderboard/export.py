@@ -33,7 +33,7 @@ def export(results: Sequence[Result], form: str, namespace: str | None = None) -
         ResultError: the results are of different protocols, or nothing in them is complete.
     """
     if form not in FORMATS:
-        raise UnknownNameError("format", form, FORMATS, "wbench export FILE --format csv")
+        raise UnknownNameError("format", form, FORMATS, "wbench results export FILE --format csv")
     if form in ("eval-results", "model-index") and len(results) > 1:
         raise InvalidValueError("FILES", f"{len(results)} files", f"one file: {form} is about one checkpoint")
     return FORMATS[form](results, namespace)

@@ -39,7 +39,7 @@ def submit(submission: Submission, namespace: str, dry_run: bool = False) -> Sub
             repo,
             [CommitOperationAdd(path, submission.content)],
             commit_message=title,
-            commit_description="Check it with: wbench verify FILE --tier rerun",
+            commit_description="Check it with: wbench results verify FILE --tier rerun",
             repo_type="dataset",
             create_pr=True,
         )

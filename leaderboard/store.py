@@ -52,7 +52,7 @@ class Submission:
         result = read(path)
         problem = next(complaints(result), None)
         if problem:
-            raise ResultError(f"{path.name} does not hold up: {problem}. All that is wrong: wbench verify FILE")
+            raise ResultError(f"{path.name} does not hold up: {problem}. All that is wrong: wbench results verify FILE")
         return cls.of(result)
 
 

@@ -34,7 +34,7 @@ function sheet(row, protocol) {
   const families = protocol.families.map((name) => [name, ...row.scores[name].map(interval)]);
   const missing = row.missing ? `${grouped(row.missing)} of ${grouped(row.cells)} cells missing` : null;
   return html("div", { class: "sheet" },
-    html("div", { class: "wide" }, html("h3", {}, "Run it again"), command(row.command, "the command that made this row"), command(`wbench verify ${row.file}`, "the command that verifies its file")),
+    html("div", { class: "wide" }, html("h3", {}, "Run it again"), command(row.command, "the command that made this row"), command(`wbench results verify ${row.file}`, "the command that verifies its file")),
     html("div", { class: "double" }, html("h3", {}, "Result"), definitions([
       ["File", row.file], ["Check", `${row.tier}: ${TIER_MEANING[row.tier]}`], ["Track", row.track], ["Not complete", missing],
       ["Not ranked", row.unranked],

@@ -35,7 +35,7 @@ short_description: Multi-agent RL for wireless networks, few-shot
 ---
 
 The leaderboard of wbench: multi-agent reinforcement learning for wireless networks, from offline data and few shots. The
-page is one file, made by `wbench leaderboard --html DIR` from result files that anyone can verify with `wbench verify`.
+page is one file, made by `wbench leaderboard --html DIR` from result files that anyone can verify with `wbench results verify`.
 """
 
 

@@ -67,7 +67,7 @@ def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Ve
         TrustError: rerunning it would run or download something that was not trusted.
     """
     if tier not in TIERS:
-        raise UnknownNameError("tier", tier, TIERS, "wbench verify FILE --tier recomputed")
+        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier recomputed")
     content = read_bytes(path)
     result, verdict = parse(content), Verdict(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":

@@ -134,7 +134,7 @@ def select(names: Sequence[str], shots: Sequence[int]) -> tuple[Ablation, ...]:
     known = {ablation.name: ablation for ablation in ABLATIONS}
     for name in names:
         if name not in known:
-            raise UnknownNameError("ablation", name, known, 'wbench ablate --only "mean field off"')
+            raise UnknownNameError("ablation", name, known, 'wbench study ablate --only "mean field off"')
         if known[name].adaptation and not any(shots):
             raise InvalidValueError("--shots", "0", f"1 or more for {name!r}: at zero shots nothing adapts")
     return tuple(known[name] for name in names) or tuple(a for a in ABLATIONS if any(shots) or not a.adaptation)
@@ -194,7 +194,7 @@ def _require_networks(ablations: Sequence[Ablation], networks: Networks | None) 
     names = [WHOLE, *(ablation.name for ablation in ablations if ablation.kind == "network")]
     missing = [name for name in names if not networks or not all((source / WEIGHTS).exists() for source in wanted.of(name))]
     if missing:
-        hint = f"wbench ablate --networks {wanted.folder} --trainings {wanted.trainings} --train-steps 1000"
+        hint = f"wbench study ablate --networks {wanted.folder} --trainings {wanted.trainings} --train-steps 1000"
         raise CheckpointError(f"no network trained {wanted.trainings} times for {', '.join(map(repr, missing))}. Try: {hint}")
 
 

@@ -138,7 +138,7 @@ def _network(networks: Path, family: str) -> NetWorld:
     """The network that does not know this family; raises `CheckpointError`."""
     folder = _folder(networks, family)
     if not (folder / WEIGHTS).exists():
-        hint = f"wbench transfer --networks {networks} --train-steps 1000"
+        hint = f"wbench study transfer --networks {networks} --train-steps 1000"
         raise CheckpointError(f"no trained network in {folder}. Try: {hint}")
     model = NetWorld.from_pretrained(folder)
     if family in model.config.families:

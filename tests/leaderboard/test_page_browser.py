@@ -159,7 +159,7 @@ def test_a_row_opens_and_its_command_can_be_copied(visit):
     opener.press("Enter")
     sheet = tab.locator(".sheet")
     assert opener.get_attribute("aria-expanded") == "true"
-    assert sheet.locator("code").all_text_contents() == [CAST_COMMAND, "wbench verify networld-lite-1f0c2a9be7d4.json"]
+    assert sheet.locator("code").all_text_contents() == [CAST_COMMAND, "wbench results verify networld-lite-1f0c2a9be7d4.json"]
     assert "2\u202f856\u202f066" in sheet.text_content() and "rerun: a sample" in sheet.text_content()
     sheet.locator(".copy").first.click()
     expect(sheet.locator(".copy").first).to_have_text("Copied")

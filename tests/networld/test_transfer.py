@@ -176,7 +176,7 @@ def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
         (("--shots", "0,5"), "--shots is '0,5', but must be whole numbers of 1 or more"),
         (("--family", "access", "--steps", "0"), "1 or more"),
         (("--family", "access", "--train-steps", "-1"), "--train-steps is -1, but must be 1 or more"),
-        (("--family", "offload"), "without-offload. Try: wbench transfer --networks"),
+        (("--family", "offload"), "without-offload. Try: wbench study transfer --networks"),
         (("--family", "power"), "was trained on offload, power, not without power"),
     ],
 )

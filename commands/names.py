@@ -1,0 +1,58 @@
+"""The commands that say what there is: list, show."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ..console import Json, print_rows
+from ..errors import InvalidValueError
+from .data import print_datasets
+
+
+def list_names(
+    what: Annotated[
+        str, typer.Argument(help="datasets: the releases, and what of them is here. Left out: all names.", show_default=False)
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """List families, agents, protocols, releases and trainable agents; or the datasets."""
+    from ..benchmark.data.release import RELEASES
+    from ..benchmark.protocol.spec import SIZES
+    from ..benchmark.registry import agent_names, family_names
+    from ..learning.training import trainer_names
+
+    if what:
+        if what != "datasets":
+            raise InvalidValueError("what to list", what, "datasets, or left out")
+        print_datasets(as_json)
+        return
+    names = {
+        "families": family_names(),
+        "agents": agent_names(),
+        "protocols": list(SIZES),
+        "releases": list(RELEASES),
+        "trainable": trainer_names(),
+    }
+    if as_json:
+        print(json.dumps(names))
+    else:
+        print_rows(["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A family, variant, agent or protocol.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Show what a family, variant, agent or protocol is."""
+    from .show import describe
+
+    found = describe(name)
+    if as_json:
+        print(json.dumps(found.data))
+        return
+    print(found.text)
+    if found.rows:
+        print_rows(found.header, found.rows)
