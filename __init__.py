@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .benchmark.adapters.gymnasium import vector_env
-    from .benchmark.adapters.pettingzoo import parallel_env
+    from .benchmark.adapters import parallel_env, vector_env
     from .benchmark.data.store import load_dataset
     from .benchmark.registry import make
     from .networld.model import NetWorld

@@ -85,7 +85,7 @@ def _open_streams() -> None:
             if opened > number:
                 os.dup2(opened, number)
                 os.close(opened)
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: PTH123
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
 
 
 def _abandon_output() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +44,7 @@ def debug_checkpoint(data_home: Path, shared: Path) -> Path:
     folder = shared / "debug"
     with FileLock(shared / "debug.lock"):
         if not (folder / REPORT).exists():
-            done = wbench("train", "networld", "--preset", "debug", "--family", "access", "--out", str(folder))
+            done = here("train", "networld", "--preset", "debug", "--family", "access", "--out", str(folder))
             assert done.code == 0, done.err
     return folder
 
@@ -60,28 +62,42 @@ class Done(NamedTuple):
         return json.loads(self.out)
 
 
-def wbench(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
-    """Run `wbench` in a process of its own."""
-    command = [sys.executable, "-m", "wbench.cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})})
+def here(*arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> Done:
+    """Run `wbench ARGUMENTS` as its entry point does, in this process unless it is to have another environment.
+
+    A process of its own takes seconds to start.
+    """
+    if env:
+        return apart(*arguments, env=env)
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), chdir(cwd or Path.cwd()):
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = ended.code
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def apart(*arguments: str, env: dict[str, str] | None = None) -> Done:
+    """Run `wbench ARGUMENTS` in a process of its own: for what a process sets up or leaves behind."""
+    command = [sys.executable, "-m", "wbench", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
     return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session", name="wbench")
 def wbench_fixture():
-    """The runner above."""
-    return wbench
+    """Runs a command in this process."""
+    return here
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs `wbench ARGUMENTS` in this process, as its entry point does, without the seconds that a process takes to start."""
+@pytest.fixture(scope="session", name="command")
+def command_fixture():
+    """The same."""
+    return here
 
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["wbench", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return Done(ended.value.code, *capsys.readouterr())
 
-    return run
+@pytest.fixture(scope="session")
+def process():
+    """Runs a command in a process of its own."""
+    return apart

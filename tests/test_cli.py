@@ -112,8 +112,8 @@ def test_bad_input_gets_one_line_and_exit_code_2(command, monkeypatch, arguments
     assert re.search(named, line), line
 
 
-def test_a_process_ends_with_the_line_and_the_code_too(wbench):
-    assert "Did you mean 'networld'" in one_line(wbench("eval", "--agent", "netwrld"))
+def test_a_process_ends_with_the_line_and_the_code_too(process):
+    assert "Did you mean 'networld'" in one_line(process("eval", "--agent", "netwrld"))
 
 
 def test_a_result_file_is_never_written_over_by_something_else(command, tmp_path):
@@ -136,7 +136,7 @@ def test_a_result_file_is_never_written_over_by_something_else(command, tmp_path
 def test_a_hub_serves_until_it_is_interrupted(tmp_path):
     import urllib.request
 
-    command = [sys.executable, "-m", "wbench.cli", "hub", "serve", "--folder", str(tmp_path), "--port", "0"]
+    command = [sys.executable, "-m", "wbench", "hub", "serve", "--folder", str(tmp_path), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline().strip()

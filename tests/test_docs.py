@@ -158,9 +158,9 @@ def test_a_file_plays_under_its_own_name_in_any_number_of_processes(wbench, tmp_
     assert one["agent"] == one["label"] == "claim" and one["package"]["name"] == "unregistered"
     assert one["command"].startswith("wbench eval --agent FILE.py ") and str(ROOT) not in json.dumps(one)
     assert [cell["returns"] for cell in one["cells"]] == [cell["returns"] for cell in two["cells"]]
-    again = wbench("verify", str(tmp_path / "one.json"), "--tier", "rerun")
+    again = wbench("results", "verify", str(tmp_path / "one.json"), "--tier", "rerun")
     assert again.code == 2 and "FILE.py, the file of 'claim'" in again.err and "Traceback" not in again.err
-    again = wbench("verify", str(tmp_path / "one.json"), "--trust", "--agent", str(EXAMPLE))
+    again = wbench("results", "verify", str(tmp_path / "one.json"), "--trust", "--agent", str(EXAMPLE))
     assert again.code == 0 and again.out.startswith("one.json: holds as rerun")
 
 
@@ -193,7 +193,7 @@ def test_an_agent_that_looks_at_others_observations_is_found_out(command, tmp_pa
     few = ("--family", "access", "--shots", "0", "--seeds", "1", "--episodes", "1", "--against", "none")
     out = str(tmp_path / "r.json")
     assert command("eval", "--agent", str(tmp_path / "peeking.py"), *few, "--out", out).code == 0
-    verdict = command("verify", out, "--trust", "--agent", str(tmp_path / "peeking.py"), "--json")
+    verdict = command("results", "verify", out, "--trust", "--agent", str(tmp_path / "peeking.py"), "--json")
     assert verdict.code == 1 and verdict.data["tier"] == "recomputed" and found in verdict.data["problems"][0]
     assert command("check", str(EXAMPLE)).code == 0
     strange = command("eval", "--agent", str(tmp_path / "peeking.py"), "--out", out)

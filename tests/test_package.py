@@ -77,8 +77,6 @@ def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
     assert Path(run("-c", "import wbench; print(wbench.__file__)").strip()).is_relative_to(site)
     assert run(str(site / "bin" / "wbench"), "--version").startswith("wbench ")
     data = json.loads(
-        run(
-            "-m", "wbench.cli", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--family", "access", "--json"
-        )
+        run("-m", "wbench", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--family", "access", "--json")
     )
     assert data["summary"]["0"]["iqm"] > 40

@@ -1,1 +1,56 @@
-"""wbench's tasks in the interfaces of PettingZoo and Gymnasium."""
+"""wbench's tasks in the interfaces of PettingZoo and Gymnasium; see `spaces`.
+
+Both come with `pip install "wbench[envs]"`, and are imported when an environment is made: looking at wbench needs neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..family import Family, Variant
+    from .gymnasium import VectorEpisodes
+    from .pettingzoo import ParallelEpisode
+
+
+def parallel_env(task: str | Variant, *, family: Family | None = None, device: torch.device | str = "cpu") -> ParallelEpisode:
+    """One variant as a PettingZoo environment, an episode at a time.
+
+    Args:
+        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
+        family: its family; None = the registered one.
+        device: where the simulator runs.
+
+    Raises:
+        MissingPackageError: PettingZoo or Gymnasium is not installed.
+    """
+    from .spaces import resolve  # asks for the packages first
+
+    from .pettingzoo import ParallelEpisode  # isort: skip
+
+    return ParallelEpisode(*resolve(task, family), device)
+
+
+def vector_env(
+    task: str | Variant, num_envs: int, *, family: Family | None = None, device: torch.device | str = "cpu"
+) -> VectorEpisodes:
+    """One variant as a Gymnasium vector environment of `num_envs` episodes, each of all N agents together.
+
+    Args:
+        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
+        num_envs: number of episodes B.
+        family: its family; None = the registered one.
+        device: where the simulator runs.
+
+    Raises:
+        MissingPackageError: PettingZoo or Gymnasium is not installed.
+    """
+    from ..family import require
+    from .spaces import resolve  # asks for the packages first
+
+    from .gymnasium import VectorEpisodes  # isort: skip
+
+    require(isinstance(num_envs, int) and num_envs >= 1, "num_envs", num_envs, "a whole number, 1 or more")
+    return VectorEpisodes(*resolve(task, family), num_envs, device)

@@ -13,22 +13,7 @@ from gymnasium.vector.utils import batch_space
 from ...errors import InvalidValueError
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
-from .spaces import action_space, allow_only, as_numpy, batch_action, draw_seeds, real_box, resolve, scenario_seed
-
-
-def vector_env(
-    task: str | Variant, num_envs: int, *, family: Family | None = None, device: torch.device | str = "cpu"
-) -> VectorEpisodes:
-    """One variant as a Gymnasium vector environment of `num_envs` episodes, each of all N agents together.
-
-    Args:
-        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
-        num_envs: number of episodes B.
-        family: its family; None = the registered one.
-        device: where the simulator runs.
-    """
-    require(isinstance(num_envs, int) and num_envs >= 1, "num_envs", num_envs, "a whole number, 1 or more")
-    return VectorEpisodes(*resolve(task, family), num_envs, device)
+from .spaces import action_space, allow_only, as_numpy, batch_action, draw_seeds, real_box, scenario_seed
 
 
 class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):

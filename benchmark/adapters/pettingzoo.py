@@ -24,20 +24,8 @@ from .spaces import (
     draw_seeds,
     observation_space,
     real_box,
-    resolve,
     scenario_seed,
 )
-
-
-def parallel_env(task: str | Variant, *, family: Family | None = None, device: torch.device | str = "cpu") -> ParallelEpisode:
-    """One variant as a PettingZoo environment, an episode at a time.
-
-    Args:
-        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
-        family: its family; None = the registered one.
-        device: where the simulator runs.
-    """
-    return ParallelEpisode(*resolve(task, family), device)
 
 
 class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]

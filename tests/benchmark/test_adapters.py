@@ -13,8 +13,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 from pettingzoo.test import parallel_api_test, parallel_seed_test
-from wbench.benchmark.adapters.gymnasium import vector_env
-from wbench.benchmark.adapters.pettingzoo import parallel_env
+from wbench.benchmark.adapters import parallel_env, vector_env
 from wbench.benchmark.adapters.spaces import HybridSpace
 from wbench.benchmark.data.schema import QOS
 from wbench.benchmark.family import ActionComponent, check_action
@@ -260,16 +259,17 @@ def test_nobody_outside_can_write_into_the_simulator():
     assert np.array_equal(envs.step(action)[0], own.step(torch.from_numpy(action))[0].numpy())
 
 
-def test_without_the_optional_packages_one_line_says_what_to_install():
+def test_without_the_optional_packages_one_line_says_what_to_install_and_looking_needs_none():
     code = """if True:
-        import sys, wbench.cli, wbench.benchmark.check.run
-        from wbench.errors import WbenchError
+        import inspect, sys, wbench, wbench.cli, wbench.benchmark.check.run
         print([name for name in ("gymnasium", "pettingzoo") if name in sys.modules])
-        for name in ("pettingzoo", "gymnasium"):
-            sys.modules[name] = None
+        sys.modules["pettingzoo"] = None
+        inspect.getmembers(wbench)
+        exec("from wbench import *", {})
+        for make in (wbench.parallel_env, lambda name: wbench.vector_env(name, 2)):
             try:
-                import wbench.benchmark.adapters.spaces
-            except WbenchError as error:
+                make("access/n8-c1-load0.4")
+            except wbench.errors.MissingPackageError as error:
                 print(error)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported, *messages = done.stdout.splitlines()

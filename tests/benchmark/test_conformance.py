@@ -30,7 +30,7 @@ SHARED = BEACON.Follow(BEACON.TURN)
 
 def run(*arguments, **env):
     """`wbench` in a process of its own."""
-    command = [sys.executable, "-m", "wbench.cli", *arguments]
+    command = [sys.executable, "-m", "wbench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
 
 
@@ -257,7 +257,9 @@ def test_the_guide_quotes_the_example():
     guide = (ROOT / "docs" / "own-family.md").read_text(encoding="utf-8")
     example = EXAMPLE.read_text(encoding="utf-8").splitlines()
     quoted = [
-        block.splitlines() for block in re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL) if "adapters" not in block
+        block.splitlines()
+        for block in re.findall(r"```python\n(.*?)```", guide, flags=re.DOTALL)
+        if "parallel_env" not in block
     ]
     assert len(quoted) == 5 and all(line in example for block in quoted for line in block)
     checks = re.findall(r"^\| ([a-z, ]+) \|", guide.partition("## 4.")[2], flags=re.MULTILINE)[1:]

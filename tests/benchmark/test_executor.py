@@ -152,7 +152,7 @@ def test_a_run_that_is_killed_loses_no_finished_cell_and_counts_none_twice(wbenc
     command = (*ARGUMENTS, "--seeds", "6", "--jobs", str(jobs), "--out", str(out))
     slowly = {**os.environ, **moody, "MOODY": "sleep 0.3"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "wbench.cli", *command],
+        [sys.executable, "-m", "wbench", *command],
         stderr=subprocess.PIPE,
         text=True,
         env=slowly,

@@ -65,7 +65,7 @@ def test_a_training_is_drawn_from_the_command_line_and_shown_in_its_card(wbench,
     (folder / PICTURE).unlink(missing_ok=True)
     write_model_card(folder, "networld", [get_family("access")])
     assert PICTURE not in (folder / "README.md").read_text()
-    done = wbench("report", str(folder))
+    done = wbench("study", "report", str(folder))
     assert done.code == 0 and done.out.strip() == str(folder / PICTURE), done.err
     drawn = pixels(folder / PICTURE)
     assert drawn.shape[1] == COLUMNS * PANEL[0] * DPI and drawn.std() > 0.1
@@ -99,12 +99,12 @@ def test_a_training_that_goes_on_is_drawn_from_its_state(wbench, tmp_path):
     assert not log.finished and log.entries == ENTRIES
     draw(log, tmp_path / "a.png", "title")
     assert pixels(tmp_path / "a.png").shape[1] == 2 * PANEL[0] * DPI  # two parts, two panels
-    done = wbench("report", str(tmp_path), "--fidelity")
+    done = wbench("study", "report", str(tmp_path), "--fidelity")
     assert done.code == 2 and "whose training goes on" in done.err and "Traceback" not in done.err
 
 
 def test_what_holds_no_log_is_named(wbench, tmp_path):
-    done = wbench("report", str(tmp_path / "nowhere"))
+    done = wbench("study", "report", str(tmp_path / "nowhere"))
     assert done.code == 2 and "nowhere has no training_report.json" in done.err and done.err.count("\n") == 1
     for text, said in (("{", "damaged"), ('{"log": 3}', "damaged"), ('{"log": []}', "no figures yet")):
         (tmp_path / REPORT).write_text(text)

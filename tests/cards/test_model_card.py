@@ -32,7 +32,7 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     out = tmp_path / "result.json"
     arguments = ("--variant", "access/n8-c1-load0.5", "--shots", "0", "--episodes", "1", "--against", "none", "--out", str(out))
     assert wbench("eval", "--agent", "networld", *arguments).code == 0
-    done = wbench("card", str(folder), "--agent", "networld", "--results", str(out))
+    done = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))
     assert done.code == 0, done.err
     card = ModelCard.load(folder / "README.md")
     scores = [cell["score"] for cell in json.loads(out.read_text())["cells"]]
@@ -41,18 +41,18 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     assert found.dataset_name == "access/n8-c1-load0.5" and card.data.model_name == "networld-small"
     assert "arxiv:2602.00558" in card.data.tags and card.data.license == "apache-2.0"
     assert f"| `access/n8-c1-load0.5` | 0 | {sum(scores) / len(scores):.1f} |" in card.text
-    other = wbench("card", str(folder), "--agent", "networld-online", "--results", str(out))
+    other = wbench("checkpoint", "card", str(folder), "--agent", "networld-online", "--results", str(out))
     assert other.code == 2 and "--results is 'networld" in other.err
     before = (folder / "README.md").read_bytes()
-    stranger = wbench("card", str(folder), "--agent", "bc")
+    stranger = wbench("checkpoint", "card", str(folder), "--agent", "bc")
     assert stranger.code == 2 and "config.json is not behaviour cloning's" in stranger.err
     (folder / "model.safetensors").write_bytes(b"")
-    torn = wbench("card", str(folder), "--agent", "networld")
+    torn = wbench("checkpoint", "card", str(folder), "--agent", "networld")
     assert torn.code == 2 and "truncated or no safetensors" in torn.err and (folder / "README.md").read_bytes() == before
 
 
 def test_a_folder_without_a_checkpoint_is_named(wbench, tmp_path):
-    done = wbench("card", str(tmp_path), "--agent", "networld")
+    done = wbench("checkpoint", "card", str(tmp_path), "--agent", "networld")
     assert done.code == 2 and "cannot read" in done.err and "Traceback" not in done.err
 
 

@@ -56,10 +56,10 @@ def test_too_few_seeds_decide_nothing(wbench, tmp_path):
         data = samples.result(label, share, samples.small(seeds=2))
         paths.append(tmp_path / f"{label}.json")
         paths[-1].write_text(json.dumps(data))
-    done = wbench("compare", *map(str, paths))
+    done = wbench("results", "compare", *map(str, paths))
     assert done.code == 0 and "undecided" in done.out and "tie" not in done.out
     assert "fewer than 3 seeds give no interval, so nothing is decided" in done.err
-    gate = wbench("compare", *map(str, paths), "--fail-if-worse")
+    gate = wbench("results", "compare", *map(str, paths), "--fail-if-worse")
     assert gate.code == 2 and "Play both with --seeds 3 or more" in gate.err
 
 
@@ -94,12 +94,12 @@ def test_the_command_fails_where_it_is_worse_only_if_told_to(command, tmp_path):
     good, bad = (
         str(samples.save(tmp_path / f"{n}.json", samples.result(n, share))) for n, share in (("good", 0.7), ("bad", 0.3))
     )
-    ahead = command("compare", good, bad, "--fail-if-worse")
+    ahead = command("results", "compare", good, bad, "--fail-if-worse")
     assert ahead.code == 0 and "+40.0" in ahead.out and "better" in ahead.out
-    behind = command("compare", bad, good, "--json", "--fail-if-worse", "--shots", "5")
+    behind = command("results", "compare", bad, good, "--json", "--fail-if-worse", "--shots", "5")
     assert behind.code == 1 and behind.err.strip() == "wbench: bad is worse than good at 5 shots."
     assert [lead["verdict"] for lead in behind.data["leads"]] == ["worse"] * 3
-    assert command("compare", bad, good).code == 0
+    assert command("results", "compare", bad, good).code == 0
 
 
 def test_model_index_and_eval_results_are_read_by_the_hub_s_own_classes():
@@ -141,15 +141,15 @@ def test_numbers_that_do_not_hold_are_not_exported_nor_gates_passed_where_cells_
     data = samples.result("a")
     data["summary"]["0"]["iqm"] = 99.0
     path = samples.save(tmp_path / "false.json", data)
-    done = command("export", str(path), "--format", "csv")
+    done = command("results", "export", str(path), "--format", "csv")
     assert done.code == 2 and done.out == "" and "do not follow from its episodes" in done.err
     whole, run = samples.result("a"), samples.run("b")
     half = replace(run, cells={cell: found for cell, found in run.cells.items() if cell.shots == 0})
     paths = [str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((document(samples.small(), half), whole))]
-    assert "left out: cells are missing at 5 shots" in command("compare", *paths).err
-    gate = command("compare", *paths, "--fail-if-worse")
+    assert "left out: cells are missing at 5 shots" in command("results", "compare", *paths).err
+    gate = command("results", "compare", *paths, "--fail-if-worse")
     assert gate.code == 2 and "cells are missing at 5 shots" in gate.err
-    assert command("compare", *paths, "--fail-if-worse", "--shots", "0").code == 0
+    assert command("results", "compare", *paths, "--fail-if-worse", "--shots", "0").code == 0
 
 
 def test_formats_say_what_they_need():

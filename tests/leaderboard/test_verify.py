@@ -311,10 +311,10 @@ def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, comman
     row, copy = save(tmp_path / "row.json", result), tmp_path / "a.py copy.py"
     copy.write_text(QUIET)
     for given in (str(file), f"{copy}:build"):  # the digest counts, not the place
-        done = command("verify", str(row), "--trust", "--agent", given, "--cells", "2", "--json")
+        done = command("results", "verify", str(row), "--trust", "--agent", given, "--cells", "2", "--json")
         assert (done.code, done.data["tier"]) == (0, "rerun"), done.err
         assert [(cell["same_episodes"], cell["episodes"]) for cell in done.data["replayed"]] == [(2, 2)] * 2
-    assert command("verify", str(row)).out == "row.json: holds as recomputed\n"
+    assert command("results", "verify", str(row)).out == "row.json: holds as recomputed\n"
     verdict = verify(row, "rerun", Plan(trust=True, agent=f"{file}:louder"))
     assert verdict.tier == "recomputed" and verdict.problems == ("label is 'quiet', but 'loud' follows",)
 
@@ -340,17 +340,17 @@ def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet
         (save(tmp_path / "before.json", before), ("--trust", "--agent", str(trusted)), "does not say which file 'quiet' is in"),
         (save(tmp_path / "bc.json", honest), ("--trust", "--agent", str(trusted)), "left out: 'bc' is of the package wbench"),
     ):
-        refused = command("verify", str(path), *arguments)
+        refused = command("results", "verify", str(path), *arguments)
         assert refused.code == 2 and said in refused.err and len(refused.err.splitlines()) == 1, refused.err
     assert not (tmp_path / "ran").exists()  # neither file ran
 
 
 def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):
     path = save(tmp_path / "r.json", changed(samples.result(), a_headline))
-    done = command("verify", str(path), "--json")
+    done = command("results", "verify", str(path), "--json")
     assert done.code == 1 and done.err.startswith("wbench: r.json does not hold when recomputed: summary.5.iqm is")
     assert len(done.err.splitlines()) == 1 and (done.data["tier"], done.data["holds"]) == ("reported", False)
-    good = command("verify", str(save(tmp_path / "good.json", samples.result())))
+    good = command("results", "verify", str(save(tmp_path / "good.json", samples.result())))
     assert (good.code, good.out, good.err) == (0, "good.json: holds as recomputed\n", "")
     for arguments, named in (
         (("--tier", "rerunn"), "Did you mean 'rerun'"),
@@ -358,5 +358,5 @@ def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path)
         (("--tier", "rerun"), "no checkpoint that can be found"),
         (("--record",), "--record is 'recomputed'"),
     ):
-        refused = command("verify", str(tmp_path / "good.json"), *arguments)
+        refused = command("results", "verify", str(tmp_path / "good.json"), *arguments)
         assert refused.code == 2 and named in refused.err and "Traceback" not in refused.err

@@ -147,7 +147,7 @@ def test_an_unknown_family_is_refused(small):
 
 def test_training_killed_and_resumed_gives_the_same_weights(debug_checkpoint, tmp_path):
     """Kill -9 after the first save; the resumed run must end where the uninterrupted one did."""
-    command = [sys.executable, "-m", "wbench.cli", "train", "networld", "--preset", "debug", "--family", "access"]
+    command = [sys.executable, "-m", "wbench", "train", "networld", "--preset", "debug", "--family", "access"]
     command += ["--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

@@ -64,15 +64,15 @@ def test_networks_are_compared_over_several_trainings(tmp_path):
 
 
 def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
-    done = wbench("ablate", "--only", "mean feild off")
+    done = wbench("study", "ablate", "--only", "mean feild off")
     assert done.code == 2 and "Did you mean 'mean field off'" in done.err
-    idle = wbench("ablate", "--only", "no pretraining")
+    idle = wbench("study", "ablate", "--only", "no pretraining")
     assert idle.code == 2 and "1 or more for 'no pretraining': at zero shots nothing adapts" in idle.err
     assert "no adaptation" in {a.name for a in ablate.select([], [0, 5])} - {a.name for a in ablate.select([], [0])}
-    missing = wbench("ablate", "--only", "mean field off", "--networks", str(tmp_path))
+    missing = wbench("study", "ablate", "--only", "mean field off", "--networks", str(tmp_path))
     assert missing.code == 2 and "no network trained 3 times for 'whole', 'mean field off'" in missing.err
     assert "--train-steps 1000" in missing.err
-    none = wbench("ablate", "--networks", str(tmp_path), "--trainings", "0")
+    none = wbench("study", "ablate", "--networks", str(tmp_path), "--trainings", "0")
     assert none.code == 2 and "1 or more; intervals need 3" in none.err
 
 
@@ -101,8 +101,8 @@ def test_fidelity_goes_into_the_picture_of_a_training(wbench, debug_checkpoint, 
     from matplotlib.image import imread
 
     plain, whole = tmp_path / "plain.png", tmp_path / "whole.png"
-    assert wbench("report", str(debug_checkpoint), "--out", str(plain)).code == 0
-    done = wbench("report", str(debug_checkpoint), "--fidelity", "--rows", "100", "--out", str(whole))
+    assert wbench("study", "report", str(debug_checkpoint), "--out", str(plain)).code == 0
+    done = wbench("study", "report", str(debug_checkpoint), "--fidelity", "--rows", "100", "--out", str(whole))
     assert done.code == 0 and done.out.strip() == str(whole), done.err
     assert imread(whole).shape[0] > 1.5 * imread(plain).shape[0]
 
@@ -110,7 +110,7 @@ def test_fidelity_goes_into_the_picture_of_a_training(wbench, debug_checkpoint, 
 def test_two_processes_train_one_network(tmp_path):
     pytest.importorskip("accelerate")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "wbench.cli", "train", "networld"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "wbench", "train", "networld"]
     done = subprocess.run(
         [*launch, "--preset", "debug", "--family", "access", "--out", str(tmp_path)], capture_output=True, text=True
     )

@@ -157,13 +157,13 @@ def test_only_what_the_folder_lacks_is_trained_and_without_the_family_left_out(m
 
 
 def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
-    done = command("transfer", "--networks", str(networks), *SHORT, "--json")
+    done = command("study", "transfer", "--networks", str(networks), *SHORT, "--json")
     assert done.code == 0, done.err
     (row,) = done.data["rows"]
     ours, theirs = row["transferred"]["iqm"], row["scratch"]["iqm"]
     assert (row["family"], row["shots"]) == ("access", 1) and ours != theirs
     assert row["difference"]["iqm"] == pytest.approx(ours - theirs) and row["difference"]["ci_low"] is None
-    shown = command("transfer", "--networks", str(networks), *SHORT)
+    shown = command("study", "transfer", "--networks", str(networks), *SHORT)
     line = next(line for line in shown.out.splitlines() if "access" in line)
     assert [cell.strip() for cell in line.split("│")[2:6]] == ["1", f"{ours:.1f}", f"{theirs:.1f}", f"{ours - theirs:+.1f}"]
 
@@ -181,7 +181,7 @@ def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
     ],
 )
 def test_bad_input_is_one_line(command, networks, given, said):
-    done = command("transfer", "--networks", str(networks), *given)
+    done = command("study", "transfer", "--networks", str(networks), *given)
     assert done.code == 2 and not done.out
     line = done.err.strip().splitlines()[-1]
     assert said in line and "Traceback" not in done.err
