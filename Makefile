@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: eval test lint bench
+.PHONY: eval test check lint bench
 
 eval: .venv/installed
 	$(BIN)/wbench eval --agent networld
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
+
+check: lint
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

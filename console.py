@@ -6,7 +6,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -68,13 +68,15 @@ class Bar:
             total: how many steps there will be, where that was not known before.
         """
         self._display.start_task(self._task)
-        shown = {"figures": " ".join(f"{name} {value:.3g}" for name, value in figures.items())} if figures else {}
-        self._display.update(self._task, completed=done, total=total, **shown)
+        shown: dict[str, Any] = (
+            {"figures": " ".join(f"{name} {value:.3g}" for name, value in figures.items())} if figures else {}
+        )
+        self._display.update(self._task, completed=done, total=total, visible=True, **shown)
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int | None, int], Bar]]:
-    """A progress display on standard error: add(label, total, done) gives a new bar."""
+    """A progress display on standard error: add(label, total, done) gives a new bar, hidden until its total is known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -83,7 +85,8 @@ def progress() -> Iterator[Callable[[str, int | None, int], Bar]]:
     with Progress(*columns, console=Console(file=Messages()), speed_estimate_period=_MEMORY) as display:  # type: ignore[arg-type]
 
         def add(label: str, total: int | None, done: int = 0) -> Bar:
-            return Bar(display, display.add_task(label, start=False, total=total, completed=done, figures=""))
+            known = total is not None
+            return Bar(display, display.add_task(label, start=False, total=total, completed=done, visible=known, figures=""))
 
         yield add
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from wbench.commands.group import MOVED
 
+STREAMS = [
+    ("--version 2>&-", 0, ""),
+    ("--version >&-", 0, ""),
+    ("--version <&- >&- 2>&-", 0, ""),
+    ("--version > /dev/full", 2, "wbench: cannot write the output: No space left on device."),
+    ("evall 2> /dev/full", 2, ""),
+    ("evall >&-", 2, "wbench: No such command 'evall'"),
+]
 QUICK = ("eval", "--agent", "heuristic", "--family", "access", "--against", "none", "--episodes", "2")
 
 
@@ -52,8 +62,8 @@ def test_json_has_the_promised_fields(command, debug_checkpoint):
     )
 
 
-def test_same_command_same_numbers(wbench):
-    first, second = (wbench(*QUICK, "--json").data for _ in range(2))
+def test_same_command_same_numbers(wbench, process):
+    first, second = (run(*QUICK, "--json").data for run in (wbench, process))
     for data in (first, second):
         for row in [data, *data["cells"]]:
             del row["ledger"]
@@ -98,7 +108,11 @@ def test_a_train_variant_is_said_to_be_no_test(command):
         (("eval", "--agent", "random", "--address", "auto"), "--address is 'auto'.*--executor ray"),
         (("protocol", "hash", "lit"), "Did you mean 'lite'"),
         (("eval",), "Missing option '--agent'"),
-        (("evall",), "No such command 'evall'"),
+        (("evall",), "No such command 'evall'. Did you mean 'eval'"),
+        (("fidelty",), "Did you mean 'study fidelity'"),
+        (("data", "bild"), "Did you mean 'build'.*Try: wbench data --help"),
+        (("verify-data", "access"), "'verify-data' is now: wbench data verify"),
+        (("compare", "a.json", "b.json"), "'compare' is now: wbench results compare"),
         (("train", "mappi"), "unknown trainable agent 'mappi'"),
         (("train", "networld", "--preset", "smal"), "Did you mean 'small'"),
         (("data", "build", "--release", "maxi"), "Did you mean 'mini'"),
@@ -114,6 +128,54 @@ def test_bad_input_gets_one_line_and_exit_code_2(command, monkeypatch, arguments
 
 def test_a_process_ends_with_the_line_and_the_code_too(process):
     assert "Did you mean 'networld'" in one_line(process("eval", "--agent", "netwrld"))
+
+
+@pytest.mark.parametrize("old", MOVED)
+def test_an_old_spelling_names_the_new_one(command, old):
+    assert re.search(rf"'{old}' is now: wbench \w+ \w+", one_line(command(old)))
+    for path in MOVED[old].split(", or wbench "):
+        assert command(*path.split(), "--help").code == 0
+
+
+def test_commands_of_the_top_are_those_of_the_groups(command):
+    for top, grouped in ((("download",), ("data", "download")), (("leaderboard",), ("results", "board"))):
+        first, second = command(*top, "--help").out, command(*grouped, "--help").out
+        assert first.partition("\n")[2] == second.partition("\n")[2]
+    text = command("--help").out
+    shown = ("eval", "train", "data", "results", "study", "protocol", "hub", "checkpoint")
+    assert all(f"\n  {name} " in text for name in shown)
+    assert "--install-completion" in text and "--show-completion" in text and "..." not in text.partition("Options:")[2]
+    assert " ".join(command().out.split()) == " ".join(text.split())
+
+
+def test_the_shell_completes(process):
+    done = process(env={"_WBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "wbench data ", "COMP_CWORD": "2"})
+    assert {"build", "download", "verify", "list", "publish"} <= set(done.out.split())
+
+
+@pytest.mark.parametrize(("streams", "code", "said"), STREAMS)
+def test_streams_that_are_closed_or_full_cost_no_traceback(tmp_path, streams, code, said):
+    words = f"{shlex.quote(sys.executable)} -m wbench {streams}"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code and done.stderr.startswith(said) and len(done.stderr.splitlines()) == bool(said), done
+
+
+@pytest.mark.slow
+def test_a_run_without_standard_error_is_played(tmp_path):
+    played = " ".join((*QUICK, "--shots", "0", "--seeds", "1", "--out", "result.json"))
+    words = f"{shlex.quote(sys.executable)} -m wbench {played} 2>&- >&-"
+    assert subprocess.run(["bash", "-c", words], cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "result.json").read_text())["complete"]
+
+
+def test_a_tilde_that_no_shell_expanded_is_the_home_folder(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "none.json") in one_line(command("results", "verify", "~/none.json"))
+    done = command("leaderboard", "--html=~/page", "--json")
+    assert done.code == 0 and Path(done.data["page"]).is_relative_to(tmp_path / "page")
+    assert "home folder is not known" in one_line(command("results", "verify", "~nobody-here/none.json"))
+    assert not (tmp_path / "~").exists()
 
 
 def test_a_result_file_is_never_written_over_by_something_else(command, tmp_path):
@@ -169,3 +231,15 @@ def test_list_show_and_version(command):
         "offload/n10-e3-p0.4",
     ]
     assert command("show", "networld", "--json").data["message_floats"] == 8
+
+
+def test_bars_show_where_a_training_is_and_its_loss(capsys):
+    from wbench.console import progress
+
+    with progress() as add:
+        known, unknown = add("cells", 8, 2), add("steps", None)
+        known(3)
+        known()
+        unknown.at(5, {"loss": 0.25}, total=20)
+    shown = capsys.readouterr().err
+    assert "6/8" in shown and "5/20" in shown and "loss 0.25" in shown

@@ -117,6 +117,7 @@ def test_the_table_ranks_what_was_submitted_and_nothing_of_another_protocol(tmp_
     assert abs(float(rows[2][2].split()[0]) - 90) < 10 and rows[2][-1] == "recomputed |"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HELD_OUT)
 def test_the_example_is_a_decentralised_agent_that_beats_random(name: str):
     assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 80
@@ -149,6 +150,7 @@ def test_the_guide_quotes_the_example():
     assert f"complete one in {len(example)} lines" in GUIDE.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_file_plays_under_its_own_name_in_any_number_of_processes(wbench, tmp_path):
     chosen = ("eval", "--agent", str(EXAMPLE), "--family", "access", "--shots", "0", "--episodes", "2", "--against", "none")
     done = wbench(*chosen, "--out", str(tmp_path / "one.json"))
@@ -184,6 +186,7 @@ build = lambda *_: Peeking()
 """
 
 
+@pytest.mark.slow
 def test_an_agent_that_looks_at_others_observations_is_found_out(command, tmp_path):
     (tmp_path / "peeking.py").write_text(PEEKING)
     found = "what peeking does in slot 0 depends on what others observe"

@@ -38,6 +38,7 @@ def test_the_readme_promises_both_ways_to_start():
         assert promise in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_readme_commands_run(line, command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
@@ -45,6 +46,9 @@ def test_readme_commands_run(line, command, monkeypatch, tmp_path):
         "--preset small": "--preset debug",
         "--protocol lite": "--protocol lite --episodes 1 --seeds 1 --family access",
         "--seeds 3": "--seeds 3 --episodes 2 --family access",
+        "--agent heuristic --family offload": "--agent heuristic --family offload --episodes 2",
+        "fidelity --family access": "fidelity --family access --rows 200",
+        "check access/n8-c1-load0.5": "check access/n8-c1-load0.5 --episodes 16",
     }
     for written, played in shorter.items():
         line = line.replace(written, played)
@@ -56,11 +60,17 @@ def test_readme_commands_run(line, command, monkeypatch, tmp_path):
 
 def test_make_targets_do_their_own_set_up():
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # also when make runs the tests
-    for target, ends in (("eval", ".venv/bin/wbench eval --agent networld"), ("test", ".venv/bin/python -m pytest")):
+    targets = {
+        "eval": ".venv/bin/wbench eval --agent networld",
+        "test": ".venv/bin/python -m pytest",
+        "check": '.venv/bin/python -m pytest -m "not slow"',
+    }
+    for target, ends in targets.items():
         plan = subprocess.run(["make", "-Bn", target], capture_output=True, text=True, cwd=ROOT, env=env, check=True).stdout
         assert "-m venv .venv" in plan and "pip install" in plan and plan.strip().endswith(ends)
 
 
+@pytest.mark.slow
 def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
     pip = [sys.executable, "-m", "pip", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(tmp_path), str(ROOT)], check=True, capture_output=True)

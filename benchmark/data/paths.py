@@ -21,7 +21,8 @@ def home() -> Path:
     """Where wbench keeps data: `WBENCH_HOME`, else the user's cache folder."""
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("WBENCH_HOME") or user_cache_path("wbench"))
+    given = os.environ.get("WBENCH_HOME")
+    return Path(os.path.expanduser(given)) if given else user_cache_path("wbench")  # noqa: PTH111 - a home may be unknown
 
 
 def datasets_root(root: Path | None = None) -> Path:

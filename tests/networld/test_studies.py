@@ -107,6 +107,7 @@ def test_fidelity_goes_into_the_picture_of_a_training(wbench, debug_checkpoint, 
     assert imread(whole).shape[0] > 1.5 * imread(plain).shape[0]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_network(tmp_path):
     pytest.importorskip("accelerate")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
