@@ -1,4 +1,4 @@
-"""Checks of a family's fields, variants and environment; see `conformance.py`."""
+"""Checks of a family's fields, variants and environment; see `run`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = ("random", "greedy", "heuristic", "reference")
 ROUNDING = 1e-5  # relative and absolute, between batches of other sizes
 LARGEST_FEATURE = 1000.0  # training holds observations in half precision, and networks want numbers of order 1
 
-Recording = list[dict[str, Tensor]]  # by slot, all that an environment showed; entry 0 is the reset
+Transcript = list[dict[str, Tensor]]  # by slot, all that an environment showed; entry 0 is the reset
 
 
 @dataclass
@@ -41,10 +41,10 @@ class Case:
     family: Family
     variants: tuple[Variant, ...]
     episodes: int
-    _rolls: dict[str, Recording] = field(default_factory=dict)
+    _rolls: dict[str, Transcript] = field(default_factory=dict)
     _plays: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def roll(self, variant: Variant) -> Recording:
+    def roll(self, variant: Variant) -> Transcript:
         """Uniformly random allowed actions on the scenarios `SEEDS`."""
         if variant.name not in self._rolls:
             self._rolls[variant.name] = roll(self.family, variant, SEEDS)
@@ -130,7 +130,7 @@ def _variants(case: Case) -> str:
 
 def roll(
     family: Family, variant: Variant, seeds: Sequence[int], keys: Sequence[int] | None = None, env: Env | None = None
-) -> Recording:
+) -> Transcript:
     """Play uniformly random allowed actions; `keys`: whose coin flips, by default each scenario's own."""
     env = env or family.make(variant, "cpu")
     obs, info = env.reset(list(seeds))

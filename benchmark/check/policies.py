@@ -1,4 +1,4 @@
-"""Checks of a family's policies, references and data; see `conformance.py`."""
+"""Checks of a family's policies, references and data; see `run`."""
 
 from __future__ import annotations
 
@@ -62,13 +62,14 @@ def _decentralised(case: Case) -> str:
     return f"{', '.join(blind)}: own observation and inbox only"
 
 
-def _seeds(variant: Variant) -> list[int]:
+def _asked(variant: Variant) -> list[int]:
+    """Scenarios in which agents are asked: each of up to eight agents is the one that must not notice in one of them."""
     return list(range(max(4, min(variant.agents, 8))))
 
 
 def _recorded(family: Family, variant: Variant, name: str, device: str = "cpu") -> list[Slot]:
     slots: list[Slot] = []
-    play(family, variant, family.policies[name](), _seeds(variant), device=device, record=slots.append)
+    play(family, variant, family.policies[name](), _asked(variant), device=device, record=slots.append)
     return slots
 
 
@@ -80,10 +81,10 @@ def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], sl
     Args:
         family: the family.
         variant: what was recorded.
-        build: gives who is asked, ready to begin.
-        slots: of the episodes `_seeds(variant)`.
+        build: gives the agent that is asked, ready to begin.
+        slots: of the episodes `_asked(variant)`.
     """
-    seeds, device = _seeds(variant), slots[0].obs.device
+    seeds, device = _asked(variant), slots[0].obs.device
     others = torch.arange(variant.agents) != torch.arange(len(seeds))[:, None] % variant.agents  # [B, N]
     inboxes = torch.rand(len(slots), *others.shape, build().message_size, generator=torch.Generator().manual_seed(0))
     others, inboxes = others.to(device), inboxes.to(device)
@@ -112,7 +113,7 @@ def peeks(agent: Agent, family: Family, variant: Variant, device: str = "cpu") -
     """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may.
 
     Args:
-        agent: who is asked; it is adapted anew.
+        agent: the agent that is asked; it is adapted anew.
         family: the family.
         variant: what is played.
         device: where the agent computes.

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..rollout import play
 from ..seeds import REFERENCE_SEEDS
-from .environment import ROLES, ROUNDING, SEEDS, Case, Recording, need, roll
+from .environment import ROLES, ROUNDING, SEEDS, Case, Transcript, need, roll
 
 
-def _same(first: Recording, second: Recording, where: str, advice: str, rounding: float = 0.0) -> None:
+def _same(first: Transcript, second: Transcript, where: str, advice: str, rounding: float = 0.0) -> None:
     """Require the same numbers, to the bit or but for rounding."""
     for t, (one, two) in enumerate(zip(first, second, strict=True)):
         for name in one:
@@ -24,7 +24,7 @@ def _equal(one: Tensor, two: Tensor, found: str, advice: str, rounding: float) -
     need(torch.allclose(one, two, rounding, rounding) if loose else torch.equal(one, two), found, advice)
 
 
-def _rows(slots: Recording, rows: list[int]) -> Recording:
+def _rows(slots: Transcript, rows: list[int]) -> Transcript:
     return [{name: value[rows] for name, value in slot.items()} for slot in slots]
 
 
