@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,19 @@ def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
         run("-m", "wbench", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--family", "access", "--json")
     )
     assert data["summary"]["0"]["iqm"] > 40
+
+
+def test_an_editable_install_is_no_hook_that_a_folder_hides(tmp_path):
+    pytest.importorskip("setuptools", "77")
+    made = tmp_path / "wheel"
+    made.mkdir()
+    build = f"import sys; sys.path.insert(0, '.ci'); import backend; print(backend.build_editable({str(made)!r}))"
+    subprocess.run([sys.executable, "-c", build], check=True, capture_output=True, cwd=ROOT)
+    (wheel,) = made.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    assert not list((tmp_path / "site").glob("__editable__*"))
+    (tmp_path / "wbench").mkdir()  # an empty folder of that name where the user stands
+    look = f"import site; site.addsitedir({str(tmp_path / 'site')!r}); import wbench; print(wbench.__file__); wbench.make"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, cwd=tmp_path, env=env)
+    assert done.returncode == 0 and Path(done.stdout.strip()).samefile(ROOT / "__init__.py"), done.stderr
