@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +15,7 @@ from .commands.board import board
 from .commands.data import data, print_datasets
 from .commands.evaluate import evaluation
 from .commands.studies import inside
-from .console import Json, check_device, print_rows, progress
+from .console import Json, check_device, print_rows, progress, training_bar
 from .errors import CheckpointError, ConformanceError, InterruptedRunError, InvalidValueError, WbenchError
 
 app = typer.Typer(
@@ -102,22 +101,12 @@ def train(
     trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
     folder = out or Path("runs") / f"{agent}-{preset}"
     with progress() as add:
-        advance: Callable[[int], None] | None = None
-        end, last = 0, None
-
-        def on_step(step: int, steps: int) -> None:
-            nonlocal advance, last, end
-            advance = advance or add(f"{agent} {preset}", steps, step + 1)
-            advance(0 if last is None else step - last)
-            last, end = step, steps - 1
-
+        on_step = training_bar(add, f"{agent} {preset}", trainer.preset(preset).steps)
         try:
             trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
         except KeyboardInterrupt:
             kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
             raise InterruptedRunError(f"interrupted; {kept}.") from None
-        if advance is not None and last is not None:
-            advance(end - last)  # a course of training that these families do not need was left out
     if rank() > 0:  # several processes train together; the first one writes and speaks
         return
     write_model_card(folder, agent, tasks)

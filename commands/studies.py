@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Json, print_rows, progress
+from ..console import Advance, Json, print_rows, progress, training_bar
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..benchmark.protocol.statistics import Interval
     from ..networld.model import NetWorld
@@ -218,19 +218,15 @@ def _small(steps: int) -> TrainConfig:
 
     if steps < 1:
         raise InvalidValueError("--train-steps", steps, "1 or more")
-    return replace(PRESETS["small"], pretraining=steps, lessons=steps // 4)
+    return replace(PRESETS["small"], world_steps=steps, actor_steps=steps // 4)
 
 
-def _bars(add: Callable[[str, int, int], Callable[[int], None]], steps: int) -> Callable[[str, int], None]:
-    """A progress bar for each training of so many steps, as it begins; takes its name and the step that it is at."""
-    bars: dict[str, Callable[[int], None]] = {}
-    seen: dict[str, int] = {}
+def _bars(add: Callable[[str, int, int], Advance], steps: int) -> Callable[[str, int, Mapping[str, float]], None]:
+    """A progress bar for each training of so many steps, as it begins; takes its name, the step that it is at, and figures."""
+    bars: dict[str, Callable[[int, Mapping[str, float]], None]] = {}
 
-    def on_step(name: str, step: int) -> None:
-        if name not in bars:
-            bars[name] = add(f"train {name}", steps, 0)
-        bars[name](step - seen.get(name, 0))
-        seen[name] = step
+    def on_step(name: str, step: int, figures: Mapping[str, float]) -> None:
+        bars.setdefault(name, training_bar(add, f"train {name}", steps))(step, figures)
 
     return on_step
 
