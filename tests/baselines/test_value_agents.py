@@ -75,7 +75,7 @@ def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier
     done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
     assert digest(wild._model) == before and done.gradient_steps == 4
-    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=80, batch_size=512, learning_rate=2e-3, check=20))
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=120, batch_size=512, learning_rate=5e-4, check=20))
     done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
     assert digest(careful._model) != before == digest(model)

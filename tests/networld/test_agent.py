@@ -14,8 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
+from wbench.benchmark.data import release
 from wbench.benchmark.data.recorder import support
 from wbench.benchmark.protocol.references import references
+from wbench.benchmark.protocol.runner import run_cell
+from wbench.benchmark.protocol.spec import Cell
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
@@ -23,6 +26,9 @@ from wbench.learning.checkpoint import digest
 from wbench.networld.adapt import AdaptConfig, adapt
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import GUIDANCE, PlannerConfig
+from wbench.networld.train import TRAINER
+
+from ..benchmark import tiny
 
 FAMILY = get_family("access")
 TRAIN = FAMILY.variant("access/n8-c1-load0.4")
@@ -179,7 +185,37 @@ def test_a_damaged_training_state_and_an_unknown_preset_are_named(wbench, tmp_pa
     (tmp_path / "training_state.pt").write_bytes(b"no")
     done = wbench("train", "networld", "--preset", "debug", "--out", str(tmp_path), "--resume")
     assert done.code == 2 and "damaged" in done.err and "Traceback" not in done.err
-    from wbench.networld.train import TRAINER
-
     with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
         TRAINER.preset("smal")
+
+
+FROZEN = {  # returns of the first query episodes of the `quick` protocol, in cells of seed 0 and five shots
+    "access/n8-c1-load0.5": [62.25, 64.3, 59.15],
+    "offload/n10-e3-p0.4": [-23.177148, -27.766062],
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_packaged_checkpoint_plays_the_episodes_that_it_always_played(name):
+    """To the last digit that a result file holds: what is renamed or moved changes nothing."""
+    played = run_cell(make_agent("networld"), Cell(name.partition("/")[0], name, 5, 0), len(FROZEN[name]))
+    assert played.returns == FROZEN[name], played.failure
+
+
+def test_training_resumed_with_the_families_in_another_order_gives_the_same_weights(tmp_path, monkeypatch):
+    """Optimiser states go by the names of the parameters, and families by their own."""
+    monkeypatch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
+    offload = get_family("offload")
+    names = ("offload/n10-e2-p0.2", "offload/n10-e3-p0.3", "offload/n10-e3-p0.4")
+    families = [tiny.FAMILY, replace(offload, variants={name: offload.variant(name) for name in names})]
+    config = replace(TRAINER.preset("debug"), release="tiny", world_steps=12, actor_steps=3, save_every=10)
+
+    def stop(step: int, figures: dict[str, float]) -> None:
+        if step >= 10:
+            raise KeyboardInterrupt
+
+    whole = TRAINER.fit(families, config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        TRAINER.fit(families, config, tmp_path / "cut", on_step=stop)
+    resumed = TRAINER.fit(families[::-1], config, tmp_path / "cut", resume=True)
+    assert digest(resumed) == digest(whole) and resumed.config == whole.config
