@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -59,34 +59,38 @@ class Bar:
         self._display.start_task(self._task)
         self._display.advance(self._task, steps)
 
-    def at(self, done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
-        """Go to a step.
-
-        Args:
-            done: steps that are done.
-            figures: numbers to show beside the bar, by name, such as a loss.
-            total: how many steps there will be, where that was not known before.
-        """
+    def at(self, done: int, text: str = "") -> None:
+        """Go to the step after so many that are done; a text that is given stands beside the bar."""
         self._display.start_task(self._task)
-        shown: dict[str, Any] = (
-            {"figures": " ".join(f"{name} {value:.3g}" for name, value in figures.items())} if figures else {}
-        )
-        self._display.update(self._task, completed=done, total=total, visible=True, **shown)
+        self._display.update(self._task, completed=done, visible=True, text=text)
+
+    def trained(self, step: int, figures: Mapping[str, float]) -> None:
+        """Go to a step that a training has logged, and show its loss, or its return: the mean over the families."""
+        for wanted in ("loss", "return"):
+            if values := [value for name, value in figures.items() if name.rpartition("/")[2] == wanted]:
+                return self.at(step + 1, f"{wanted} {sum(values) / len(values):.4g}")
+        return self.at(step + 1)
+
+
+class Add(Protocol):
+    """Adds a bar to a display."""
+
+    def __call__(self, label: str, total: int, done: int = 0, later: bool = False) -> Bar:
+        """A bar of `total` steps, `done` of which are done; `later`: shown from its first step on."""
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, int | None, int], Bar]]:
-    """A progress display on standard error: add(label, total, done) gives a new bar, hidden until its total is known."""
+def progress() -> Iterator[Add]:
+    """A progress display on standard error: what it gives adds bars to it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bars = BarColumn(pulse_style="bar.back"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[figures]}"))
+    columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[text]}"))
     with Progress(*columns, console=Console(file=Messages()), speed_estimate_period=_MEMORY) as display:  # type: ignore[arg-type]
 
-        def add(label: str, total: int | None, done: int = 0) -> Bar:
-            known = total is not None
-            return Bar(display, display.add_task(label, start=False, total=total, completed=done, visible=known, figures=""))
+        def add(label: str, total: int, done: int = 0, later: bool = False) -> Bar:
+            return Bar(display, display.add_task(label, False, total, done, visible=not later, text=""))
 
         yield add
 

@@ -1,21 +1,19 @@
 """Behaviour cloning: imitate the recorded actions from the own observation history.
 
-Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages unless it
-is `bc-inbox`, where agents broadcast a few floats a slot and hear the mean of the others' as NetWorld's do. It is told the
-quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far less (see
-docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to stop, or
-not to start.
+Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages. It is
+told the quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far
+less (see docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to
+stop, or not to start.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +26,13 @@ from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
-from ..learning.mean_field import inboxes, read
+from ..learning.descent import Descent, DescentConfig
 from ..learning.modules import Standardiser
-from ..learning.training import Run, Trainer, set_rate
+from ..learning.parallel import Processes
+from ..learning.training import Trainer
 from ..learning.tuning import tune
 
-DEFAULT_CHECKPOINT, DEFAULT_INBOX_CHECKPOINT = "bc-small", "bc-inbox-small"
-MESSAGE = 8  # floats that `bc-inbox` broadcasts, as many as NetWorld
+DEFAULT_CHECKPOINT = "bc-small"
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ class BcConfig(CheckpointConfig):
         transitions: logged agent transitions that it was trained on.
         aim: which recorded quality it plays as.
         sampled: families in which it draws from its distribution; in the others it plays the mode.
-        message: floats that an agent broadcasts a slot; 0 = nobody says anything.
     """
 
     OWNER: ClassVar[str] = "behaviour cloning"
@@ -58,13 +55,13 @@ class BcConfig(CheckpointConfig):
     transitions: int = 0
     aim: Quality = "expert"
     sampled: tuple[str, ...] = ()
-    message: int = 0
 
 
 class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
-    """Family-specific stem on last observations, descriptor, quality and inbox -> shared trunk -> logits of an action code."""
+    """Family-specific stem on last observations, descriptor and quality -> shared trunk -> logits of an action code."""
 
     PACKAGED = Path(__file__).parent / "checkpoints"
+    SUMMARY = "Behaviour cloning on all recorded qualities: the control that every planner has to beat."
 
     def __init__(self, config: BcConfig | dict[str, Any]) -> None:
         super().__init__()
@@ -72,128 +69,93 @@ class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="ap
         self.config = c
         self.codecs = {name: ActionCodec(shape.actions) for name, shape in c.families.items()}
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
-        self.stems, self.heads, self.voices = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in c.families.items():
-            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + 2 * c.message
+            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES)
             self.stems[name] = nn.Linear(inputs, c.hidden)
-            if c.message:
-                self.voices[name] = nn.Linear(shape.obs_size + shape.descriptor_size, c.message)
             self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(
             nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
         )
 
-    def speak(self, obs: Tensor, descriptor: Tensor, family: str) -> Tensor:
-        """What agents broadcast, [..., M], of their observations [..., O] and the variant's descriptor [..., D]."""
-        if not self.config.message:
-            return obs.new_zeros(*obs.shape[:-1], 0)
-        known = torch.cat([self.standardiser.standardise(obs, family), descriptor], dim=-1)
-        return torch.tanh(self.voices[family](known))
-
-    def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, inbox: Tensor, mask: Tensor, family: str) -> Tensor:
+    def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of an action code.
 
         Args:
             history: last observations, [..., L, O].
             descriptor: of the variant, [..., D].
-            quality: who plays, indices into `QUALITIES`, [...].
-            inbox: what was heard, see `benchmark.mean_field.read`, [..., 2 M].
+            quality: of the behaviour, indices into `QUALITIES`, [...].
             mask: allowed actions, [..., A].
             family: its name.
         """
         seen = self.standardiser.standardise(history, family).flatten(-2)
-        x = torch.cat([seen, descriptor, one_hot(quality, len(QUALITIES)).float(), inbox], dim=-1)
+        x = torch.cat([seen, descriptor, one_hot(quality, len(QUALITIES)).float()], dim=-1)
         return self.codecs[family].mask(self.heads[family](self.trunk(self.stems[family](x))), mask)
 
 
 def imitation_loss(model: BehaviourCloning, batch: Windows, family: str) -> Tensor:
     """Negative log-likelihood of the recorded action at the last slot of windows with `history - 1` slots before it."""
-    message = model.speak(batch.obs[:, -2], batch.descriptor, family) * batch.valid[:, -2:-1]  # delivered one slot late
-    inbox = read(inboxes(message, batch), batch.others.unsqueeze(-1))
-    logits = model(batch.obs, batch.descriptor, batch.quality, inbox, batch.action_mask[:, -1], family)
+    logits = model(batch.obs, batch.descriptor, batch.quality, batch.action_mask[:, -1], family)
     codec = model.codecs[family]
     return -codec.log_prob(logits, codec.encode(batch.action[:, -1])).mean()
 
 
 @dataclass(frozen=True)
-class BcTrainConfig:
-    """How to train.
+class BcTrainConfig(DescentConfig):
+    """As `DescentConfig`.
 
     Attributes:
-        release: the data.
         steps: gradient steps.
-        rows: agent windows a step, shared equally among the families.
-        rate: peak learning rate; cosine decay.
         hidden: width.
         sampled: families sampled in play.
-        message: floats that an agent broadcasts a slot.
-        save_every: steps between resumable states.
-        seed: of initialisation and sampling.
     """
 
-    release: str = "standard"
     steps: int = 6000
-    rows: int = 3072
-    rate: float = 1e-3
     hidden: int = 256
     sampled: tuple[str, ...] = ("power",)
-    message: int = 0
-    save_every: int = 500
-    seed: int = 0
 
 
-DEBUG = BcTrainConfig(release="mini", steps=20, rows=256, hidden=32)
-PRESETS = {"debug": DEBUG, "small": BcTrainConfig()}
-INBOX_PRESETS = {"debug": replace(DEBUG, message=MESSAGE), "small": BcTrainConfig(message=MESSAGE)}
+PRESETS = {"debug": BcTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, hidden=32), "small": BcTrainConfig()}
 
 
-def train(
-    families: Sequence[Family],
-    config: BcTrainConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    device: str = "cpu",
-    on_step: Callable[[int], None] | None = None,
-) -> BehaviourCloning:
-    """Clone all qualities of the train variants.
+class BcLearner(Descent):
+    """Clones all qualities of the train variants.
 
     Args:
-        families: the families; every step takes an equal share of rows from each.
+        model: is trained.
+        samplers: of windows, by family.
         config: how to train.
-        folder: where checkpoint, resumable state and report go.
-        resume: go on from the state in `folder`; without it an existing state is refused.
-        device: where to train.
-        on_step: told every tenth step.
+        processes: that train together.
     """
-    run = Run(folder, config, resume, on_step)
-    torch.manual_seed(config.seed)
-    shapes = {family.name: FamilyShape.of(family) for family in families}
-    shape = BcConfig(shapes, hidden=config.hidden, sampled=config.sampled, message=config.message)
-    generator = torch.Generator().manual_seed(config.seed)
-    samplers = load_samplers(families, get_release(config.release), shape.history - 1, 0, generator)
-    transitions = sum(sampler.transitions for sampler in samplers.values())
-    model = BehaviourCloning(replace(shape, transitions=transitions)).to(device)
-    model.standardiser.fit_sources(samplers)
-    optimiser = torch.optim.AdamW(model.parameters(), config.rate, weight_decay=1e-2, fused=True)
-    for step in range(run.begin({"model": model, "optimiser": optimiser}, generator), config.steps):
-        set_rate(optimiser, config.rate * 0.5 * (1 + math.cos(math.pi * step / config.steps)))
-        losses: dict[str, Tensor] = {}
-        optimiser.zero_grad()
-        for name, sampler in samplers.items():
-            loss = imitation_loss(model, sampler.sample(config.rows // len(samplers)).to(device), name)
-            (loss / len(samplers)).backward()
-            losses[f"{name}/loss"] = loss.detach()
-        optimiser.step()
-        if run.due(step):
-            run.note(step, losses)
-        run.keep(step + 1)
-    run.finish(model)
-    return model.eval()
+
+    def __init__(
+        self, model: BehaviourCloning, samplers: Mapping[str, WindowSampler], config: BcTrainConfig, processes: Processes
+    ) -> None:
+        self._model = model
+        super().__init__(samplers, config, processes, config.steps, dict(model.named_parameters()), {"model": model})
+
+    @classmethod
+    def of(cls, families: Sequence[Family], config: BcTrainConfig, processes: Processes) -> Self:
+        """A fresh network and the data of these families."""
+        shapes = {family.name: FamilyShape.of(family) for family in families}
+        shape = BcConfig(shapes, hidden=config.hidden, sampled=config.sampled)
+        choice = torch.Generator().manual_seed(config.seed)
+        samplers = load_samplers(families, get_release(config.release), shape.history - 1, 0, choice)
+        transitions = sum(sampler.transitions for sampler in samplers.values())
+        model = BehaviourCloning(replace(shape, transitions=transitions)).to(processes.device)
+        model.standardiser.fit_sources(samplers)
+        return cls(model, samplers, config, processes)
+
+    def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
+        """See `imitation_loss`."""
+        return {"loss": imitation_loss(self._model, batch, family)}
+
+    def trained(self) -> BehaviourCloning:
+        """The network."""
+        return self._model
 
 
-TRAINER = Trainer("bc", PRESETS, train)
-INBOX_TRAINER = Trainer("bc-inbox", INBOX_PRESETS, train)
+TRAINER = Trainer("bc", BehaviourCloning, PRESETS, BcLearner.of)
 
 
 class BcAgent(Agent):
@@ -202,15 +164,15 @@ class BcAgent(Agent):
     Args:
         model: the cloned network; adaptation works on a copy.
         steps: gradient steps of adaptation at most.
-        rate: learning rate of adaptation.
+        learning_rate: of adaptation.
         device: where it computes.
     """
 
-    def __init__(self, model: BehaviourCloning, steps: int = 100, rate: float = 3e-5, device: str = "cpu") -> None:
+    name = "bc"
+
+    def __init__(self, model: BehaviourCloning, steps: int = 100, learning_rate: float = 3e-5, device: str = "cpu") -> None:
         self._pretrained = self._model = model.to(device).eval()
-        self._steps, self._rate = steps, rate
-        self.message_size = model.config.message
-        self.name = "bc-inbox" if self.message_size else "bc"
+        self._steps, self._learning_rate = steps, learning_rate
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest = settings_digest(model.config)
         self.source_transitions = model.config.transitions
@@ -232,7 +194,8 @@ class BcAgent(Agent):
         sampler, checker = (WindowSampler(family, [part], generator) for part in parts)
         model = copy.deepcopy(self._pretrained)
         loss, parameters = partial(imitation_loss, model, family=family.name), list(model.parameters())
-        notes = tune(parameters, loss, sampler, checker, steps=self._steps, rows=512, rate=self._rate, check=20)
+        steps, learning_rate = self._steps, self._learning_rate
+        notes = tune(parameters, loss, sampler, checker, steps=steps, batch_size=512, learning_rate=learning_rate, check=20)
         self._model = model.eval()
         return Adaptation(self._steps, notes)
 
@@ -245,17 +208,12 @@ class BcAgent(Agent):
         aim = QUALITIES.index(self._model.config.aim)
         state.memory["quality"] = torch.full(shape[:2], aim, device=state.action_mask.device)
 
-    def message(self, obs: Tensor, state: State) -> Tensor:
-        """What the network says, [B, N, M]."""
-        with torch.no_grad():
-            return self._model.speak(obs, state.memory["descriptor"], state.family.name)
-
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N] or [B, N, D]."""
-        memory, others = state.memory, torch.tensor(state.variant.agents - 1.0, device=obs.device)
+        memory = state.memory
         memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
         with torch.no_grad():
-            known = memory["history"], memory["descriptor"], memory["quality"], read(inbox, others)
+            known = memory["history"], memory["descriptor"], memory["quality"]
             logits = self._model(*known, state.action_mask, state.family.name)
         codec = self._model.codecs[state.family.name]
         if state.family.name in self._model.config.sampled:
@@ -266,8 +224,3 @@ class BcAgent(Agent):
 def build(checkpoint: str | None, device: str) -> Agent:
     """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
     return BcAgent(BehaviourCloning.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)
-
-
-def build_inbox(checkpoint: str | None, device: str) -> Agent:
-    """The same with messages: `bc-inbox`."""
-    return build(checkpoint or DEFAULT_INBOX_CHECKPOINT, device)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +17,15 @@ from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.meter import MeteredEnvironment
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
-from .common.networks import IDENTITY, Critic, Trunk, orthogonal
+from ..learning.descent import OptimiserState, step_seed
+from ..learning.parallel import Processes
+from ..learning.training import Part, Trainer
+from .common.networks import Critic, Trunk, first_view, input_size, next_view, orthogonal
 from .common.ppo import ActorCritic, PpoConfig, ValueNormaliser
-from .common.rollout import Sight, learn, sample
+from .common.rollout import OpenEnvironment, PpoLearner, learn, sample
 
 DEFAULT_CHECKPOINT = "mappo-small"
+FIRST_SEED = 40_000_000  # scenarios that no dataset, support draw, query episode or reference uses
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,16 @@ class MappoConfig(CheckpointConfig):
 
     def inputs(self) -> dict[str, int]:
         """Length of the features of each family: history, descriptor, identity."""
-        return {name: self.history * s.obs_size + s.descriptor_size + IDENTITY for name, s in self.families.items()}
+        return {name: input_size(shape, self.history) for name, shape in self.families.items()}
 
 
 class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0", tags=["multi-agent-reinforcement-learning"]):
     """A policy of each agent's own features, and apart from it (Andrychowicz, section 3.2) a critic that sees everybody's."""
 
     PACKAGED = Path(__file__).parent / "checkpoints"
+    SUMMARY = "MAPPO: an agent decides on its own observations; in training, its critic saw all."
+    LEARNED = "by playing in"
+    FIELD = "online-reinforcement-learning"
 
     def __init__(self, config: MappoConfig | dict[str, Any]) -> None:
         super().__init__()
@@ -82,8 +90,8 @@ class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0"
         return self.critic(features, agents, family)
 
 
-FROM_SCRATCH = PpoConfig(epochs=10, minibatch=512, rate=2e-3, bfloat16=False)
-PRETRAINED = PpoConfig(epochs=5, minibatch=1024, rate=1e-4, entropy=0.0, divergence=0.01, bfloat16=False)
+FROM_SCRATCH = PpoConfig(epochs=10, batch_size=512, learning_rate=2e-3, bfloat16=False)
+PRETRAINED = PpoConfig(epochs=5, batch_size=1024, learning_rate=1e-4, entropy_coef=0.0, target_kl=0.01, bfloat16=False)
 
 
 class MappoAgent(Agent):
@@ -152,14 +160,14 @@ class MappoAgent(Agent):
     def begin(self, state: State) -> None:
         """Empty histories."""
         c, device = self._model.config, state.action_mask.device
-        state.memory["sight"] = Sight(state.variant, state.batch, state.family.obs_size, c.history, device)
+        state.memory["view"] = first_view(state.family, state.variant, c.history, state.batch, device)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N] or [B, N, D], drawn from the policy."""
         codec = self._model.codecs[state.family.name]
+        view = state.memory["view"] = next_view(state.memory["view"], obs)
         with torch.no_grad():
-            features = state.memory["sight"].look(obs).double()
-            logits = self._model.logits(features, state.action_mask, state.family.name)
+            logits = self._model.logits(view.features().double(), state.action_mask, state.family.name)
         return codec.decode(sample(codec, logits, state.random.uniform(*logits.shape[1:])))
 
 
@@ -168,6 +176,104 @@ def fresh(config: MappoConfig, seed: int) -> Mappo:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Mappo(config)
+
+
+@dataclass(frozen=True)
+class MappoTrainConfig:
+    """How to train.
+
+    Attributes:
+        rounds: rounds of play and updates.
+        variants: train variants of each family in a round, drawn at random.
+        episodes: whole episodes of each of them.
+        hidden: width of the networks.
+        save_every: rounds between resumable checkpoints.
+        seed: of first weights, variants, play and minibatches.
+        ppo: how to learn.
+    """
+
+    rounds: int = 1200
+    variants: int = 2
+    episodes: int = 4
+    hidden: int = 128
+    save_every: int = 10
+    seed: int = 0
+    ppo: PpoConfig = field(default_factory=PpoConfig)
+
+    @property
+    def steps(self) -> int:
+        """The rounds: a step of this training is a round."""
+        return self.rounds
+
+
+PRESETS = {
+    "debug": MappoTrainConfig(rounds=2, variants=1, episodes=2, hidden=16, save_every=1, ppo=PpoConfig(epochs=1)),
+    "small": MappoTrainConfig(),
+}
+
+
+class MappoLearner:
+    """Trains one MAPPO online in the train variants of several families: a `training.Learner`, a step a round.
+
+    Args:
+        families: the families.
+        config: how to train.
+        processes: of which each does the same.
+    """
+
+    def __init__(self, families: Sequence[Family], config: MappoTrainConfig, processes: Processes) -> None:
+        self._families, self._config, self._device, self.steps = families, config, processes.device, config.rounds
+        shapes = {family.name: FamilyShape.of(family) for family in families}
+        self._model = fresh(MappoConfig(shapes, config.hidden), config.seed).to(processes.device)
+        self._ppo, self._slots = PpoLearner(self._model, config.ppo, config.seed), SlotCount()
+        optimiser = OptimiserState(self._ppo.optimiser, dict(self._model.named_parameters()))
+        self.parts: Mapping[str, Part] = {"model": self._model, "optimiser": optimiser, "slots": self._slots}
+
+    def step(self, step: int) -> Mapping[str, float]:
+        """Play a round and learn from it."""
+        self._ppo.generator.manual_seed(step_seed(self._config.seed, step))
+        playgrounds = self._playgrounds(step)
+        played, updates = self._ppo.round(playgrounds, self._config.episodes, step / self.steps)
+        self._slots.count += played.slots
+        returns: dict[str, list[float]] = {}
+        for playground, value in zip(playgrounds, played.returns, strict=True):
+            returns.setdefault(f"{playground.family.name}/return", []).append(value)
+        means = {name: sum(values) / len(values) for name, values in returns.items()}
+        return {"slots": self._slots.count, "updates": updates.steps, **means, **updates.figures}
+
+    def trained(self) -> Mappo:
+        """The network, which says how many slots it played."""
+        model = Mappo(replace(self._model.config, source_steps=self._slots.count))
+        model.load_state_dict(self._model.state_dict())
+        return model
+
+    def _playgrounds(self, number: int) -> list[OpenEnvironment]:
+        """Train variants drawn for a round, each with scenarios that no other round plays."""
+        config, drawn = self._config, []
+        for family in self._families:
+            variants = family.select("train")
+            order = torch.randperm(len(variants), generator=self._ppo.generator)[: config.variants]
+            first = FIRST_SEED + number * config.episodes
+            drawn += [OpenEnvironment(family, variants[i], first, self._device) for i in order.tolist()]
+        return drawn
+
+
+@dataclass
+class SlotCount:
+    """Slots played so far, a `training.Part`."""
+
+    count: int = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The count."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Go on counting from there."""
+        self.count = state_dict["count"]
+
+
+TRAINER = Trainer("mappo", Mappo, PRESETS, MappoLearner, log_every=1)
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

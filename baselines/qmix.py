@@ -9,8 +9,7 @@ in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -19,10 +18,19 @@ from torch.nn.functional import elu, smooth_l1_loss
 
 from ..benchmark.agent import Agent
 from ..benchmark.data.windows import Windows
-from ..learning.training import Trainer
 from .common.networks import Trunk
 from .common.q_agent import ValueAgent
-from .common.q_learning import PretrainConfig, Seen, ValueConfig, ValueModel, conservative_loss, double_q, pick, pretrain
+from .common.q_learning import (
+    DEBUG,
+    Transitions,
+    ValueConfig,
+    ValueModel,
+    ValueTrainConfig,
+    conservative_loss,
+    double_q,
+    pick,
+    value_trainer,
+)
 
 DEFAULT_CHECKPOINT = "qmix-small"
 
@@ -106,15 +114,19 @@ class Qmix(ValueModel):
     """
 
     CONFIG = QmixConfig
+    SUMMARY = "QMIX: a monotonic mixture of the agents' values, for any number of agents, conservative on logs."
 
     def __init__(self, config: QmixConfig | dict[str, Any]) -> None:
         super().__init__(config)
         assert isinstance(self.config, QmixConfig)
         self.mixer = Mixer(self.config)
 
-    def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
+    def loss(self, target: Self, batch: Windows, family: str, cql_alpha: float) -> Tensor:
         """Huber loss of the joint value to its Double-Q target, and the conservative term."""
-        seen, obs = Seen.of(self, batch, family), self.standardiser.standardise(batch.obs[:, self.config.history - 1 :], family)
+        seen, obs = (
+            Transitions.of(self, batch, family),
+            self.standardiser.standardise(batch.obs[:, self.config.history - 1 :], family),
+        )
         reward = seen.reward[_firsts(batch)]
         values, later = self(seen.view.earlier(), family), seen.view.later()
         taken = pick(values, seen.taken)
@@ -123,15 +135,15 @@ class Qmix(ValueModel):
             following = double_q(self(later, family), target(later, family), seen.allowed[:, 1:])
             backup = reward + self.config.discount * target.mixer(obs[:, 1:], batch, family).total(following, batch)
         loss = smooth_l1_loss(mix.total(taken, batch), backup)
-        return loss + conservatism * conservative_loss(values, seen) if conservatism else loss
+        return loss + cql_alpha * conservative_loss(values, seen) if cql_alpha else loss
 
 
 PRESETS = {
-    "debug": PretrainConfig(release="mini", steps=20, rows=256, network=(("hidden", 32), ("embedding", 16))),
-    "small": PretrainConfig(network=(("temperatures", {"power": 0.6, "offload": 0.2}),)),
+    "debug": replace(DEBUG, network=(*DEBUG.network, ("embedding", 16))),
+    "small": ValueTrainConfig(network=(("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),)),
 }
 
-TRAINER = Trainer("qmix", PRESETS, partial(pretrain, Qmix))
+TRAINER = value_trainer("qmix", Qmix, PRESETS)
 
 
 def build(checkpoint: str | None, device: str) -> Agent:

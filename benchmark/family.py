@@ -135,7 +135,6 @@ class Family:
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
-        permute_played: the same for windows of a learner's own play; None = `permute`.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
     """
@@ -158,7 +157,6 @@ class Family:
     references: Path | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
-    permute_played: Permute | None = None
     choice: int | None = None
 
     def __post_init__(self) -> None:

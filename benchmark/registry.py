@@ -1,18 +1,19 @@
 """Finds families and agents: wbench's own, and those that other packages register by entry point.
 
-A third party registers a `Family` under the group `wbench.families`, or a function `(checkpoint, device) -> Agent` under
-`wbench.agents`, or one that returns a `World` under `wbench.worlds`; nothing in wbench has to change. An agent may also be
-run from a file that no package holds.
+A third party registers a `Family` under the group `wbench.families`, a function `(checkpoint, device) -> Agent` under
+`wbench.agents`, a `Trainer` of that agent under `wbench.trainers`, or a function `(checkpoint, device) -> World` under
+`wbench.worlds`; nothing in wbench has to change. An agent may also be run from a file that no package holds.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
@@ -33,35 +34,36 @@ _FAMILIES = {
     "power": "benchmark.families.power.family:FAMILY",
     "offload": "benchmark.families.offload.family:FAMILY",
 }
-_AGENTS = {
-    "networld": "networld.agent:build",
-    "networld-online": "networld.agent:build_online",
-    "bc": "baselines.bc:build",
-    "bc-inbox": "baselines.bc:build_inbox",
-    "bcq": "baselines.bcq:build",
-    "bcq-taught": "baselines.bcq_taught:build",
-    "iql": "baselines.iql:build",
-    "mappo": "baselines.mappo:build",
-    "mappo-imagined": "baselines.mappo_imagined:build",
-    "qmix": "baselines.qmix:build",
+_AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAINER` and `WORLD`; or another function
+    "networld": "networld",
+    "bc": "baselines.bc",
+    "brq": "baselines.brq",
+    "iql": "baselines.iql",
+    "mappo": "baselines.mappo",
+    "qmix": "baselines.qmix",
     "random": "baselines.heuristics:build_random",
     "greedy": "baselines.heuristics:build_greedy",
     "heuristic": "baselines.heuristics:build_heuristic",
     "genie": "baselines.heuristics:build_genie",
 }
+PARTS = {"trainers": "TRAINER", "worlds": "WORLD"}  # what a module of an agent may give, by group of entry points
 
 
-def sources(group: str, own: dict[str, str]) -> dict[str, Callable[[], object]]:
+def sources(group: str, own: Mapping[str, str]) -> dict[str, Callable[[], object]]:
     """Loaders by name; wbench's own names cannot be taken over by a plug-in."""
     found: dict[str, Callable[[], object]] = {entry.name: partial(_load_plugin, entry) for entry in entry_points(group=group)}
     for name, target in own.items():
         module, _, attribute = target.partition(":")
-        found[name] = partial(_load, module, attribute)
+        found[name] = partial(_load, module, attribute or "build")
     return found
 
 
 def _load(module: str, attribute: str) -> object:
-    return getattr(import_module(f"{ROOT}.{module}"), attribute)
+    return getattr(_module(module), attribute)
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{ROOT}.{name}")
 
 
 def _load_plugin(entry: EntryPoint) -> object:
@@ -71,6 +73,18 @@ def _load_plugin(entry: EntryPoint) -> object:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1"
         raise DataError(f"plug-in {entry.name!r} ({entry.value}) cannot be loaded: {reason}") from error
+
+
+def provided(group: str) -> dict[str, Callable[[], object]]:
+    """Loaders of what agents bring along, by name: those of wbench's own modules, and of other packages.
+
+    Args:
+        group: one of `PARTS`; other packages' entry points stand in the group `wbench.GROUP`.
+    """
+    attribute = PARTS[group]
+    modules = {name: target for name, target in _AGENTS.items() if ":" not in target}
+    own = {name: f"{module}:{attribute}" for name, module in modules.items() if hasattr(_module(module), attribute)}
+    return sources(f"wbench.{group}", own)
 
 
 def family_names() -> list[str]:

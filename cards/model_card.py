@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ from ..leaderboard.reading import parse
 from ..leaderboard.schema import Result
 from ..leaderboard.tables import interval
 from ..leaderboard.verification.verify import holds_recomputed
-from ..learning.checkpoint import digest
-from ..learning.training import REPORT
+from ..learning.checkpoint import WEIGHTS, digest_of_file
+from ..learning.training import REPORT, get_trainer
 from .training_report import PICTURE
 
 _TEXT = """
@@ -30,7 +28,7 @@ _TEXT = """
 
 {families}
 
-Trained {met} the train variants; held-out variants were never seen.
+Trained {learned} the train variants; held-out variants were never seen.
 
 ## Load and play
 
@@ -63,79 +61,6 @@ Apache-2.0. Cite wbench {version}, checkpoint `{digest}`, and for NetWorld's ide
 """
 
 
-@dataclass(frozen=True)
-class _About:
-    """What a card says of an agent: where its network is, what it is, how it met the train variants."""
-
-    module: str
-    cls: str
-    text: str
-    met: str = "on the offline data of"
-    field: str = "offline-reinforcement-learning"
-
-
-_ABOUT = {
-    "networld": _About(
-        "wbench",
-        "NetWorld",
-        "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, "
-        "read off actions by inverse dynamics and choose by a Bellman value; where it was `taught`, actors on top of it act.",
-    ),
-    "networld-online": _About(
-        "wbench",
-        "NetWorld",
-        "NetWorld that went on learning by playing train variants of what it `played`, in a network of its own; in the other "
-        "families it is the one that it started from.",
-        "by playing, and on the offline data of,",
-        "online-reinforcement-learning",
-    ),
-    "bc": _About(
-        "wbench.baselines.bc",
-        "BehaviourCloning",
-        "Behaviour cloning on all recorded qualities: the control that every planner has to beat.",
-    ),
-    "bc-inbox": _About(
-        "wbench.baselines.bc",
-        "BehaviourCloning",
-        "Behaviour cloning that also broadcasts eight floats a slot and hears the mean of the others', as NetWorld does.",
-    ),
-    "bcq": _About(
-        "wbench.baselines.bcq",
-        "Bcq",
-        "Behaviour cloning weighed by an additive value of the team: NetWorld's value without its world model and messages, "
-        "a cheap control.",
-    ),
-    "bcq-taught": _About(
-        "wbench.baselines.bcq_taught",
-        "TaughtBcq",
-        "bcq, and in `access` actors with messages of eight floats that a critic of the whole team taught, as it teaches "
-        "NetWorld: what teaching is worth without a world model.",
-    ),
-    "iql": _About(
-        "wbench.baselines.iql",
-        "Iql",
-        "Independent Q-learning on the team reward: Double-Q, dueling, conservative on logs.",
-    ),
-    "mappo": _About(
-        "wbench.baselines.mappo",
-        "Mappo",
-        "MAPPO: an agent decides on its own observations; in training, its critic saw all.",
-        "by playing in",
-        "online-reinforcement-learning",
-    ),
-    "mappo-imagined": _About(
-        "wbench.baselines.mappo",
-        "Mappo",
-        "MAPPO that cloned recorded experts, then learned in episodes that NetWorld imagined: its model without its planner.",
-    ),
-    "qmix": _About(
-        "wbench.baselines.qmix",
-        "Qmix",
-        "QMIX: a monotonic mixture of the agents' values, for any number of agents, conservative on logs.",
-    ),
-}
-
-
 def write_model_card(folder: Path, agent: str, families: Sequence[Family], results: Mapping[str, Any] | None = None) -> None:
     """Write `README.md` beside a checkpoint.
 
@@ -146,14 +71,16 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
         results: a result document of `wbench eval` for this very checkpoint; its scores go into the card and its `model-index`.
 
     Raises:
+        UnknownNameError: no agent of this name can be trained.
         CheckpointError: the folder holds no checkpoint of this agent.
         InvalidValueError: the results are of another agent or checkpoint.
         ResultError: they are malformed, or do not hold.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    about = _ABOUT[agent]
-    weights = digest(getattr(import_module(about.module), about.cls).from_pretrained(folder))
+    network = get_trainer(agent).network
+    network.from_pretrained(folder)  # refuses what is damaged or of another agent
+    weights = digest_of_file(folder / WEIGHTS)
     result = None if results is None else parse(json.dumps(results).encode())
     if result is not None:
         if not holds_recomputed(result):
@@ -163,7 +90,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
 
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings = "\n".join(f"| {key} | {value} |" for key, value in config.items() if key != "families")
-    tags = ["wbench", agent, "multi-agent-reinforcement-learning", about.field, "wireless"]
+    tags = ["wbench", agent, "multi-agent-reinforcement-learning", network.FIELD, "wireless"]
     data = ModelCardData(
         license="apache-2.0",
         library_name="wbench",
@@ -175,8 +102,8 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     text = _TEXT.format(
         agent=agent,
         names=", ".join(family.name for family in families),
-        about=about.text,
-        met=about.met,
+        about=network.SUMMARY,
+        learned=network.LEARNED,
         families="\n".join(
             f"- `{f.name}` (dynamics version {f.version}, {len(f.select('train'))} train variants): {f.summary}."
             for f in families
@@ -184,8 +111,8 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
         settings=settings,
         figures=_figures(folder),
         scores=_scores(result) if result else "",
-        module=about.module,
-        cls=about.cls,
+        module=network.__module__,
+        cls=network.__qualname__,
         version=version("wbench"),
         digest=weights[:12],
     )

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Json, print_rows, progress
+from ..console import Add, Json, print_rows, progress
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..benchmark.protocol.statistics import Interval
     from ..networld.model import NetWorld
@@ -218,21 +219,13 @@ def _small(steps: int) -> TrainConfig:
 
     if steps < 1:
         raise InvalidValueError("--train-steps", steps, "1 or more")
-    return replace(PRESETS["small"], pretraining=steps, lessons=steps // 4)
+    return replace(PRESETS["small"], world_steps=steps, actor_steps=steps // 4)
 
 
-def _bars(add: Callable[[str, int, int], Callable[[int], None]], steps: int) -> Callable[[str, int], None]:
-    """A progress bar for each training of so many steps, as it begins; takes its name and the step that it is at."""
-    bars: dict[str, Callable[[int], None]] = {}
-    seen: dict[str, int] = {}
-
-    def on_step(name: str, step: int) -> None:
-        if name not in bars:
-            bars[name] = add(f"train {name}", steps, 0)
-        bars[name](step - seen.get(name, 0))
-        seen[name] = step
-
-    return on_step
+def _bars(add: Add, steps: int) -> Callable[[str, int, Mapping[str, float]], None]:
+    """A progress bar for each training of so many steps, as it begins; takes its name, the step that it is at, and figures."""
+    bar = cache(lambda name: add(f"train {name}", steps))
+    return lambda name, step, figures: bar(name).trained(step, figures)
 
 
 def _shown(found: Interval, form: str = ".1f") -> str:

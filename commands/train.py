@@ -41,14 +41,11 @@ def train(
     check_device(device)
     trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
     folder = out or Path("runs") / f"{agent}-{preset}"
+    steps = trainer.preset(preset).steps
     with progress() as add:
-        bar = add(f"{agent} {preset}", None, 0)
-
-        def on_step(step: int, steps: int) -> None:
-            bar.at(step + 1, total=steps)
-
+        bar = add(f"{agent} {preset}", steps, later=True)
         try:
-            trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=on_step)
+            trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=bar.trained)
         except KeyboardInterrupt:
             kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
             raise InterruptedRunError(f"interrupted; {kept}.") from None

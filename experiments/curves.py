@@ -30,8 +30,7 @@ from wbench.baselines.common.q_agent import ValueAgent
 from wbench.baselines.common.q_learning import ValueModel
 from wbench.baselines.common.rollout import OpenEnvironment, learn
 from wbench.baselines.iql import Iql
-from wbench.baselines.mappo import MappoConfig, fresh
-from wbench.baselines.mappo_train import FIRST_SEED
+from wbench.baselines.mappo import FIRST_SEED, MappoConfig, fresh
 from wbench.baselines.qmix import Qmix
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
@@ -44,12 +43,12 @@ FOLDER, RESULTS = ROOT / "docs" / "curves", ROOT / "leaderboard" / "results"
 SHOTS = 5
 VARIANTS = {"access": "access/n8-c1-load0.5", "power": "power/n10-d500-v1-load0.5", "offload": "offload/n10-e3-p0.4"}
 ROUNDS, EPISODES, SEED_STRIDE = 120, 8, 100_000
-PPO = PpoConfig(minibatch=1024)
+PPO = PpoConfig(batch_size=1024)
 PRACTICE = PracticeConfig(
     updates=15_360,
     slots=1,
-    rate=5e-4,
-    follow=0.01,
+    learning_rate=5e-4,
+    tau=0.01,
     rounds=ROUNDS,
     memory=1 / 8,
     standardise=True,
@@ -82,7 +81,7 @@ def values(kind: type[ValueModel], name: str, seed: int) -> Curve:
     label = kind.__name__.lower()
     packaged = kind.from_pretrained(f"{label}-small").config  # lends its settings, none of its weights
     torch.manual_seed(seed)
-    model = kind(replace(packaged, families={family.name: FamilyShape.of(family)}, temperatures={}))
+    model = kind(replace(packaged, families={family.name: FamilyShape.of(family)}, evaluation_temperatures={}))
     environment = MeteredEnvironment(family, variant, seed, ROUNDS * EPISODES)
     curve: Curve = []
 
@@ -96,14 +95,14 @@ def values(kind: type[ValueModel], name: str, seed: int) -> Curve:
 
 
 @dataclass(frozen=True)
-class Learner:
+class CurveOf:
     """Whose curves: what plays one run (variant, seed), and over how many points its picture is smoothed."""
 
     run: Callable[[str, int], Curve]
     smoothed: int
 
 
-LEARNERS = {"mappo": Learner(mappo, 5), "qmix": Learner(partial(values, Qmix), 1), "iql": Learner(partial(values, Iql), 1)}
+LEARNERS = {"mappo": CurveOf(mappo, 5), "qmix": CurveOf(partial(values, Qmix), 1), "iql": CurveOf(partial(values, Iql), 1)}
 
 
 def load(path: Path) -> dict[Key, Curve]:

@@ -96,11 +96,11 @@ def score(agent: Agent, family: Family, variant: Variant, episodes: int) -> floa
 
 def build(name: str, checkpoint: str | None, track: str | None, heads: bool, temperature: float) -> Agent:
     """The agent that is asked about."""
-    if not name.startswith("networld"):
+    if name != "networld":
         return make_agent(name, checkpoint, track=track)
     whole = PlannerConfig(temperature=temperature)
     alone = PlannerConfig(temperature=temperature, recovery=0.0, candidates=1, steps=1)
-    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or f"{name}-small"), alone if heads else whole)
+    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or "networld-small"), alone if heads else whole)
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--temperature", type=float, default=1.0)
     given = parser.parse_args()
-    if not given.agent.startswith("networld") and (given.heads or given.temperature != 1.0):
+    if given.agent != "networld" and (given.heads or given.temperature != 1.0):
         parser.error("--heads and --temperature are about NetWorld")
     agent = build(given.agent, given.checkpoint, given.track, given.heads, given.temperature)
     for name in given.family or TRAIN:

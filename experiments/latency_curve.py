@@ -29,7 +29,7 @@ from wbench.networld.model import NetWorld
 FOLDER = Path(__file__).parents[1] / "docs" / "latency"
 VARIANTS = {"access": "access/n8-c1-load0.4", "power": "power/n10-d800-v1-load0.5", "offload": "offload/n10-e3-p0.3"}
 FIRST_SEED = 900_000
-SHIPPED = PlannerConfig(taught=False)  # plans in `access` too, where it ships with a policy that was taught
+SHIPPED = PlannerConfig(use_actors=False)  # plans in `access` too, where it ships with an actor
 AXES = {"candidates": (1, 2, 4, 8, 16, 32), "steps": (1, 2, 3, 5, 10, 20), "replan": (1, 2, 4, 8)}
 LABELS = {"candidates": "candidates", "steps": "diffusion steps", "replan": "slots between plans"}
 

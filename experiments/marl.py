@@ -31,8 +31,8 @@ from wbench.baselines.qmix import Mix, Qmix
 from wbench.benchmark.data.windows import Windows
 from wbench.benchmark.family import FamilyShape
 
-PPO = replace(OURS.ppo, epochs=45, minibatch=1200)
-EQUAL = replace(OURS, hidden=256, episodes=ROUND // HORIZON, ppo=PPO, updates=1000, rows=384)
+PPO = replace(OURS.ppo, epochs=45, batch_size=1200)
+EQUAL = replace(OURS, hidden=256, episodes=ROUND // HORIZON, ppo=PPO, updates=1000, batch_size=384)
 
 
 def plain(inputs: int, hidden: int) -> nn.Sequential:

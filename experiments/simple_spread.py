@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from spread import AGENTS, FAMILY, HORIZON, Act, Spread, evaluate
 from torch import Tensor
-from wbench.baselines.common.networks import first_view
+from wbench.baselines.common.networks import first_view, next_view
 from wbench.baselines.common.online import PracticeConfig, learn_online
 from wbench.baselines.common.ppo import PpoConfig
 from wbench.baselines.common.q_learning import ValueModel
-from wbench.baselines.common.rollout import Sight, learn, sample
+from wbench.baselines.common.rollout import learn, sample
 from wbench.baselines.iql import Iql
 from wbench.baselines.mappo import MappoConfig, fresh
 from wbench.baselines.qmix import Qmix
@@ -34,7 +34,7 @@ ALGORITHMS, SIDES = ("mappo", "qmix", "iql"), ("benchmarl", "benchmarl-tuned", "
 ROUND = 6_000  # frames of an iteration of BenchMARL
 
 
-PPO = PpoConfig(epochs=10, minibatch=1200, rate=7e-4, discount=0.95, trace=0.9, entropy=0.01)
+PPO = PpoConfig(epochs=10, batch_size=1200, learning_rate=7e-4, discount=0.95, gae_lambda=0.9, entropy_coef=0.01)
 
 
 @dataclass(frozen=True)
@@ -46,40 +46,40 @@ class Settings:
         episodes: a round of MAPPO.
         ppo: how MAPPO learns from it.
         updates: of QMIX and IQL, in ROUND frames.
-        rows: of agents in each of them.
-        rate: of their learning.
+        batch_size: rows of agents in each of them.
+        learning_rate: of theirs.
     """
 
     hidden: int = 256
     episodes: int = 20
     ppo: PpoConfig = PPO
     updates: int = 1000
-    rows: int = 384  # 128 frames of three agents
-    rate: float = 5e-4
+    batch_size: int = 384  # 128 frames of three agents
+    learning_rate: float = 5e-4
 
 
 OURS = Settings()
 TUNED = {  # our settings in BenchMARL's words: of its experiment, and of MAPPO
     "mappo": {
-        "lr": PPO.rate,
+        "lr": PPO.learning_rate,
         "gamma": PPO.discount,
-        "clip_grad_val": PPO.gradient,
+        "clip_grad_val": PPO.max_grad_norm,
         "on_policy_collected_frames_per_batch": OURS.episodes * HORIZON,
         "on_policy_n_envs_per_worker": OURS.episodes,
         "on_policy_n_minibatch_iters": PPO.epochs,
-        "on_policy_minibatch_size": PPO.minibatch // AGENTS,
+        "on_policy_minibatch_size": PPO.batch_size // AGENTS,
     },
     "values": {
-        "lr": OURS.rate,
+        "lr": OURS.learning_rate,
         "polyak_tau": 0.02,
         "off_policy_collected_frames_per_batch": 10 * HORIZON,
         "off_policy_n_optimizer_steps": OURS.updates * 10 * HORIZON // ROUND,
-        "off_policy_train_batch_size": OURS.rows // AGENTS,
+        "off_policy_train_batch_size": OURS.batch_size // AGENTS,
         "exploration_eps_init": 1.0,
         "exploration_eps_end": 0.05,
     },
 }
-TUNED_MAPPO = {"clip_epsilon": PPO.clip, "lmbda": PPO.trace, "entropy_coef": PPO.entropy}
+TUNED_MAPPO = {"clip_epsilon": PPO.clip_coef, "lmbda": PPO.gae_lambda, "entropy_coef": PPO.entropy_coef}
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def mappo(_: str, seed: int, frames: int, settings: Settings) -> tuple[Act, floa
     seconds = time.process_time() - begun
 
     def act(obs: Tensor, greedy: bool) -> Tensor:
-        features = Sight(Spread.variant, len(obs), obs.shape[-1], 1, "cpu").look(obs)
+        features = next_view(first_view(FAMILY, Spread.variant, 1, len(obs), obs.device), obs).features()
         codec = model.codecs["spread"]
         with torch.no_grad():
             logits = model.logits(features, torch.ones(*obs.shape[:2], codec.size, dtype=torch.bool), "spread")
@@ -163,9 +163,17 @@ def fresh_values(kind: type[ValueModel], seed: int, settings: Settings) -> Value
 
 def practise(model: ValueModel, seed: int, frames: int, settings: Settings) -> tuple[ValueModel, float]:
     """Train it; returns the averaged network and the CPU seconds."""
-    rounds, exploration = frames // ROUND, {"settle": 0.05, "decay": 0.5}
+    rounds, exploration = frames // ROUND, {"final_epsilon": 0.05, "epsilon_decay": 0.5}
     updates = settings.updates * rounds
-    how = PracticeConfig(updates, settings.rows, slots=1, rate=settings.rate, rounds=rounds, bfloat16=True, **exploration)
+    how = PracticeConfig(
+        updates,
+        settings.batch_size,
+        slots=1,
+        learning_rate=settings.learning_rate,
+        rounds=rounds,
+        bfloat16=True,
+        **exploration,
+    )
     begun = time.process_time()
     trained, _ = learn_online(model, Spread(seed, frames), frames, how)
     return trained, time.process_time() - begun

@@ -78,6 +78,9 @@ class Pretrained(PyTorchModelHubMixin):
     """
 
     PACKAGED: ClassVar[Path]  # folder with the checkpoints that ship inside the package
+    SUMMARY: ClassVar[str] = "An agent of another package."  # what its model card says it is
+    LEARNED: ClassVar[str] = "on the offline data of"  # how it met the train variants, in its card
+    FIELD: ClassVar[str] = "offline-reinforcement-learning"  # tag of its card
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

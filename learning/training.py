@@ -1,25 +1,31 @@
-"""What all trainings share: presets, a run that goes on after an interruption to the same numbers, steps of descent."""
+"""How learners are trained: one loop, `fit`, which goes on after an interruption to the same numbers.
+
+A learner says what of it changes, takes a step, and gives the network in the end; see `Learner`. The loop keeps a resumable
+state, a log, and tells a callback of the steps that it logs, which is where a progress display or a logger attaches.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..benchmark.data.paths import write_atomically, write_text
 from ..benchmark.family import Family
-from ..benchmark.registry import sources
+from ..benchmark.registry import provided
 from ..errors import CheckpointError, OutputError, UnknownNameError
 from .checkpoint import CONFIG, WEIGHTS, Pretrained
+from .parallel import Processes
 
 STATE, REPORT = "training_state.pt", "training_report.json"
+Callback = Callable[[int, Mapping[str, float]], None]  # is told a step and its figures
 
 
 class Settings(Protocol):
@@ -29,7 +35,7 @@ class Settings(Protocol):
 
     @property
     def steps(self) -> int:
-        """Steps in all."""
+        """Steps, at most."""
 
     @property
     def save_every(self) -> int:
@@ -40,132 +46,229 @@ class Settings(Protocol):
         """Of initialisation and sampling."""
 
 
-S = TypeVar("S", bound=Settings)
-Part = nn.Module | torch.optim.Optimizer
+class Part(Protocol):
+    """Something whose state is saved: a module, the state of an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
+        """Take it back; raise `KeyError`, `RuntimeError` or `ValueError` where it is of something else."""
+
+
+class Learner(Protocol):
+    """What `fit` trains. The random numbers of a step follow from seed and step, or from a state among its parts."""
+
+    @property
+    def steps(self) -> int:
+        """Steps to take."""
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """All that changes in training, by name."""
+
+    def step(self, step: int) -> Mapping[str, float | Tensor]:
+        """Take a step.
+
+        Args:
+            step: its number, from 0.
+
+        Returns:
+            Figures, named `FAMILY/FIGURE`, or `FIGURE` where all families share it.
+        """
+
+    def trained(self) -> Pretrained:
+        """The network as it goes into the checkpoint."""
+
+
+C = TypeVar("C", bound=Settings)
+LearnerFactory = Callable[[Sequence[Family], C, Processes], Learner]
+
+
+def fit(
+    learner: LearnerFactory[C],
+    families: Sequence[Family],
+    config: C,
+    folder: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    on_step: Callback | None = None,
+    log_every: int = 10,
+) -> Pretrained:
+    """Train on the train variants of some families.
+
+    Args:
+        learner: makes the learner of the families, by name, for these settings and processes; its first weights are drawn
+            from the seed.
+        families: in any order: it changes nothing.
+        config: how to train.
+        folder: where checkpoint, resumable state and report go.
+        resume: go on from the state in `folder`; without it an existing state is refused.
+        device: where to train.
+        on_step: told the steps that are logged.
+        log_every: steps from one that is logged to the next; the last one is logged too.
+
+    Returns:
+        The network, in evaluation mode; also saved in `folder`.
+
+    Raises:
+        CheckpointError: the folder holds a state or a training that does not fit, or a figure is not finite.
+        OutputError: the folder cannot be made.
+    """
+    processes = Processes(device)
+    run = _Run(folder, config, resume, writes=processes.rank == 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        learning = learner(sorted(families, key=lambda family: family.name), config, processes)
+    for step in range(run.begin(learning.parts), learning.steps):
+        figures = learning.step(step)
+        if step % log_every == 0 or step + 1 == learning.steps:
+            noted = run.note(step, figures)
+            if on_step and run.writes:
+                on_step(step, noted)
+        run.keep(step + 1)
+    trained = learning.trained()
+    run.finish(trained)
+    processes.wait()
+    assert isinstance(trained, torch.nn.Module)
+    return trained.eval()
+
+
+class Stages:
+    """Learners one after the other, each on what those before it leave: a `Learner`.
+
+    Args:
+        **stages: learners, by name; they may share networks, of which one stage saves the state.
+    """
+
+    def __init__(self, **stages: Learner) -> None:
+        self._stages = stages
+
+    @property
+    def steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self._stages.values())
+
+    @property
+    def parts(self) -> Mapping[str, Part]:
+        """Those of all stages."""
+        return {f"{name}/{part}": found for name, stage in self._stages.items() for part, found in stage.parts.items()}
+
+    def step(self, step: int) -> Mapping[str, float | Tensor]:
+        """A step of the stage that it belongs to."""
+        for stage in self._stages.values():
+            if step < stage.steps:
+                return stage.step(step)
+            step -= stage.steps
+        raise IndexError(step)
+
+    def trained(self) -> Pretrained:
+        """What the last stage leaves."""
+        return list(self._stages.values())[-1].trained()
 
 
 @dataclass(frozen=True)
-class Trainer(Generic[S]):
-    """What `wbench train AGENT` calls.
+class Trainer(Generic[C]):
+    """All that `wbench train AGENT` and `wbench checkpoint card` need to know; what the entry points `wbench.trainers` name.
 
     Attributes:
         agent: name of the agent.
+        network: what its checkpoints hold; cards take their text from it.
         presets: how to train, by name.
-        train: takes families, settings and folder, and by name `resume`, `device` and `on_step`, which is told steps.
+        learner: see `fit`.
+        log_every: see `fit`.
     """
 
     agent: str
-    presets: Mapping[str, S]
-    train: Callable[..., object]
+    network: type[Pretrained]
+    presets: Mapping[str, C]
+    learner: LearnerFactory[C]
+    log_every: int = 10
 
-    def preset(self, name: str) -> S:
+    def preset(self, name: str) -> C:
         """The preset of this name; raises `UnknownNameError`."""
         if name not in self.presets:
             raise UnknownNameError("preset", name, self.presets, f"wbench train {self.agent} --preset small")
         return self.presets[name]
 
-    def __call__(
-        self,
-        families: Sequence[Family],
-        preset: str,
-        folder: Path,
-        *,
-        resume: bool,
-        seed: int,
-        device: str,
-        on_step: Callable[[int, int], None],
-    ) -> None:
-        """Train by a preset and write the checkpoint to `folder`; `on_step` is told the step and the number of steps."""
-        config = replace(self.preset(preset), seed=seed)
-        self.train(families, config, folder, resume=resume, device=device, on_step=lambda step: on_step(step, config.steps))
+    def fit(self, families: Sequence[Family], config: C, folder: Path, **options: Any) -> Pretrained:
+        """Train with these settings; options are those of `fit`."""
+        return fit(self.learner, families, config, folder, log_every=self.log_every, **options)
+
+    def __call__(self, families: Sequence[Family], preset: str, folder: Path, *, seed: int = 0, **options: Any) -> Pretrained:
+        """Train by a preset; options are those of `fit`."""
+        return self.fit(families, replace(self.preset(preset), seed=seed), folder, **options)
 
 
-class Run:
+def trainer_names() -> list[str]:
+    """Names of the agents that `wbench train` knows."""
+    return sorted(provided("trainers"))
+
+
+def get_trainer(name: str) -> Trainer:
+    """The trainer of an agent; raises `UnknownNameError`, or `DataError` where a plug-in cannot be loaded."""
+    found = provided("trainers")
+    if name not in found:
+        raise UnknownNameError("trainable agent", name, found, "wbench train networld --preset debug")
+    return found[name]()  # type: ignore[return-value]
+
+
+class _Run:
     """A training in its folder: its log, and all that must come back for the same numbers as without an interruption.
 
     Args:
         folder: where checkpoint, resumable state and report go.
         config: how to train.
         resume: go on from the state in the folder, if there is one; without it a state is refused.
-        on_step: told each step that goes into the log.
-        writes: whether this process writes the files and tells the steps; of several that train together, one does.
-
-    Raises:
-        CheckpointError: there is a state that nobody wants to resume, or it is damaged or of other settings, or the training
-            in the folder is finished.
-        OutputError: the folder cannot be made.
+        writes: whether this process writes the files; of several that train together, one does.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        config: Settings,
-        resume: bool = False,
-        on_step: Callable[[int], None] | None = None,
-        writes: bool = True,
-    ) -> None:
-        self._folder, self._config, self._on_step, self._writes = folder, config, on_step, writes
+    def __init__(self, folder: Path, config: Settings, resume: bool, writes: bool) -> None:
+        self._folder, self._config, self.writes = folder, config, writes
         self._settings = json.dumps(asdict(config))
         self._parts: Mapping[str, Part] = {}
-        self._generator: torch.Generator | None = None
         self._state = self._read(resume)
-        self.log: list[dict[str, Any]] = json.loads(self._state["log"]) if self._state else []
+        self._log: list[dict[str, Any]] = json.loads(self._state["log"]) if self._state else []
         self._begun = time.monotonic()
 
-    def begin(self, parts: Mapping[str, Part], generator: torch.Generator | None = None) -> int:
-        """Bring back all that changes in training, as it was; the step to begin with.
-
-        Args:
-            parts: what changes, by name.
-            generator: the random source, where it goes on from step to step.
-
-        Raises:
-            CheckpointError: the state is of other parts, for instance for other families.
-        """
-        self._parts, self._generator = parts, generator
-        self._begun = time.monotonic() - (self.log[-1]["seconds"] if self.log else 0.0)
+    def begin(self, parts: Mapping[str, Part]) -> int:
+        """Bring back all that changes in training, as it was; the step to begin with."""
+        self._parts = parts
+        self._begun = time.monotonic() - (self._log[-1]["seconds"] if self._log else 0.0)
         if self._state is None:
             return 0
         state, self._state = self._state, None  # as large as the network: not kept
         try:
-            for name, part in self._parts.items():
+            for name, part in parts.items():
                 part.load_state_dict(state[name])
-            if generator:
-                generator.set_state(state["generator"])
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             where = self._folder / STATE
             raise CheckpointError(f"{where} is of another training, perhaps for other families. Give another --out.") from error
         return int(state["step"])
 
-    def due(self, step: int) -> bool:
-        """Whether a step goes into the log: every tenth, and the last."""
-        return step % 10 == 0 or step + 1 == self._config.steps
-
-    def note(self, step: int, figures: Mapping[str, float | Tensor], **more: Any) -> None:
-        """Add a step to the log; raises `CheckpointError` if a figure is not finite."""
-        rounded = {name: round(float(value), 5) for name, value in figures.items()}
-        if not all(map(math.isfinite, rounded.values())):
-            raise CheckpointError(f"training diverged at step {step}: {rounded}. Lower the rate.")
-        self.log.append({"step": step, "seconds": round(time.monotonic() - self._begun, 1), **more, **rounded})
-        if self._on_step and self._writes:
-            self._on_step(step)
+    def note(self, step: int, figures: Mapping[str, float | Tensor]) -> dict[str, float]:
+        """Add a step to the log; raises `CheckpointError` if a figure is not finite. Whole numbers are counters."""
+        noted = {name: value if isinstance(value, int) else round(float(value), 5) for name, value in figures.items()}
+        if not all(map(math.isfinite, noted.values())):
+            raise CheckpointError(f"training diverged at step {step}: {noted}. Lower the learning rate.")
+        self._log.append({"step": step, "seconds": round(time.monotonic() - self._begun, 1), **noted})
+        return noted
 
     def keep(self, done: int) -> None:
         """Write the resumable state after so many steps, where `save_every` says so."""
-        if done % self._config.save_every or not self._writes:
+        if done % self._config.save_every or not self.writes:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts.items()}
-        state |= {"config": self._settings, "step": done, "log": json.dumps(self.log)}
-        if self._generator:
-            state["generator"] = self._generator.get_state()
+        state |= {"config": self._settings, "step": done, "log": json.dumps(self._log)}
         write_atomically(self._folder / STATE, lambda path: torch.save(state, path))
 
     def finish(self, model: Pretrained) -> None:
         """Write a model as the checkpoint, with the report; drop the resumable state."""
-        if not self._writes:
+        if not self.writes:
             return
         model.save_pretrained(self._folder)
-        write_text(self._folder / REPORT, json.dumps({"config": asdict(self._config), "log": self.log}, indent=1))
+        write_text(self._folder / REPORT, json.dumps({"config": asdict(self._config), "log": self._log}, indent=1))
         (self._folder / STATE).unlink(missing_ok=True)
 
     def _read(self, resume: bool) -> dict[str, Any] | None:
@@ -191,50 +294,3 @@ class Run:
         if settings != self._settings:
             raise CheckpointError(f"{path} belongs to other settings: {settings}. Give another --out.")
         return state
-
-
-def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def warm_cosine(step: int, steps: int, warmup: int) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then cosine decay to a twentieth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@torch.no_grad()
-def follow(average: Iterable[Tensor], parameters: Iterable[Tensor], share: float) -> None:
-    """Move the moving average of a network's parameters this share of the way towards them (Polyak and Juditsky 1992)."""
-    for slow, fast in zip(average, parameters, strict=True):
-        slow.lerp_(fast, share)
-
-
-_TRAINERS = {
-    "networld": "networld.train:TRAINER",
-    "networld-online": "networld.online.train:TRAINER",
-    "bc": "baselines.bc:TRAINER",
-    "bc-inbox": "baselines.bc:INBOX_TRAINER",
-    "bcq": "baselines.bcq:TRAINER",
-    "bcq-taught": "baselines.bcq_taught:TRAINER",
-    "iql": "baselines.iql:TRAINER",
-    "mappo": "baselines.mappo_train:TRAINER",
-    "mappo-imagined": "baselines.mappo_imagined:TRAINER",
-    "qmix": "baselines.qmix:TRAINER",
-}
-
-
-def trainer_names() -> list[str]:
-    """Names of the agents that `wbench train` knows."""
-    return sorted(_TRAINERS)
-
-
-def get_trainer(name: str) -> Trainer:
-    """The trainer of an agent; raises `UnknownNameError`."""
-    if name not in _TRAINERS:
-        raise UnknownNameError("trainable agent", name, _TRAINERS, "wbench train networld --preset debug")
-    return sources("wbench.trainers", _TRAINERS)[name]()  # type: ignore[return-value]

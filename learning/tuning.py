@@ -23,10 +23,10 @@ def tune(
     held: WindowSampler,
     *,
     steps: int,
-    rows: int,
-    rate: float,
+    batch_size: int,
+    learning_rate: float,
     check: int,
-    clip: float = math.inf,
+    max_grad_norm: float = math.inf,
 ) -> Notes:
     """Descend on a few episodes, with the right to decline: what has the least loss on a validation split is kept.
 
@@ -39,17 +39,17 @@ def tune(
         sampler: draws from the episodes to learn from.
         held: draws from the episodes kept aside.
         steps: gradient steps.
-        rows: rows a step; all validation batches together have twice as many.
-        rate: learning rate of Adam.
+        batch_size: rows a step; all validation batches together have twice as many.
+        learning_rate: of Adam.
         check: steps between looks at the validation split.
-        clip: greatest norm of the gradient.
+        max_grad_norm: greatest norm of the gradient.
 
     Returns:
         Figures to publish: the validation loss before and after, and whether the values are others than at the start.
     """
-    device, optimiser = parameters[0].device, torch.optim.Adam(parameters, rate)
+    device, optimiser = parameters[0].device, torch.optim.Adam(parameters, learning_rate)
 
-    validation = [held.sample(max(1, 2 * rows // PARTS)).to(device) for _ in range(PARTS)]
+    validation = [held.sample(max(1, 2 * batch_size // PARTS)).to(device) for _ in range(PARTS)]
 
     def validate() -> Tensor:
         with torch.no_grad():
@@ -59,8 +59,8 @@ def tune(
     kept = [parameter.detach().clone() for parameter in parameters]
     for step in range(1, steps + 1):
         optimiser.zero_grad()
-        loss(sampler.sample(rows).to(device)).backward()
-        nn.utils.clip_grad_norm_(parameters, clip)
+        loss(sampler.sample(batch_size).to(device)).backward()
+        nn.utils.clip_grad_norm_(parameters, max_grad_norm)
         optimiser.step()
         if step % check == 0 and (now := validate()).mean() < best.mean() and _clear(before - now):
             best, kept = now, [parameter.detach().clone() for parameter in parameters]

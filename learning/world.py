@@ -7,20 +7,14 @@ inside the model of another part or package, and neither imports the other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from ..benchmark.registry import sources
-from ..errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from ..benchmark.family import Family, Variant
-
 from typing import Protocol
 
 from torch import Tensor
 
 from ..benchmark.data.windows import Episodes
 from ..benchmark.family import Family, Info, Variant
+from ..benchmark.registry import provided
+from ..errors import UnknownNameError
 
 
 class Playground(Protocol):
@@ -78,15 +72,12 @@ class World(Protocol):
         """
 
 
-WorldFactory = Callable[[str | None, str], "World"]
-
-
-_WORLDS = {"networld": "networld.imagination:build"}
+WorldFactory = Callable[[str | None, str], World]
 
 
 def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") -> World:
     """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
-    found = sources("wbench.worlds", _WORLDS)
+    found = provided("worlds")
     if name not in found:
         raise UnknownNameError("world", name, found, "networld")
     factory: WorldFactory = found[name]()  # type: ignore[assignment]

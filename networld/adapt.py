@@ -11,7 +11,7 @@ from torch import Tensor
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, Windows, WindowSampler
 from ..benchmark.family import Family, Variant, require
-from ..learning.training import follow
+from ..learning.descent import move_average
 from ..learning.tuning import Notes, tune
 from .config import NetWorldConfig
 from .losses import LossWeights, total
@@ -24,23 +24,23 @@ class AdaptConfig:
 
     Attributes:
         steps: gradient steps at most.
-        rows: rows a step.
-        rate: learning rate.
+        batch_size: rows a step.
+        learning_rate: of Adam.
         check: steps between looks at the validation split.
         seed: of the sampling.
         scratch: ignore the pretrained weights and train fresh ones on the support alone (an ablation).
         whole_steps: gradient steps where every weight is trained: from scratch, or in a family that is new to the network.
-        whole_rate: learning rate of those.
+        whole_learning_rate: learning rate of those.
     """
 
     steps: int = 40
-    rows: int = 512
-    rate: float = 3e-3
+    batch_size: int = 512
+    learning_rate: float = 3e-3
     check: int = 10
     seed: int = 0
     scratch: bool = False
     whole_steps: int = 300
-    whole_rate: float = 1e-3
+    whole_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
         require(self.whole_steps >= 1, "whole_steps", self.whole_steps, "1 or more")
@@ -60,8 +60,8 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     """Tune the scenario embedding and the context adapters on K episodes.
 
     A fifth of the support (a whole episode where there are several, else the last slots) is kept aside; the parameters with
-    the least loss there are returned, and those are the pretrained ones unless something is clearly better. A value that is
-    adjusted for who plays is left alone, and the scenario with it, where one of the two parts says nothing about it.
+    the least loss there are returned, and those are the pretrained ones unless something is clearly better. A
+    behaviour-conditioned value is left alone, and the scenario with it, where one of the two parts says nothing about it.
     """
     c = pretrained.config
     parts = support.split()
@@ -72,7 +72,7 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     model = copy.deepcopy(pretrained).requires_grad_(False)
     shift, world, value = torch.zeros(c.embedding, device=device), model.world_context, model.value_context
     tuned: list[Tensor] = [world.scale, world.shift]
-    if family.name not in c.adjusted or all(part.informs_values for part in parts):
+    if family.name not in c.behaviour_conditioned or all(part.informs_values for part in parts):
         tuned += [shift, value.scale, value.shift]
     for parameter in tuned:
         parameter.requires_grad_(True)
@@ -80,14 +80,17 @@ def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Suppo
     def loss(batch: Windows) -> Tensor:
         return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed, device), scenario_shift=shift)[0]
 
-    notes = tune(tuned, loss, sampler, checker, steps=config.steps, rows=config.rows, rate=config.rate, check=config.check)
-    return Adapted(model.eval(), shift.detach(), config.steps, notes)
+    a = config
+    notes = tune(
+        tuned, loss, sampler, checker, steps=a.steps, batch_size=a.batch_size, learning_rate=a.learning_rate, check=a.check
+    )
+    return Adapted(model.eval(), shift.detach(), a.steps, notes)
 
 
 def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
-    untaught = replace(like.config, taught=(), played=())  # nobody teaches on a support
-    model = fresh(untaught, family, support, config.seed).to(next(like.parameters()).device)
+    network = replace(like.config, actor_families=())  # no central critic learns from a support
+    model = fresh(network, family, support, config.seed).to(next(like.parameters()).device)
     return train_whole(model, family, variant, support, config)
 
 
@@ -106,15 +109,15 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
     source = Episodes.from_support(variant, support, c.history, c.horizon)
     sampler = WindowSampler(family, [source], torch.Generator().manual_seed(config.seed))
     target = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), config.whole_rate, weight_decay=1e-2, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), config.whole_learning_rate, weight_decay=1e-2, fused=True)
     noise = torch.Generator(device).manual_seed(config.seed)
     for _ in range(config.whole_steps):
         optimiser.zero_grad()
-        loss, _ = total(model, target, sampler.sample(config.rows).to(device), family.name, LossWeights(), noise)
+        loss, _ = total(model, target, sampler.sample(config.batch_size).to(device), family.name, LossWeights(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        follow(target.parameters(), model.parameters(), 0.02)
+        move_average(target.parameters(), model.parameters(), 0.02)
     shift = torch.zeros(c.embedding, device=device)
     return Adapted(target.eval(), shift, config.whole_steps, {"loss": float(loss.detach())})
 

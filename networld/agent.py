@@ -7,16 +7,15 @@ from torch import Tensor
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.family import Family, Variant
-from ..errors import CheckpointError
 from ..learning.checkpoint import count_parameters, digest, settings_digest
 from ..learning.mean_field import read
 from ..learning.precision import mixed
 from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
-from .planner import BLOCK, Planner, View, in_blocks
+from .planner import BLOCK, Planner, PlannerInputs, in_blocks
 
-DEFAULT_CHECKPOINT, ONLINE_CHECKPOINT = "networld-small", "networld-online-small"
+DEFAULT_CHECKPOINT = "networld-small"
 
 
 class NetWorldAgent(Agent):
@@ -45,8 +44,8 @@ class NetWorldAgent(Agent):
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest = settings_digest(model.config)
-        self.source_transitions, self.source_steps = model.config.transitions, model.config.source_steps
-        self.privileged_training = bool(model.config.taught)  # the team's critic saw all agents' observations
+        self.source_transitions = model.config.transitions
+        self.privileged_training = bool(model.config.actor_families)  # the central critic saw all agents' observations
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
@@ -55,11 +54,11 @@ class NetWorldAgent(Agent):
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept.
 
-        A policy that was taught is left alone: its teacher is not here, and plans, which few shots tune, are not made.
-        So is one that learned by playing: what others recorded gives it nothing (docs/log).
+        An actor is left alone: the central critic that trained it is not here, and plans, which few shots tune, are not made.
         """
-        self._model, self._shift = self._pretrained.network_for(family.name), torch.zeros_like(self._shift)
-        finished = self.planner.follows(self._model.config, family.name) or family.name in self._model.config.played
+        self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
+        self._model.config.require(family.name)
+        finished = self.planner.uses_actor(self._model.config, family.name)
         if support is None or (finished and not self.adaptation.scratch):
             return Adaptation()
         learn = train_from_scratch if self.adaptation.scratch else adapt
@@ -75,8 +74,8 @@ class NetWorldAgent(Agent):
         with torch.no_grad():
             scenario = self._model.scenario(descriptor, state.family.name) + self._shift
         state.memory["scenario"] = scenario.expand(rows, -1)
-        sight = c.latent + state.family.obs_size
-        state.memory["sights"] = torch.zeros(rows, c.history, sight, device=device)
+        features = c.latent + state.family.obs_size
+        state.memory["features"] = torch.zeros(rows, c.history, features, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)
         state.memory["plan"] = torch.zeros(rows, c.horizon, c.latent, device=device)
 
@@ -93,33 +92,35 @@ class NetWorldAgent(Agent):
             self.planner_calls += planner.calls(state.slot)
         return action.unflatten(0, obs.shape[:2])
 
-    def _see(self, obs: Tensor, inbox: Tensor, state: State) -> View:
+    def _see(self, obs: Tensor, inbox: Tensor, state: State) -> PlannerInputs:
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
         (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device, self.block)
-        sight = self._model.sight(latent, obs, family)
+        features = self._model.actor_features(latent, obs, family)
         heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
-        for name, newest in (("sights", sight), ("inboxes", heard)):
+        for name, newest in (("features", features), ("inboxes", heard)):
             memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
         rows = torch.arange(len(obs), device=obs.device)
         mask = state.action_mask.flatten(0, 1)
-        return View(rows, self._latents(state), memory["sights"], memory["inboxes"], memory["scenario"], mask, memory["plan"])
+        return PlannerInputs(
+            rows, self._latents(state), memory["features"], memory["inboxes"], memory["scenario"], mask, memory["plan"]
+        )
 
     def _latents(self, state: State) -> Tensor:
         """The last latents [R, L, D], which are the first part of what is seen."""
-        return state.memory["sights"][..., : self._model.config.latent]
+        return state.memory["features"][..., : self._model.config.latent]
 
-    def _undecided(self, view: View, family: Family) -> Tensor:
+    def _undecided(self, view: PlannerInputs, family: Family) -> Tensor:
         """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""
         if self.planner.replan > 1 or self.planner.warm_start < 1 or family.actions[-1].kind == "ordinal":
             return view.rows
         return (view.action_mask.sum(-1) > 1).nonzero().squeeze(-1)
 
     def message(self, obs: Tensor, state: State) -> Tensor:
-        """A small projection of the own latent, [B, N, M], as the world model learned it or as it was taught."""
-        model, family, seen = self._model, state.family.name, state.memory["sights"][:, -1]
+        """A small projection of the own latent, [B, N, M], of the world model or of the actor."""
+        model, family, seen = self._model, state.family.name, state.memory["features"][:, -1]
         with torch.no_grad():
-            if not self.planner.follows(model.config, family):
+            if not self.planner.uses_actor(model.config, family):
                 message = model.mean_field.message(self._latents(state)[:, -1])
             else:
                 (message,) = in_blocks(lambda rows: (model.actor(family).message(seen[rows]),), len(seen), seen.device)
@@ -134,21 +135,4 @@ def _only_choice(mask: Tensor, like: Tensor) -> Tensor:
 
 def build(checkpoint: str | None, device: str) -> Agent:
     """The agent from a checkpoint: a packaged name, a folder or a Hub id."""
-    return _build("networld", checkpoint or DEFAULT_CHECKPOINT, device)
-
-
-def build_online(checkpoint: str | None, device: str) -> Agent:
-    """The same for a checkpoint that went on learning by playing train variants."""
-    return _build("networld-online", checkpoint or ONLINE_CHECKPOINT, device)
-
-
-def _build(name: str, checkpoint: str, device: str) -> Agent:
-    """The agent of this name; a checkpoint of the other kind is refused, for a row's name says how it was trained."""
-    model = NetWorld.from_pretrained(checkpoint)
-    fits = "networld-online" if model.config.source_steps else "networld"
-    if name != fits:
-        how = f"{model.config.source_steps} environment steps"
-        raise CheckpointError(f"checkpoint {checkpoint!r} was trained with {how}, not one of {name}. Try: --agent {fits}")
-    agent = NetWorldAgent(model, device=device)
-    agent.name = name
-    return agent
+    return NetWorldAgent(NetWorld.from_pretrained(checkpoint or DEFAULT_CHECKPOINT), device=device)

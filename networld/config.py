@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ..benchmark.family import Quality
@@ -39,19 +39,16 @@ class NetWorldConfig(CheckpointConfig):
         bins: bins of every two-hot distribution.
         discount: discount of the value.
         transitions: logged agent transitions that it was trained on.
-        acting: temperatures of the policy that it plays, by family; where there is none, that of learning.
+        evaluation_temperatures: of the policy that it plays, by family; where there is none, that of learning.
         aim: which recorded quality the improved policy starts from.
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
-        taught: families where a critic of the whole team taught what to do and to say, see `teaching`.
-        actor: width of the networks that learned it.
-        adjusted: families whose value is adjusted for who plays: it is told the quality of a recording, and does not learn from
-            the mixed one, where a genie acts on what no agent sees.
-        source_steps: environment steps in train variants that it played itself and learned from.
-        played: families in which it did so. A network that knows others too has one of its own for each of these, and whom
-            their policy starts from is no recorded expert but itself.
+        actor_families: families where actors that a central critic trained act and speak, see `learning.counterfactual`.
+        actor_width: of these actors.
+        behaviour_conditioned: families whose value is told the quality of a recording, and does not learn from the mixed one,
+            where a genie acts on what no agent sees.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
@@ -73,25 +70,19 @@ class NetWorldConfig(CheckpointConfig):
     bins: int = 65
     discount: float = 0.95
     transitions: int = 0
-    acting: dict[str, float] = field(default_factory=dict)
+    evaluation_temperatures: dict[str, float] = field(default_factory=dict)
     aim: Quality = "expert"
     mean_field: MeanFieldUse = "both"
     shared_latents: bool = True
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
-    taught: tuple[str, ...] = ()
-    actor: int = 104
-    adjusted: tuple[str, ...] = ()
-    source_steps: int = 0
-    played: tuple[str, ...] = ()
+    actor_families: tuple[str, ...] = ()
+    actor_width: int = 104
+    behaviour_conditioned: tuple[str, ...] = ()
 
-    def alone(self, family: str) -> NetWorldConfig:
-        """Settings of the network of its own that a family has, see `played`."""
-        return replace(self, families={family: self.families[family]}, taught=(), played=(family,))
-
-    def acts_at(self, family: str) -> float:
+    def evaluation_temperature(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""
-        return self.acting.get(family, self.temperatures[family])
+        return self.evaluation_temperatures.get(family, self.temperatures[family])
 
     @property
     def outputs(self) -> int:
@@ -113,7 +104,7 @@ class PlannerConfig:
         temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
-        taught: in families where a policy was taught, follow that and plan nothing; else plan there too.
+        use_actors: in families that have an actor, follow it and plan nothing; else plan there too.
         bfloat16: matrix products in bfloat16 where the processor has it: twice as fast there, but another processor plays other
             episodes.
     """
@@ -127,12 +118,12 @@ class PlannerConfig:
     temperature: float = 1.0
     choice: Choice = "mode"
     recovery: float = 0.05
-    taught: bool = True
+    use_actors: bool = True
     bfloat16: bool = False
 
-    def follows(self, network: NetWorldConfig, family: str) -> bool:
-        """Whether it follows a policy that was taught in a family, instead of planning."""
-        return self.taught and family in network.taught
+    def uses_actor(self, network: NetWorldConfig, family: str) -> bool:
+        """Whether it follows an actor in a family, instead of planning."""
+        return self.use_actors and family in network.actor_families
 
     def __post_init__(self) -> None:
         checks = {

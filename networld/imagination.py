@@ -45,27 +45,27 @@ class ImaginationConfig:
         candidates: next latents drawn for every agent, of which the action chooses one.
         steps: DDIM steps of a candidate.
         scale: strength of the guidance by the action, in latent deviations a unit of log-probability; 0 = none.
-        played: recorded quality whose play the candidates continue.
+        behaviour: recorded quality whose play the candidates continue.
     """
 
     slots: int = 8
     candidates: int = 4
     steps: int = 3
     scale: float = 0.3
-    played: str = "mixed"
+    behaviour: str = "mixed"
 
     def __post_init__(self) -> None:
         for name in ("slots", "candidates", "steps"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.scale >= 0, "scale", self.scale, "0 or more")
-        require(self.played in QUALITIES, "played", self.played, "one of " + ", ".join(QUALITIES))
+        require(self.behaviour in QUALITIES, "behaviour", self.behaviour, "one of " + ", ".join(QUALITIES))
 
 
 class Imagination:
     """A `benchmark.world.World` made of a pretrained NetWorld.
 
     Args:
-        model: the network, of which the world model counts, and not what was taught on top of it; never changed.
+        model: the network, of which the world model counts, and not the actors on top of it; never changed.
         config: how to imagine.
     """
 
@@ -81,7 +81,7 @@ class Imagination:
 
     def imagine(self, family: Family, recorded: Episodes, first: int = 0) -> ImaginedEnvironment:
         """Episodes that go on from these recorded ones; see `benchmark.world.World.imagine`."""
-        return ImaginedEnvironment(self._model.network_for(family.name), self._config, family, recorded, first)
+        return ImaginedEnvironment(self._model, self._config, family, recorded, first)
 
 
 class ImaginedEnvironment:
@@ -125,8 +125,8 @@ class ImaginedEnvironment:
         self._latents = seen.latents[:, now + 1 - c.history : now + 1].float()
         self._inboxes = seen.inboxes[:, now + 1 - c.history : now + 1].float()
         self._scenario, self._mask = seen.scenario, batch.action_mask[:, now]
-        quality = torch.full((len(self._scenario),), QUALITIES.index(self._config.played), device=device)
-        self._played = self._model.scenario.played(seen.scenario, quality)
+        quality = torch.full((len(self._scenario),), QUALITIES.index(self._config.behaviour), device=device)
+        self._recorded_behaviour = self._model.scenario.with_behaviour(seen.scenario, quality)
         self._ever = batch.action_mask.flatten(0, 1).any(0)  # choices that the variant has at all
         self._rows = torch.arange(len(self._scenario), device=device)
         past = self._by_agent(batch.obs[:, :now]).movedim(2, 0)
@@ -159,7 +159,7 @@ class ImaginedEnvironment:
         """Latents of the next slot [R, D], after latents `here` [R, D] and actions [R, ...]."""
         model, config, n = self._model, self._config, self.variant.agents
         c, codec = model.config, model.codecs[self.family.name]
-        context = model.world_context(self._latents, self._inboxes, self._played).unsqueeze(1)
+        context = model.world_context(self._latents, self._inboxes, self._recorded_behaviour).unsqueeze(1)
         code, mask = codec.encode(action).unsqueeze(1), self._mask.unsqueeze(1)
 
         def weigh(candidates: Tensor) -> Tensor:

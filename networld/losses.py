@@ -12,18 +12,16 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.windows import Windows
-from ..learning.central_critic import Seen
+from ..learning.counterfactual import ActorInputs
 from ..learning.mean_field import delivered
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
 
-SPREAD = 3.0  # deviations that are misjudged by more than this many units count linearly
-
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each loss; that of deviations counts where there are some, see `online`, and is not in `total`."""
+    """Weight of each loss."""
 
     reconstruction: float = 1.0
     reward: float = 0.5
@@ -32,7 +30,6 @@ class LossWeights:
     critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
-    deviation: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,23 +53,23 @@ def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_sh
 
 
 def contexts_at(
-    model: NetWorld, encoded: Encoded, slot: int, family: str, played: Tensor | None = None
+    model: NetWorld, encoded: Encoded, slot: int, family: str, behaviour: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """World and value context [R, C] at a slot; see `NetWorld.contexts`."""
     stretch = slice(slot - model.config.history + 1, slot + 1)
-    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, played)
+    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, behaviour)
 
 
 @torch.no_grad()
-def seen_by_actors(model: NetWorld, family: str, batch: Windows) -> Seen:
+def actor_inputs(model: NetWorld, family: str, batch: Windows) -> ActorInputs:
     """A batch of windows as actors see it on top of a finished network, and what the expert would do by its behaviour head."""
     now = model.config.history
     obs, known = batch.obs[:, : now + 2], batch.valid[:, : now + 2].unsqueeze(-1)
     encoded = encode(model, batch, family, now + 2)
     world, _ = contexts_at(model, encoded, now, family)
     logits = model.behaviour_logits(world, batch.action_mask[:, now], family)
-    return Seen(
-        model.sight(encoded.latents, obs, family) * known,
+    return ActorInputs(
+        model.actor_features(encoded.latents, obs, family) * known,
         encoded.scenario,
         model.codecs[family].table_log_probs(logits),
         model.observation.standardise(obs[:, now:], family),
@@ -95,9 +92,7 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(
-    target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None, reach: int = 1
-) -> Targets:
+def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None) -> Targets:
     """Targets of value, classifier and denoiser from the moving average; arguments as in `total`.
 
     The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
@@ -105,16 +100,15 @@ def targets(
     NeurIPS 2023).
     """
     now, codec = target.config.history, target.codecs[family]
-    seen = encode(target, batch, family, now + reach + 1, scenario_shift)
+    seen = encode(target, batch, family, now + 2, scenario_shift)
     _, here = contexts_at(target, seen, now, family)
-    world, value = contexts_at(target, seen, now + reach, family)
-    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + reach], family)
+    world, value = contexts_at(target, seen, now + 1, family)
+    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
-    discounts = target.config.discount ** torch.arange(reach, device=following.device)
-    reward = batch.team_mean(batch.reward[:, now : now + reach] * discounts).sum(-1) / target.config.units[family]
+    reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
     taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
-    return Targets(reward + target.config.discount**reach * following, taken, plan)
+    return Targets(reward + target.config.discount * following, taken, plan)
 
 
 def total(
@@ -126,7 +120,6 @@ def total(
     generator: torch.Generator | None = None,
     scenario_shift: Tensor | None = None,
     plan_share: float = 1.0,
-    reach: int = 1,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
 
@@ -139,19 +132,17 @@ def total(
         generator: source of diffusion times and noise.
         scenario_shift: few-shot offset of the scenario embedding, [E].
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
-        reach: slots whose rewards are taken as they came before the value takes over, at most the horizon; more than one where
-            the improved policy itself played them, or nearly.
     """
     now = model.config.history
     low, high = model.value_range(family)
     codec, shape = model.codecs[family], model.shape(family)
     seen = encode(model, batch, family, now + 2, scenario_shift)
-    world, value = contexts_at(model, seen, now, family, model.scenario.played(seen.scenario, batch.quality))
+    world, value = contexts_at(model, seen, now, family, model.scenario.with_behaviour(seen.scenario, batch.quality))
     action, mask = batch.action[:, now], batch.action_mask[:, now]
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
-    aims = targets(target, batch, family, planned, scenario_shift, reach)
+    aims = targets(target, batch, family, planned, scenario_shift)
 
     parts: dict[str, Tensor] = {}
     shown = model.observation.standardise(batch.obs[:, : now + 2], family)
@@ -165,7 +156,7 @@ def total(
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
     share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
-    parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, family in model.config.adjusted)
+    parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, family in model.config.behaviour_conditioned)
 
     time = torch.rand(count, generator=generator, device=action.device) * LAST
     noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
@@ -181,32 +172,13 @@ def total(
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
-def deviation_error(model: NetWorld, batch: Windows, family: str, usual: Tensor, other: Tensor, gain: Tensor) -> Tensor:
-    """How far the value misjudges, on average, what it changes if an agent does something else; see `explore.Deviations`.
-
-    Args:
-        model: the network being trained.
-        batch: windows of what the agents saw, R rows.
-        family: its name.
-        usual: what an agent would have done, [R].
-        other: what it did instead, [R].
-        gain: by which its share of the team's value would be greater, in the family's unit, [R].
-    """
-    now = model.config.history
-    _, value = contexts_at(model, encode(model, batch, family, now + 1), now, family)
-    values = model.critic(value, family)
-    guess = (values.gather(1, other.unsqueeze(1)) - values.gather(1, usual.unsqueeze(1))).squeeze(1)
-    told = gain != 0  # who has nothing to send changes nothing, whatever it does
-    return (smooth_l1_loss(guess, gain, beta=SPREAD, reduction="none") * told).sum() / told.sum().clamp(min=1)
-
-
-def _value_error(value: Tensor, bellman: Tensor, batch: Windows, adjusted: bool) -> Tensor:
-    """Mean error of the team's value [groups]; an adjusted value leaves out the recordings that hold a genie's.
+def _value_error(value: Tensor, bellman: Tensor, batch: Windows, conditioned: bool) -> Tensor:
+    """Mean error of the team's value [groups]; a behaviour-conditioned one leaves out the recordings of a genie.
 
     Whoever acts on what agents cannot see leaves a false trace: the genie is silent when silence is right, and silence gets the
     credit.
     """
-    if not adjusted:
+    if not conditioned:
         return smooth_l1_loss(value, bellman)
     seen = batch.without_genie()
     return (smooth_l1_loss(value, bellman, reduction="none") * seen).sum() / seen.sum().clamp(min=1.0)

@@ -44,6 +44,10 @@ class NetWorld(
     """
 
     PACKAGED = Path(__file__).parent / "checkpoints"
+    SUMMARY = (
+        "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, read "
+        "off actions by inverse dynamics and choose by a Bellman value; in `actor_families`, actors on top of it act."
+    )
 
     def __init__(self, config: NetWorldConfig | dict[str, Any]) -> None:
         super().__init__()
@@ -63,19 +67,10 @@ class NetWorld(
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
         self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
         self.actors = nn.ModuleDict()
-        for name in c.taught:
+        for name in c.actor_families:
             c.require(name)
-            sight = c.latent + c.families[name].obs_size
-            self.actors[name] = Actor(sight, c.embedding, c.history, c.message, c.actor, sizes[name])
-        self.specialists = nn.ModuleDict()
-        for name in c.played if len(c.families) > 1 else ():
-            c.require(name)
-            self.specialists[name] = NetWorld(c.alone(name))
-
-    def network_for(self, family: str) -> NetWorld:
-        """The network of a family: its own where there is one, else this one; every other method is about this one."""
-        self.shape(family)
-        return cast(NetWorld, self.specialists[family]) if family in self.specialists else self
+            features = c.latent + c.families[name].obs_size
+            self.actors[name] = Actor(features, c.embedding, c.history, c.message, c.actor_width, sizes[name])
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
@@ -87,21 +82,21 @@ class NetWorld(
         self.shape(family)
         return self.config.values[family]
 
-    def aimed(self, scenario: Tensor) -> Tensor:
+    def with_aim(self, scenario: Tensor) -> Tensor:
         """Embeddings [..., E] of scenarios played by the quality that the policy starts from."""
         quality = torch.full(scenario.shape[:-1], QUALITIES.index(self.config.aim), device=scenario.device)
-        return self.scenario.played(scenario, quality)
+        return self.scenario.with_behaviour(scenario, quality)
 
     def contexts(
-        self, latents: Tensor, inboxes: Tensor, scenario: Tensor, family: str, played: Tensor | None = None
+        self, latents: Tensor, inboxes: Tensor, scenario: Tensor, family: str, behaviour: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E].
 
-        `played` [..., E] embeds the scenario and who plays it; without it, that is whom the policy starts from.
+        `behaviour` [..., E] embeds the scenario and who acts in it; without it, that is whom the policy starts from.
         """
-        played = self.aimed(scenario) if played is None else played
-        valued = played if family in self.config.adjusted else scenario
-        return self.world_context(latents, inboxes, played), self.value_context(latents, inboxes, valued)
+        behaviour = self.with_aim(scenario) if behaviour is None else behaviour
+        valued = behaviour if family in self.config.behaviour_conditioned else scenario
+        return self.world_context(latents, inboxes, behaviour), self.value_context(latents, inboxes, valued)
 
     def behaviour_logits(self, context: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of what those who play would do, from the world context [..., C]."""
@@ -114,25 +109,25 @@ class NetWorld(
         return (prior + values / self.config.temperatures[family]).log_softmax(-1), values
 
     def actor(self, family: str) -> Actor:
-        """Who acts and speaks in a family that was taught."""
+        """Who acts and speaks in a family that has an actor."""
         return cast(Actor, self.actors[family])
 
-    def sight(self, latents: Tensor, obs: Tensor, family: str) -> Tensor:
+    def actor_features(self, latents: Tensor, obs: Tensor, family: str) -> Tensor:
         """What an actor sees [..., D + O], of observations [..., O] and their latents [..., D]."""
         return torch.cat([latents, self.observation.standardise(obs, family)], dim=-1)
 
-    def taught_log_policy(self, sights: Tensor, inboxes: Tensor, scenario: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Log of the policy [..., number of actions] that was taught in a family.
+    def actor_log_policy(self, features: Tensor, inboxes: Tensor, scenario: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Log of the policy [..., number of actions] of a family's actor.
 
         Args:
-            sights: the last, [..., L, D + O].
+            features: the last, [..., L, D + O].
             inboxes: features [..., L, 2 M] of what the *actors* said: they have a voice of their own.
             scenario: embedding, [..., E].
             mask: allowed choices, [..., A].
             family: its name.
         """
         codec = self.codecs[family]
-        return codec.table_log_probs(codec.mask(self.actor(family)(sights, inboxes, scenario), mask))
+        return codec.table_log_probs(codec.mask(self.actor(family)(features, inboxes, scenario), mask))
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""

@@ -42,8 +42,8 @@ class UnitRms(nn.RMSNorm):
 class ScenarioEncoder(nn.Module):
     """A variant's public descriptor -> embedding [.., E]; lets an unseen variant work at zero shots.
 
-    What is *done* in a scenario depends on who plays: `played` adds the quality of the recording. Values do not see it, or they
-    would take the traces of a better behaviour for the effects of an action.
+    What is *done* in a scenario depends on who acts: `with_behaviour` adds the quality of the recording. Values see it
+    where they are behaviour-conditioned alone: others would take the traces of a better behaviour for effects of an action.
 
     The first layer starts at zero, so that a descriptor that never varied in training has no effect, rather than a random one.
     """
@@ -62,7 +62,7 @@ class ScenarioEncoder(nn.Module):
         """Descriptors [..., D] -> embeddings [..., E]."""
         return self.trunk(self.stems[family](descriptor))
 
-    def played(self, scenario: Tensor, quality: Tensor) -> Tensor:
+    def with_behaviour(self, scenario: Tensor, quality: Tensor) -> Tensor:
         """Embeddings [..., E] of scenarios played by these qualities [...] (indices into `QUALITIES`)."""
         return scenario + self.qualities(quality)
 
@@ -96,7 +96,7 @@ def _trunk(config: NetWorldConfig) -> nn.Sequential:
 
 
 class MeanField(nn.Module):
-    """What an agent broadcasts; how an inbox is read, see `benchmark.mean_field.read`."""
+    """What an agent broadcasts; how an inbox is read, see `learning.mean_field.read`."""
 
     def __init__(self, config: NetWorldConfig) -> None:
         super().__init__()

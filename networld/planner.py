@@ -25,13 +25,13 @@ RARE = 1e-3  # actions proposed less often are not chosen for their value alone
 
 
 @dataclass(frozen=True)
-class View:
+class PlannerInputs:
     """What the planner sees, a row an agent.
 
     Attributes:
         rows: episode * agents + agent, [R].
         latents: [R, L, D].
-        sights: what actors see, where they were taught: latents and observations, [R, L, D + O].
+        features: what actors see, where there are some: latents and observations, [R, L, D + O].
         inboxes: read inboxes, [R, L, 2 M].
         scenario: embedding, [R, E].
         action_mask: [R, A] bool.
@@ -40,15 +40,15 @@ class View:
 
     rows: Tensor
     latents: Tensor
-    sights: Tensor
+    features: Tensor
     inboxes: Tensor
     scenario: Tensor
     action_mask: Tensor
     last: Tensor
 
-    def select(self, where: Tensor) -> View:
+    def select(self, where: Tensor) -> PlannerInputs:
         """Some rows, by index."""
-        return View(*(getattr(self, field.name)[where] for field in fields(self)))
+        return PlannerInputs(*(getattr(self, field.name)[where] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Planner:
 
     def calls(self, slot: int) -> int:
         """Evaluations of denoiser and classifier in a slot."""
-        if self._taught or not self.fresh(slot):
+        if self._acts or not self.fresh(slot):
             return 0
         return self._steps(slot) * (2 if "cg" in self.config.guidance else 1)
 
@@ -99,13 +99,13 @@ class Planner:
         """Whether new plans are made in this slot, rather than the last ones followed."""
         return slot % self.config.replan == 0
 
-    def decide(self, view: View, slot: int) -> Decision:
+    def decide(self, view: PlannerInputs, slot: int) -> Decision:
         """Choose an action for every row."""
 
         def block(where: Tensor) -> tuple[Tensor, ...]:
             part = view.select(where)
-            if self._taught:
-                return self._as_taught(part)
+            if self._acts:
+                return self._by_actor(part)
             world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, self.family)
             plans = self._sample(part, world, value, slot) if self.fresh(slot) else _shift(part.last).unsqueeze(1)
             return self._choose(part, world, value, plans)
@@ -113,14 +113,14 @@ class Planner:
         return Decision(*in_blocks(block, len(view.rows), view.rows.device))
 
     @property
-    def _taught(self) -> bool:
-        """Whether it follows a policy that was taught, and plans nothing."""
-        return self.config.follows(self.model.config, self.family)
+    def _acts(self) -> bool:
+        """Whether it follows an actor, and plans nothing."""
+        return self.config.uses_actor(self.model.config, self.family)
 
-    def _as_taught(self, view: View) -> tuple[Tensor, Tensor]:
-        """Action of every row by the policy that was taught, which is improved already; the plan stays as it was."""
+    def _by_actor(self, view: PlannerInputs) -> tuple[Tensor, Tensor]:
+        """Action of every row by the family's actor; the plan stays as it was."""
         codec = self.model.codecs[self.family]
-        log_policy = self.model.taught_log_policy(view.sights, view.inboxes, view.scenario, view.action_mask, self.family)
+        log_policy = self.model.actor_log_policy(view.features, view.inboxes, view.scenario, view.action_mask, self.family)
         choice = self._pick(view, log_policy)
         return codec.decode(codec.table(choice.device)[choice]), view.last
 
@@ -131,7 +131,7 @@ class Planner:
         """Noise level that sampling starts from: full, or that of a warm start once there is a plan."""
         return LAST if slot == 0 else LAST * self.config.warm_start
 
-    def _sample(self, view: View, world: Tensor, value: Tensor, slot: int) -> Tensor:
+    def _sample(self, view: PlannerInputs, world: Tensor, value: Tensor, slot: int) -> Tensor:
         """Candidate plans [R, K, H, D]."""
         c, planner = self.model.config, self.config
         candidates = planner.candidates if "mcss" in planner.guidance else 1
@@ -159,7 +159,7 @@ class Planner:
 
         return steer
 
-    def _choose(self, view: View, world: Tensor, value: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
+    def _choose(self, view: PlannerInputs, world: Tensor, value: Tensor, plans: Tensor) -> tuple[Tensor, Tensor]:
         """Action and plan of every row.
 
         Inverse dynamics turns each plan into a distribution over actions; all candidates together propose their mixture. A plan
@@ -177,18 +177,18 @@ class Planner:
         closest = recovered[row, :, choice].argmax(-1)
         return codec.decode(codec.table(choice.device)[choice]), plans[row, closest]
 
-    def _select(self, view: View, values: Tensor, prior: Tensor) -> Tensor:
+    def _select(self, view: PlannerInputs, values: Tensor, prior: Tensor) -> Tensor:
         """An action of the table for every row [R], from the actions' values and log-probabilities [R, number].
 
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / (self.config.temperature * self.model.config.acts_at(self.family))
+        weight = values / (self.config.temperature * self.model.config.evaluation_temperature(self.family))
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         return self._pick(view, weight + prior)
 
-    def _pick(self, view: View, log_policy: Tensor) -> Tensor:
+    def _pick(self, view: PlannerInputs, log_policy: Tensor) -> Tensor:
         """The mode of a policy [R, number], given up to a constant, or a sample of it: [R]."""
         if self.config.choice == "sample":
             log_policy = log_policy + gumbel(self.luck.uniform(view.rows, self.agents, log_policy.shape[1]))

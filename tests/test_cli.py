@@ -237,9 +237,10 @@ def test_bars_show_where_a_training_is_and_its_loss(capsys):
     from wbench.console import progress
 
     with progress() as add:
-        known, unknown = add("cells", 8, 2), add("steps", None)
-        known(3)
-        known()
-        unknown.at(5, {"loss": 0.25}, total=20)
+        cells, steps = add("cells", 8, 2), add("steps", 20, later=True)
+        add("never", 3, later=True)
+        cells(3)
+        cells()
+        steps.trained(4, {"access/loss": 0.25, "power/loss": 0.75, "power/accuracy": 0.9})
     shown = capsys.readouterr().err
-    assert "6/8" in shown and "5/20" in shown and "loss 0.25" in shown
+    assert "6/8" in shown and "5/20" in shown and "loss 0.5" in shown and "never" not in shown

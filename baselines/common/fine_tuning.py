@@ -17,12 +17,21 @@ from .q_learning import ValueModel
 
 @dataclass(frozen=True)
 class FineTuneConfig:
-    """How to fine-tune on K episodes: gradient steps at most, rows a step, transitions a window, rate, steps between checks."""
+    """How to fine-tune on K episodes.
+
+    Attributes:
+        steps: gradient steps at most.
+        batch_size: rows a step.
+        slots: transitions a window.
+        learning_rate: of Adam.
+        check: steps between looks at the validation split.
+        seed: of the sampling.
+    """
 
     steps: int = 100
-    rows: int = 512
+    batch_size: int = 512
     slots: int = 4
-    rate: float = 3e-5
+    learning_rate: float = 3e-5
     check: int = 20
     seed: int = 0
 
@@ -46,8 +55,18 @@ def fine_tune(
     sampler, checker = (WindowSampler(family, [part], generator) for part in (train, held))
 
     def loss(batch: Windows) -> Tensor:
-        return model.loss(pretrained, batch, family.name, model.config.conservatism)
+        return model.loss(pretrained, batch, family.name, model.config.cql_alpha)
 
     c = config
-    notes = tune(tuned, loss, sampler, checker, steps=c.steps, rows=c.rows, rate=c.rate, check=c.check, clip=10.0)
+    notes = tune(
+        tuned,
+        loss,
+        sampler,
+        checker,
+        steps=c.steps,
+        batch_size=c.batch_size,
+        learning_rate=c.learning_rate,
+        check=c.check,
+        max_grad_norm=10.0,
+    )
     return model.eval(), config.steps, notes

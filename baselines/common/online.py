@@ -24,48 +24,49 @@ class PracticeConfig:
 
     Attributes:
         updates: gradient steps, spread evenly over the slots played.
-        rows: agent windows a step.
+        batch_size: agent windows a step.
         slots: transitions a window.
-        rate: learning rate.
-        follow: share by which the target network moves to the online one after a step.
-        explore: probability of a random action at first.
-        settle: the same once `decay` of the budget is spent, falling linearly in between.
-        decay: see `settle`.
+        learning_rate: of AdamW.
+        tau: share by which the target network moves to the online one after a step.
+        epsilon: probability of a random action at first.
+        final_epsilon: the same once the share `epsilon_decay` of the budget is spent, falling linearly in between.
+        epsilon_decay: see `final_epsilon`.
         rounds: batches of parallel episodes that the budget is spent in, where it is large enough.
         memory: share of the budget that is remembered, the latest: what others did long ago misleads who takes them for
             a part of the world (Foerster et al. 2017).
-        conservatism: weight of the conservative term; without one, what was learned from logs is soon unlearned.
+        cql_alpha: weight of the conservative term; without one, what was learned from logs is soon unlearned.
         trial: share of the budget for the comparison with the checkpoint that learning started from.
         standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.
         bfloat16: matrix products in bfloat16 where the processor has it: faster, but what is learned depends on the processor.
     """
 
     updates: int = 400
-    rows: int = 256
+    batch_size: int = 256
     slots: int = 2
-    rate: float = 1e-3
-    follow: float = 0.02
-    explore: float = 1.0
-    settle: float = 0.01
-    decay: float = 0.15
+    learning_rate: float = 1e-3
+    tau: float = 0.02
+    epsilon: float = 1.0
+    final_epsilon: float = 0.01
+    epsilon_decay: float = 0.15
     rounds: int = 5
     memory: float = 1.0
-    conservatism: float = 0.0
+    cql_alpha: float = 0.0
     trial: float = 0.3
     standardise: bool = False
     bfloat16: bool = False
 
     def after_pretraining(self) -> PracticeConfig:
         """The same for a network that can already play: little exploration, small steps, conservative ones."""
-        return replace(self, rate=self.rate / 10.0, explore=0.05, settle=0.05, conservatism=0.5, standardise=False)
+        learning_rate = self.learning_rate / 10.0
+        return replace(self, learning_rate=learning_rate, epsilon=0.05, final_epsilon=0.05, cql_alpha=0.5, standardise=False)
 
-    def exploration(self, progress: float) -> float:
+    def epsilon_at(self, progress: float) -> float:
         """Probability of a random action after this share of the budget."""
-        return self.explore + (self.settle - self.explore) * min(1.0, progress / self.decay)
+        return self.epsilon + (self.final_epsilon - self.epsilon) * min(1.0, progress / self.epsilon_decay)
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedSlot:
     """A slot of a batch of episodes: number of its first episode, slot, and what `Replay.add` stores, [B, N, ...]."""
 
     first: int
@@ -75,7 +76,7 @@ class Played:
 
 def spend(
     environment: MeteredEnvironment, budget: int, width: int, history: int, act: Callable[[AgentView, Tensor], Tensor]
-) -> Iterator[Played]:
+) -> Iterator[PlayedSlot]:
     """Play exactly `budget` slots, `width` episodes at a time; `act` maps views and action masks [B, N] to actions."""
     family, variant = environment.family, environment.variant
     spent = first = 0
@@ -88,7 +89,7 @@ def spend(
             columns["action"] = act(view, info["action_mask"])
             obs, columns["reward"], _, _, info = environment.step(columns["action"])
             spent += batch
-            yield Played(first, slot, columns)
+            yield PlayedSlot(first, slot, columns)
         first += batch
 
 
@@ -121,12 +122,12 @@ def learn_online(
     model.train().requires_grad_(True)
     target = copy.deepcopy(model).requires_grad_(False)
     parameters, averages = list(model.parameters()), list(target.parameters())
-    optimiser = torch.optim.AdamW(parameters, config.rate, fused=True)
+    optimiser = torch.optim.AdamW(parameters, config.learning_rate, fused=True)
     begun, steps = environment.used, 0
 
     def act(view: AgentView, mask: Tensor) -> Tensor:
         progress = (environment.used - begun) / budget
-        return explore(model, view, mask, config.exploration(progress), family.name, generator)
+        return explore(model, view, mask, config.epsilon_at(progress), family.name, generator)
 
     for played in spend(environment, budget, width, length, act):
         replay.add(played.first, played.slot, **played.columns)
@@ -139,9 +140,9 @@ def learn_online(
         for _ in range(due - steps if replay.ready else 0):
             optimiser.zero_grad()
             with mixed(device, config.bfloat16):
-                loss = model.loss(target, replay.sample(config.rows).to(device), family.name, config.conservatism)
+                loss = model.loss(target, replay.sample(config.batch_size).to(device), family.name, config.cql_alpha)
             loss.backward()
-            advance(parameters, averages, optimiser, config.follow)
+            advance(parameters, averages, optimiser, config.tau)
             steps += 1
         if on_slot:
             on_slot(target)

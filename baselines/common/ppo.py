@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from ...learning.codec import ActionCodec
+from ...learning.descent import set_learning_rate
 from ...learning.precision import mixed
-from ...learning.training import set_rate
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,35 @@ class PpoConfig:
 
     Attributes:
         epochs: passes over a round.
-        minibatch: agent rows an optimiser step, about (frames stay whole).
-        rate: learning rate of Adam; falls linearly to `rate_end` times itself (Huang, detail 4; Andrychowicz, section 3.6).
-        rate_end: share of the rate at the end.
+        batch_size: agent rows an optimiser step, about (frames stay whole).
+        learning_rate: of Adam; falls linearly to `final_share` of itself (Huang, detail 4; Andrychowicz, section 3.6).
+        final_share: of the learning rate at the end.
         discount: a slot.
-        trace: lambda of the generalised advantage estimate (Schulman et al. 2016).
-        clip: of the probability ratio (Schulman et al. 2017).
-        entropy: weight of the entropy bonus; falls with the rate.
-        huber: where the value loss turns linear, in units of the normalised value (Yu, appendix).
-        gradient: greatest norm of the gradient, actor and critic each (Huang, detail 11).
-        divergence: the round ends once the policy has moved this far in KL divergence (Huang, 'early stopping'; 0 = never).
+        gae_lambda: lambda of the generalised advantage estimate (Schulman et al. 2016).
+        clip_coef: clip of the probability ratio (Schulman et al. 2017).
+        entropy_coef: weight of the entropy bonus; falls with the learning rate.
+        huber_delta: where the value loss turns linear, in units of the normalised value (Yu, appendix).
+        max_grad_norm: greatest norm of the gradient, actor and critic each (Huang, detail 11).
+        target_kl: the round ends once the policy has moved this far in KL divergence (Huang, 'early stopping'; 0 = never).
         bfloat16: hidden layers in bfloat16 where the processor has it (twice as fast); ratios stay in float32. What is learned
             then depends on the processor, so the tracks of the protocol do without.
     """
 
     epochs: int = 5
-    minibatch: int = 4096
-    rate: float = 1e-3
-    rate_end: float = 0.05
+    batch_size: int = 4096
+    learning_rate: float = 1e-3
+    final_share: float = 0.05
     discount: float = 0.95
-    trace: float = 0.8
-    clip: float = 0.3
-    entropy: float = 0.001
-    huber: float = 10.0
-    gradient: float = 1.0
-    divergence: float = 0.0
+    gae_lambda: float = 0.8
+    clip_coef: float = 0.3
+    entropy_coef: float = 0.001
+    huber_delta: float = 10.0
+    max_grad_norm: float = 1.0
+    target_kl: float = 0.0
     bfloat16: bool = True
 
 
-def gae(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
+def gae(reward: Tensor, value: Tensor, discount: float, gae_lambda: float) -> Tensor:
     """Generalised advantage estimates [S, ...] of rewards [S, ...] under values [S + 1, ...]; the last value bootstraps.
 
     Episodes end by the clock alone, which no agent sees: the last value stands for what would have come after (Pardo et al.,
@@ -64,14 +64,14 @@ def gae(reward: Tensor, value: Tensor, discount: float, trace: float) -> Tensor:
     advantage = torch.zeros_like(reward)
     running = torch.zeros_like(reward[0])
     for slot in reversed(range(len(reward))):
-        running = surprise[slot] + discount * trace * running
+        running = surprise[slot] + discount * gae_lambda * running
         advantage[slot] = running
     return advantage
 
 
-def clipped_objective(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+def clipped_objective(ratio: Tensor, advantage: Tensor, clip_coef: float) -> Tensor:
     """The pessimistic one of the plain and the clipped improvement, [...] (Schulman et al. 2017, equation 7)."""
-    return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
+    return torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip_coef, 1.0 + clip_coef) * advantage)
 
 
 class ValueNormaliser(nn.Module):
@@ -224,9 +224,9 @@ def optimise(
         progress: share of the training that is over, which sets learning rate and entropy bonus.
         generator: the random source of the minibatches.
     """
-    fade = 1.0 + (config.rate_end - 1.0) * progress
-    set_rate(optimiser, config.rate * fade)
-    parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.minibatch))
+    fade = 1.0 + (config.final_share - 1.0) * progress
+    set_learning_rate(optimiser, config.learning_rate * fade)
+    parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.batch_size))
     steps, figures = 0, {}
     for _ in range(config.epochs):
         shuffled = {  # once an epoch: a minibatch is then a slice
@@ -235,15 +235,15 @@ def optimise(
         }
         for part in range(parts):
             optimiser.zero_grad(set_to_none=True)
-            divergence = 0.0
+            moved = 0.0
             for name, minibatches in shuffled.items():
                 loss, figures[name] = _loss(model, minibatches[part], name, config, fade)
                 (loss / len(played)).backward()
-                divergence = max(divergence, figures[name]["divergence"])
-            if 0.0 < config.divergence < divergence:
+                moved = max(moved, figures[name]["approx_kl"])
+            if 0.0 < config.target_kl < moved:
                 return Updates(steps, _flat(figures))
             for group in optimiser.param_groups:
-                nn.utils.clip_grad_norm_(group["params"], config.gradient)
+                nn.utils.clip_grad_norm_(group["params"], config.max_grad_norm)
             optimiser.step()
             steps += 1
     return Updates(steps, _flat(figures))
@@ -270,11 +270,11 @@ def _loss(model: ActorCritic, batch: Frames, family: str, config: PpoConfig, fad
         logits = model.logits(features, mask, family)
         value = model.values(batch.features, batch.agents, family)
     log_ratio = codec.log_prob(logits, code) - log_prob
-    policy = clipped_objective(log_ratio.exp(), advantage, config.clip).mean()
+    policy = clipped_objective(log_ratio.exp(), advantage, config.clip_coef).mean()
     spread = sum(-(part.softmax(-1) * part.log_softmax(-1)).sum(-1) for part in codec.split(logits))
     assert isinstance(spread, Tensor)
-    fit = huber_loss(value, model.normaliser(family).normalise(batch.target), delta=config.huber)
+    fit = huber_loss(value, model.normaliser(family).normalise(batch.target), delta=config.huber_delta)
     with torch.no_grad():  # Schulman's estimate of KL(old || new), never negative: http://joschu.net/blog/kl-approx.html
-        divergence = (log_ratio.exp() - 1.0 - log_ratio).mean()
-    figures = {"entropy": spread.mean(), "value": fit, "divergence": divergence}
-    return fit - policy - config.entropy * fade * spread.mean(), {name: float(x.detach()) for name, x in figures.items()}
+        approx_kl = (log_ratio.exp() - 1.0 - log_ratio).mean()
+    figures = {"entropy": spread.mean(), "value": fit, "approx_kl": approx_kl}
+    return fit - policy - config.entropy_coef * fade * spread.mean(), {name: float(x.detach()) for name, x in figures.items()}

@@ -1,4 +1,4 @@
-"""What IQL, QMIX and bcq share: the values of an agent's actions, their Bellman targets, pretraining.
+"""What iql, qmix and brq share: the values of an agent's actions, their Bellman targets, pretraining.
 
 Values are learned in units that are alike in all families. Unless a model says otherwise, the range of discounted team rewards
 that was recorded spans UNITS, and its middle is zero. A unit is then worth about what one good action is.
@@ -7,9 +7,9 @@ that was recorded spans UNITS, and its middle is zero. A unit is then worth abou
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,9 +23,10 @@ from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
 from ...learning.checkpoint import CheckpointConfig, Pretrained
 from ...learning.codec import ActionCodec
+from ...learning.descent import Descent, DescentConfig, move_average
 from ...learning.modules import Standardiser
-from ...learning.precision import mixed
-from ...learning.training import Run, follow, set_rate
+from ...learning.parallel import Processes
+from ...learning.training import Trainer
 from .networks import AgentView, Dueling, Trunk, agent_views, input_size, table_mask
 
 UNITS = 20.0
@@ -44,9 +45,9 @@ class ValueConfig(CheckpointConfig):
         history: observations seen, the current one included.
         discount: of the value.
         aim: the recorded quality that play is to improve on.
-        conservatism: weight of the conservative term when learning from logs.
-        temperatures: of the softmax over values that actions are drawn from, in value units, by family; without one the best
-            action is played.
+        cql_alpha: weight of the conservative term when learning from logs.
+        evaluation_temperatures: of the softmax over values that actions are drawn from in play, in value units, by family;
+            without one the best action is played.
     """
 
     OWNER: ClassVar[str] = "IQL"
@@ -59,8 +60,8 @@ class ValueConfig(CheckpointConfig):
     history: int = 4
     discount: float = 0.95
     aim: Quality = "expert"
-    conservatism: float = 1.0
-    temperatures: dict[str, float] = field(default_factory=dict)
+    cql_alpha: float = 1.0
+    evaluation_temperatures: dict[str, float] = field(default_factory=dict)
 
     def measured(self, samplers: Mapping[str, WindowSampler]) -> Self:
         """These settings with what the source data of each family say."""
@@ -101,7 +102,7 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
 
     def draws(self, family: str) -> int:
         """Uniform numbers that choosing an action takes."""
-        return self.numbers[family] if self.config.temperatures.get(family) else 0
+        return self.numbers[family] if self.config.evaluation_temperatures.get(family) else 0
 
     def choose(self, view: AgentView, mask: Tensor, luck: Tensor, family: str) -> Tensor:
         """The table row to play, [...].
@@ -113,7 +114,7 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
             family: name of the family.
         """
         scores = self(view, family).masked_fill(~table_mask(self.codecs[family], mask), -torch.inf)
-        if temperature := self.config.temperatures.get(family):
+        if temperature := self.config.evaluation_temperatures.get(family):
             scores = scores + temperature * gumbel(luck)
         return scores.argmax(-1)
 
@@ -123,7 +124,7 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
         middle = (1.0 - self.config.discount) * (low + high) / 2.0
         return (reward - middle) * (UNITS / max(high - low, 1e-6))
 
-    def loss(self, target: Self, batch: Windows, family: str, conservatism: float) -> Tensor:
+    def loss(self, target: Self, batch: Windows, family: str, cql_alpha: float) -> Tensor:
         """What is minimised on a batch of windows; `target` is the slowly moving copy that gives Bellman targets."""
         raise NotImplementedError
 
@@ -136,7 +137,7 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
 
 
 @dataclass(frozen=True)
-class Seen:
+class Transitions:
     """A batch of windows as learning reads it: R rows, S transitions each.
 
     Attributes:
@@ -154,7 +155,7 @@ class Seen:
     exemplary: Tensor
 
     @classmethod
-    def of(cls, model: ValueModel, batch: Windows, family: str) -> Seen:
+    def of(cls, model: ValueModel, batch: Windows, family: str) -> Transitions:
         """Read a batch of windows whose history is that of the model."""
         now, codec = model.config.history - 1, model.codecs[family]
         return cls(
@@ -176,7 +177,7 @@ def double_q(online: Tensor, target: Tensor, allowed: Tensor) -> Tensor:
     return pick(target, online.masked_fill(~allowed, -torch.inf).argmax(-1))
 
 
-def conservative_loss(values: Tensor, seen: Seen) -> Tensor:
+def conservative_loss(values: Tensor, seen: Transitions) -> Tensor:
     """CQL(H) (Kumar et al. 2020): soft maximum over the allowed actions less the recorded action's value [R, S, number].
 
     It is taken over the recordings of the best alone: in all of them it would hold play to what random players do.
@@ -186,91 +187,73 @@ def conservative_loss(values: Tensor, seen: Seen) -> Tensor:
 
 
 @dataclass(frozen=True)
-class PretrainConfig:
-    """How to pretrain on the train variants.
+class ValueTrainConfig(DescentConfig):
+    """As `DescentConfig`.
 
     Attributes:
-        release: the data.
         steps: gradient steps.
-        rows: agent windows a step, shared equally among the families.
         slots: transitions a window.
-        rate: peak learning rate; linear warm-up over the first twentieth, cosine decay.
-        decay: weight decay.
-        follow: share by which the target network moves to the online one after a step (Polyak; Lillicrap et al. 2016).
-        save_every: steps between resumable states.
-        seed: of initialisation and sampling.
         network: fields of the network's settings that differ from its defaults.
     """
 
-    release: str = "standard"
+    tau: float = 0.03
     steps: int = 4000
-    rows: int = 3072
     slots: int = 1
-    rate: float = 1e-3
-    decay: float = 1e-2
-    follow: float = 0.03
-    save_every: int = 250
-    seed: int = 0
     network: tuple[tuple[str, Any], ...] = ()
 
 
-def pretrain(
-    kind: type[ValueModel],
-    families: Sequence[Family],
-    config: PretrainConfig,
-    folder: Path,
-    *,
-    resume: bool = False,
-    device: str = "cpu",
-    on_step: Callable[[int], None] | None = None,
-) -> ValueModel:
-    """Learn from all qualities of the train variants; the moving average of the network goes to `folder`.
+DEBUG = ValueTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, network=(("hidden", 32),))
+
+
+class ValueLearner(Descent):
+    """Learns values from all qualities of the train variants.
 
     Args:
-        kind: what is trained.
-        families: the families; every step takes an equal share of rows from each.
+        model: is trained; what it leaves is its moving average.
+        samplers: of windows, by family.
         config: how to train.
-        folder: where checkpoint, resumable state and report go.
-        resume: go on from the state in `folder`; without it an existing state is refused.
-        device: where to train.
-        on_step: told every tenth step.
+        processes: that train together.
     """
-    run = Run(folder, config, resume, on_step)
-    torch.manual_seed(config.seed)
-    generator = torch.Generator().manual_seed(config.seed)
-    plain = kind.CONFIG({family.name: FamilyShape.of(family) for family in families}, {}, **dict(config.network))
-    samplers = load_samplers(families, get_release(config.release), plain.history - 1, config.slots, generator)
-    model = kind(plain.measured(samplers)).to(device)
-    model.standardiser.fit_sources(samplers)
-    target = copy.deepcopy(model).requires_grad_(False)
-    parameters, averages = list(model.parameters()), list(target.parameters())
-    optimiser = torch.optim.AdamW(parameters, config.rate, betas=(0.9, 0.98), weight_decay=config.decay, fused=True)
-    for step in range(run.begin({"model": model, "target": target, "optimiser": optimiser}, generator), config.steps):
-        set_rate(optimiser, config.rate * _schedule(step / config.steps))
-        losses: dict[str, Tensor] = {}
-        optimiser.zero_grad()
-        for name, sampler in samplers.items():
-            batch = sampler.sample(config.rows // len(samplers)).to(device)
-            with mixed(device):
-                loss = model.loss(target, batch, name, model.config.conservatism)
-            (loss / len(samplers)).backward()
-            losses[f"{name}/loss"] = loss.detach()
-        advance(parameters, averages, optimiser, config.follow, clip=1.0)
-        if run.due(step):
-            run.note(step, losses)
-        run.keep(step + 1)
-    run.finish(target)
-    return target.eval()
+
+    def __init__(
+        self, model: ValueModel, samplers: Mapping[str, WindowSampler], config: ValueTrainConfig, processes: Processes
+    ) -> None:
+        self._model, self._target = model, copy.deepcopy(model).requires_grad_(False)
+        modules, averages = {"model": model, "target": self._target}, [(self._target, model)]
+        super().__init__(samplers, config, processes, config.steps, dict(model.named_parameters()), modules, averages)
+
+    @classmethod
+    def of(cls, kind: type[ValueModel], families: Sequence[Family], config: ValueTrainConfig, processes: Processes) -> Self:
+        """A fresh network of a kind and the data of these families."""
+        plain = kind.CONFIG({family.name: FamilyShape.of(family) for family in families}, {}, **dict(config.network))
+        choice = torch.Generator().manual_seed(config.seed)
+        samplers = load_samplers(families, get_release(config.release), plain.history - 1, config.slots, choice)
+        model = kind(plain.measured(samplers)).to(processes.device)
+        model.standardiser.fit_sources(samplers)
+        return cls(model, samplers, config, processes)
+
+    def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
+        """The model's loss."""
+        return {"loss": self._model.loss(self._target, batch, family, self._model.config.cql_alpha)}
+
+    def trained(self) -> ValueModel:
+        """The moving average."""
+        return self._target
+
+
+def value_trainer(agent: str, kind: type[ValueModel], presets: Mapping[str, ValueTrainConfig]) -> Trainer[ValueTrainConfig]:
+    """The trainer of an agent that plays by values."""
+    return Trainer(agent, kind, presets, partial(ValueLearner.of, kind))
 
 
 def advance(
-    parameters: Sequence[Tensor], averages: Sequence[Tensor], optimiser: torch.optim.Optimizer, share: float, clip: float = 10.0
+    parameters: Sequence[Tensor],
+    averages: Sequence[Tensor],
+    optimiser: torch.optim.Optimizer,
+    tau: float,
+    max_grad_norm: float = 10.0,
 ) -> None:
-    """One optimiser step with gradients of at most this norm, then the target network's parameters follow by this share."""
-    torch.nn.utils.clip_grad_norm_(parameters, clip)
+    """One optimiser step with gradients of at most this norm, then the target network's parameters follow by tau."""
+    torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     optimiser.step()
-    follow(averages, parameters, share)
-
-
-def _schedule(progress: float) -> float:
-    return min(1.0, 20.0 * progress + 0.05) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    move_average(averages, parameters, tau)

@@ -15,7 +15,7 @@ from ...benchmark.randomness import gumbel
 from ...learning.codec import ActionCodec
 from ...learning.precision import mixed
 from ...learning.world import Playground
-from .networks import identity
+from .networks import AgentView, first_view, next_view
 from .ppo import ActorCritic, Frames, PpoConfig, Updates, gae, optimise
 
 
@@ -32,34 +32,8 @@ class OpenEnvironment:
         return self._env.reset(range(first, self._next))
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot; see `benchmark.world.Playground.step`."""
+        """Play one slot; see `learning.world.Playground.step`."""
         return self._env.step(action)
-
-
-class Sight:
-    """What the agents of a batch of episodes see: own last observations, descriptor of the variant, identity.
-
-    Args:
-        variant: what is played.
-        episodes: B.
-        obs_size: O.
-        history: slots seen, L; zeros before the episode's start.
-        device: where.
-    """
-
-    def __init__(self, variant: Variant, episodes: int, obs_size: int, history: int, device: torch.device | str) -> None:
-        agents = variant.agents
-        whoami = identity(torch.arange(agents, device=device), torch.tensor(agents, device=device))
-        public = torch.tensor(variant.descriptor(), device=device).expand(agents, -1)
-        static = torch.cat([public, whoami], dim=-1).expand(episodes, -1, -1)
-        self._features = torch.cat([torch.zeros(episodes, agents, history * obs_size, device=device), static], dim=-1)
-        self._end = history * obs_size
-
-    def look(self, obs: Tensor) -> Tensor:
-        """Take in observations [B, N, O]; returns features [B, N, I]."""
-        before, static = self._features[..., obs.shape[-1] : self._end], self._features[..., self._end :]
-        self._features = torch.cat([before, obs, static], dim=-1)
-        return self._features
 
 
 def sample(codec: ActionCodec, logits: Tensor, uniform: Tensor) -> Tensor:
@@ -111,17 +85,22 @@ class _Player:
         self._playground, self.variant, self.family = playground, playground.variant, playground.family.name
         self.shape, self.total = (episodes, playground.variant.agents), 0.0
         obs, info = playground.reset(episodes)
-        self._sight = Sight(self.variant, episodes, playground.family.obs_size, history, obs.device)
+        self._view: AgentView = first_view(playground.family, self.variant, history, episodes, obs.device)
         for earlier in info.get("past", ()):  # an episode that starts in the middle of something
-            self._sight.look(earlier)
-        self.features, self.mask = self._sight.look(obs).flatten(0, 1), info["action_mask"].flatten(0, 1)
+            self._look(earlier)
+        self.features, self.mask = self._look(obs), info["action_mask"].flatten(0, 1)
 
     def step(self, action: Tensor) -> Tensor:
         """Actions [B * N] or [B * N, D] -> rewards [B * N], scaled so that their mean over the agents is the team reward."""
         obs, reward, _, _, info = self._playground.step(action.unflatten(0, self.shape))
-        self.features, self.mask = self._sight.look(obs).flatten(0, 1), info["action_mask"].flatten(0, 1)
+        self.features, self.mask = self._look(obs), info["action_mask"].flatten(0, 1)
         self.total += float(reward.sum()) / self.shape[0]
         return reward.flatten() * self.shape[1]
+
+    def _look(self, obs: Tensor) -> Tensor:
+        """Take in observations [B, N, O]; features [B * N, I]."""
+        self._view = next_view(self._view, obs)
+        return self._view.features().flatten(0, 1)
 
 
 def _play(
@@ -143,7 +122,7 @@ def _play(
     normaliser = model.normaliser(family)
     value = normaliser.restore(model.values(torch.cat([features, last]), agents.repeat(horizon + 1), family))
     value = value.unflatten(0, (horizon + 1, -1))
-    advantage = gae(torch.stack(rewards), value, config.discount, config.trace)
+    advantage = gae(torch.stack(rewards), value, config.discount, config.gae_lambda)
     target = advantage + value[:-1]
     normaliser.update(target)
     parts = zip(advantage.split(rows, 1), players, strict=True)
@@ -165,7 +144,7 @@ def team_advantage(advantage: Tensor) -> Tensor:
 M = TypeVar("M", bound=ActorCritic)
 
 
-class Learner(Generic[M]):
+class PpoLearner(Generic[M]):
     """PPO in progress: network, optimiser and the one random source of play and updates.
 
     Args:
@@ -179,7 +158,7 @@ class Learner(Generic[M]):
         self.generator = torch.Generator().manual_seed(seed)
         actor, critic = model.policy_parameters(), model.critic_parameters()
         groups = [{"params": actor}, {"params": critic}]  # two networks: the gradient of each is clipped by itself
-        self.optimiser = torch.optim.Adam(groups, config.rate, eps=1e-5, fused=True)  # Huang, detail 3
+        self.optimiser = torch.optim.Adam(groups, config.learning_rate, eps=1e-5, fused=True)  # Huang, detail 3
 
     def round(self, playgrounds: Sequence[Playground], episodes: int, progress: float) -> tuple[Round, Updates]:
         """Play so many episodes in every playground and learn from them; `progress` is the share of the training before it."""
@@ -210,7 +189,7 @@ def learn(
     Returns:
         Optimiser steps taken.
     """
-    learner, steps = Learner(model, config, seed), 0
+    learner, steps = PpoLearner(model, config, seed), 0
     for number in range(rounds):
         played, updates = learner.round(playgrounds, episodes, number / rounds)
         steps += updates.steps

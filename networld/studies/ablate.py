@@ -57,7 +57,7 @@ class Ablation:
 
 ABLATIONS = (
     Ablation("no value", planner={"temperature": 1e6}),
-    Ablation("nobody taught", planner={"taught": False}),
+    Ablation("no central critic", planner={"use_actors": False}),
     Ablation("no behaviour prior", planner={"choice": "best"}),
     Ablation("no inverse dynamics", planner={"recovery": 0.0}),
     Ablation("plans alone propose", planner={"recovery": 1.0}),
@@ -73,7 +73,7 @@ ABLATIONS = (
     Ablation("mean field off", network={"mean_field": "off"}),
     Ablation("mean field in value only", network={"mean_field": "value"}),
     Ablation("mean field in world only", network={"mean_field": "world"}),
-    Ablation("value blind to who plays", network={"adjusted": ()}),
+    Ablation("value not behaviour-conditioned", network={"behaviour_conditioned": ()}),
     Ablation("no shared latents", network={"shared_latents": False}),
     Ablation("no two-hot", network={"two_hot": False}),
     Ablation("slot-token transformer", network={"denoiser": "slots"}),
@@ -106,7 +106,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One ablation's outcome, by number of shots.
 
     Attributes:
@@ -146,7 +146,7 @@ def ablate(
     protocol: Protocol,
     networks: Networks | None,
     on_cell: Callable[[str], object],
-) -> Iterator[Row]:
+) -> Iterator[AblationRow]:
     """Play the protocol with the whole and with each ablation.
 
     Args:
@@ -178,7 +178,7 @@ def train_networks(
     ablations: Sequence[Ablation],
     config: TrainConfig,
     networks: Networks,
-    on_step: Callable[[str, int], None],
+    on_step: Callable[[str, int, Mapping[str, float]], None],
 ) -> None:
     """Train the whole and every network ablation that `networks` lacks, one training of all and then the next."""
     changed = [ablation for ablation in ablations if ablation.kind == "network"]
@@ -219,7 +219,7 @@ def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], 
     return found
 
 
-def _row(name: str, kind: Kind, protocol: Protocol, ours: list[Played], whole: list[Played]) -> Row:
+def _row(name: str, kind: Kind, protocol: Protocol, ours: list[Played], whole: list[Played]) -> AblationRow:
     def differences(shots: int, chosen: Sequence[int]) -> Interval:
         pairs = [([x[shots][i] for i in chosen], [y[shots][i] for i in chosen]) for x, y in zip(ours, whole, strict=True)]
         return paired(*pairs[0]) if kind == "play" else over_trainings([paired(x, y).iqm for x, y in pairs])
@@ -230,7 +230,7 @@ def _row(name: str, kind: Kind, protocol: Protocol, ours: list[Played], whole: l
 
     everywhere = range(len(protocol.variants))
     members = {f: [i for i in everywhere if protocol.variants[i].partition("/")[0] == f] for f in protocol.families()}
-    return Row(
+    return AblationRow(
         name,
         kind,
         {shots: scores(shots) for shots in protocol.shots},

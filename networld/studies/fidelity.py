@@ -57,13 +57,13 @@ def fidelity(
         its marginal distribution; `value`: correlation, slope and bias of predicted against realised discounted return on
         expert episodes, in the family's unit; `top1`: how often inverse dynamics and the behaviour head name the action.
     """
-    model = model.network_for(family.name)
+    model.shape(family.name)
     c = model.config
     sources = [fresh_episodes(family, variant, episodes, c.history, c.horizon) for variant in variants]
     batch = WindowSampler(family, sources, torch.Generator().manual_seed(0)).sample(rows)
     seen = encode(model, batch, family.name, c.history + 2)
-    played = model.scenario.played(seen.scenario, batch.quality)
-    world, _ = contexts_at(model, seen, c.history, family.name, played)
+    behaviour = model.scenario.with_behaviour(seen.scenario, batch.quality)
+    world, _ = contexts_at(model, seen, c.history, family.name, behaviour)
     return {
         "ks": _distances(model, family, batch, seen, world, steps),
         "reward_nats": _likelihood(model, family, batch, seen),

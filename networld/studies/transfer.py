@@ -6,7 +6,7 @@ which are pretrained on the other families or as fresh as the new family's own. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from .ablate import WEIGHTS, score_cells
 
 
 @dataclass(frozen=True)
-class Row:
+class TransferRow:
     """One family left out, at one number of shots: IQM of both tracks, and their paired difference."""
 
     family: str
@@ -96,7 +96,9 @@ class TransferAgent(NetWorldAgent):
         return Adaptation(adapted.steps, adapted.notes)
 
 
-def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cell: Callable[[], object]) -> Iterator[Row]:
+def transfer(
+    networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cell: Callable[[], object]
+) -> Iterator[TransferRow]:
     """Play the protocol with both tracks; rows by family left out and number of shots.
 
     Args:
@@ -117,17 +119,19 @@ def transfer(networks: Path, protocol: Protocol, adaptation: AdaptConfig, on_cel
         )
         for shots in part.shots:
             values, fresh_values = ours[shots], theirs[shots]
-            yield Row(name, shots, interval(values), interval(fresh_values), paired(values, fresh_values))
+            yield TransferRow(name, shots, interval(values), interval(fresh_values), paired(values, fresh_values))
 
 
-def train_networks(families: Sequence[str], config: TrainConfig, folder: Path, on_step: Callable[[str, int], None]) -> None:
+def train_networks(
+    families: Sequence[str], config: TrainConfig, folder: Path, on_step: Callable[[str, int, Mapping[str, float]], None]
+) -> None:
     """Train a network on the others for each family left out that `folder` lacks; see `train_missing`.
 
     Args:
         families: names of those to leave out, one at a time.
         config: how to train.
         folder: where the networks' folders are.
-        on_step: told the name of the family left out and every tenth step.
+        on_step: told the name of the family left out, the steps that are logged and their figures.
     """
     for name in families:
         others = [get_family(other) for other in FAMILIES if other != name]

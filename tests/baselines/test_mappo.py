@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from wbench.baselines.common.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
 from wbench.baselines.common.rollout import OpenEnvironment, learn, play_round, team_advantage
-from wbench.baselines.mappo import Mappo, MappoAgent, MappoConfig, fresh
-from wbench.baselines.mappo_train import PRESETS, train
+from wbench.baselines.mappo import PRESETS, TRAINER, Mappo, MappoAgent, MappoConfig, fresh
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
@@ -22,7 +21,7 @@ from wbench.learning.training import REPORT, STATE
 
 FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
 VARIANTS = ("access/n4-c2-load0.4", "power/n10-d800-v0-load0.7", "offload/n10-e2-p0.2")
-QUICK = PpoConfig(epochs=2, minibatch=512, bfloat16=False)
+QUICK = PpoConfig(epochs=2, batch_size=512, bfloat16=False)
 
 
 def small(*families: str, seed: int = 0) -> Mappo:
@@ -159,7 +158,7 @@ class Game:
 def test_learns_to_take_turns_where_all_see_the_same():
     model = fresh(MappoConfig({"game": FamilyShape.of(Game.family)}, hidden=16, history=1), 0)
     returns: list[float] = []
-    config = PpoConfig(epochs=4, minibatch=384, rate=5e-3, discount=0.5, bfloat16=False)
+    config = PpoConfig(epochs=4, batch_size=384, learning_rate=5e-3, discount=0.5, bfloat16=False)
     steps = learn(model, [Game()], 30, 32, config, on_round=lambda played, _: returns.extend(played.returns))
     assert steps == 30 * 4 * 2  # 768 rows a round are two minibatches
     assert returns[0] < 4.5 and returns[-1] > 7.6
@@ -189,7 +188,7 @@ def test_a_round_has_every_row_once_and_says_what_happened():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mappo")
-    train(FAMILIES, PRESETS["debug"], folder)
+    TRAINER.fit(FAMILIES, PRESETS["debug"], folder)
     return folder
 
 
@@ -254,19 +253,19 @@ def test_debug_training_repeats_and_resumes_to_the_same_weights(checkpoint: Path
     class Killed(Exception):
         pass
 
-    def kill(number: int) -> None:
+    def kill(number: int, figures: object) -> None:
         if number == 1:
             raise Killed
 
     with pytest.raises(Killed):  # after the second round, of which the state says nothing yet
-        train(FAMILIES, PRESETS["debug"], tmp_path, on_step=kill)
+        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, on_step=kill)
     assert (tmp_path / STATE).exists()
     with pytest.raises(CheckpointError, match="--resume"):
-        train(FAMILIES, PRESETS["debug"], tmp_path)
+        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path)
     other = replace(PRESETS["debug"], episodes=3)
     with pytest.raises(CheckpointError, match="other settings"):
-        train(FAMILIES, other, tmp_path, resume=True)
-    resumed = train(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
+        TRAINER.fit(FAMILIES, other, tmp_path, resume=True)
+    resumed = TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
     assert same_weights(resumed, whole) and not (tmp_path / STATE).exists()
     log = json.loads((tmp_path / REPORT).read_text())["log"]
     assert [entry["step"] for entry in log] == [0, 1] and log[-1]["slots"] == whole.config.source_steps
@@ -281,6 +280,6 @@ def test_the_command_trains_and_writes_a_card(tmp_path: Path, wbench):
 def test_damaged_state_and_unknown_preset_are_refused(tmp_path: Path, wbench):
     (tmp_path / STATE).write_bytes(b"no zip")
     with pytest.raises(CheckpointError, match="damaged"):
-        train(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
+        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
     done = wbench("train", "mappo", "--preset", "smal", "--out", str(tmp_path / "x"))
     assert done.code == 2 and "small" in done.err and "Traceback" not in done.err

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from wbench.baselines import bc, bcq
-from wbench.baselines.bcq import Bcq
+from wbench.baselines.bc import TRAINER as BC
+from wbench.baselines.brq import TRAINER as BRQ
+from wbench.baselines.brq import Brq
 from wbench.baselines.common.fine_tuning import FineTuneConfig, fine_tune
 from wbench.baselines.common.online import PracticeConfig
 from wbench.baselines.common.q_agent import ValueAgent
-from wbench.baselines.common.q_learning import ValueModel, pretrain
+from wbench.baselines.common.q_learning import ValueModel
 from wbench.baselines.iql import Iql
 from wbench.baselines.qmix import Qmix
 from wbench.benchmark.data import release
@@ -27,10 +27,10 @@ from wbench.learning.training import REPORT, get_trainer
 
 from ..benchmark import tiny
 
-KINDS = {"iql": Iql, "qmix": Qmix, "bcq": Bcq}
+KINDS = {"iql": Iql, "qmix": Qmix, "brq": Brq}
 HELD_OUT = tiny.FAMILY.variant("access/n8-c1-load0.5")
 SHORT = replace(HELD_OUT, horizon=12)
-QUICK = PracticeConfig(updates=6, rows=64)
+QUICK = PracticeConfig(updates=6, batch_size=64)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def checkpoints(tmp_path_factory):
     folders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
-        for name, kind in KINDS.items():
+        for name in KINDS:
             folders[name] = tmp_path_factory.mktemp(name)
-            pretrain(kind, [tiny.FAMILY], replace(bcq.PRESETS["debug"], release="tiny"), folders[name])
+            get_trainer(name).fit([tiny.FAMILY], replace(BRQ.preset("debug"), release="tiny"), folders[name])
     return folders
 
 
@@ -55,7 +55,7 @@ def test_a_debug_checkpoint_loads_and_says_where_it_comes_from(checkpoints, name
     assert torch.isfinite(play(tiny.FAMILY, SHORT, agent, [0, 1]).returns).all()
 
 
-@pytest.mark.parametrize("name", [*KINDS, "bcq, sampled"])
+@pytest.mark.parametrize("name", [*KINDS, "brq, sampled"])
 def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoints, name):
     kind, _, sampled = name.partition(", ")
     agent = make_agent(kind, str(checkpoints[kind]))
@@ -71,11 +71,11 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoints, name):
 def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier_cells(checkpoints, name):
     model: ValueModel = KINDS[name].from_pretrained(checkpoints[name])
     before, shots = digest(model), replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("expert",) * 5)
-    wild = ValueAgent(name, model, adaptation=FineTuneConfig(steps=4, rows=64, rate=30.0, check=2))
+    wild = ValueAgent(name, model, adaptation=FineTuneConfig(steps=4, batch_size=64, learning_rate=30.0, check=2))
     done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
     assert digest(wild._model) == before and done.gradient_steps == 4
-    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=80, rows=512, rate=2e-3, check=20))
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=120, batch_size=512, learning_rate=5e-4, check=20))
     done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
     assert digest(careful._model) != before == digest(model)
@@ -83,25 +83,27 @@ def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier
     assert digest(careful._model) == before
 
 
-@pytest.mark.parametrize(("name", "steps"), [("iql", 0), ("qmix", 0), ("bcq", 4)])
+@pytest.mark.parametrize(("name", "steps"), [("iql", 0), ("qmix", 0), ("brq", 4)])
 def test_q_learning_with_nobody_to_follow_leaves_the_checkpoint_as_it_is(checkpoints, name, steps):
     agent = make_agent(name, str(checkpoints[name]))
-    agent._adaptation = FineTuneConfig(steps=4, rows=64, check=2)
+    agent._adaptation = FineTuneConfig(steps=4, batch_size=64, check=2)
     shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("mixed",) * 5)
     done = agent.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.gradient_steps == steps and ("declined" in done.notes) is (steps == 0)
 
 
 @pytest.mark.parametrize(("quality", "learns"), [("mixed", False), ("expert", True)])
-def test_an_adjusted_value_is_left_alone_where_nothing_could_judge_it(checkpoints, quality, learns):
-    """From the mixed quality an adjusted value learns nothing, so that a loss there says nothing about it."""
-    base = Bcq.from_pretrained(checkpoints["bcq"])
-    model = Bcq(replace(base.settings, adjusted=("access",)))
+def test_a_behaviour_conditioned_value_is_left_alone_where_nothing_could_judge_it(checkpoints, quality, learns):
+    """From the mixed quality such a value learns nothing, so that a loss there says nothing about it."""
+    base = Brq.from_pretrained(checkpoints["brq"])
+    model = Brq(replace(base.settings, behaviour_conditioned=("access",)))
     model.load_state_dict(base.state_dict())
     with torch.no_grad():
         model.clone_heads["access"].bias[0] -= 3.0  # so that there is much to gain
     shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=(quality,) * 5)
-    tuned, _, notes = fine_tune(model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=80, rows=512, rate=2e-3, check=20))
+    tuned, _, notes = fine_tune(
+        model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=80, batch_size=512, learning_rate=2e-3, check=20)
+    )
     changed = {name.split(".")[0] for name, value in tuned.state_dict().items() if not value.equal(model.state_dict()[name])}
     assert notes["kept"] is True, notes
     assert changed == {"clone_trunk", "clone_heads"} | ({"trunk", "heads"} if learns else set())
@@ -139,14 +141,14 @@ def test_after_pretraining_the_budget_is_spent_to_the_slot_and_the_better_networ
 
 
 def test_bad_input_is_named(checkpoints, tmp_path):
-    agent = make_agent("bcq", str(checkpoints["bcq"]))
+    agent = make_agent("brq", str(checkpoints["brq"]))
     with pytest.raises(UnknownNameError, match="offline"):
         agent.enter("online")
     with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access"):
         agent.adapt(replace(tiny.FAMILY, name="radar"), HELD_OUT, None)
     with pytest.raises(CheckpointError, match=r"unknown fields|another model"):
         make_agent("iql", str(checkpoints["qmix"]))
-    options = {"seed": 0, "device": "cpu", "on_step": lambda step, steps: None}
+    options = {"seed": 0, "device": "cpu", "on_step": lambda step, figures: None}
     with pytest.raises(UnknownNameError, match="Did you mean 'small'"):
         get_trainer("iql")([tiny.FAMILY], "smal", tmp_path, resume=False, **options)
 
@@ -154,14 +156,14 @@ def test_bad_input_is_named(checkpoints, tmp_path):
 @pytest.mark.parametrize("name", [*KINDS, "bc"])
 def test_training_interrupted_and_resumed_gives_the_same_weights(tmp_path, monkeypatch, name):
     monkeypatch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
-    train = bc.train if name == "bc" else partial(pretrain, KINDS[name])
-    config = replace((bc if name == "bc" else bcq).PRESETS["debug"], release="tiny", save_every=7)
+    train = get_trainer(name).fit
+    config = replace((BC if name == "bc" else BRQ).preset("debug"), release="tiny", save_every=7)
     whole = digest(train([tiny.FAMILY], config, tmp_path / "whole"))
 
     class Killed(Exception):
         pass
 
-    def kill(step):
+    def kill(step, figures):
         if step == 19:
             raise Killed
 

@@ -1,4 +1,4 @@
-"""IQL, QMIX and bcq: hand-computed targets, structure that must hold, and known optima that must be found."""
+"""iql, qmix and brq: hand-computed targets, structure that must hold, and known optima that must be found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from wbench.baselines.bcq import Bcq
+from wbench.baselines.brq import Brq
 from wbench.baselines.common.networks import AgentView, agent_views, identity, table_mask
 from wbench.baselines.common.online import PracticeConfig, learn_online
 from wbench.baselines.common.q_agent import ValueAgent
@@ -27,7 +27,7 @@ from wbench.learning.codec import ActionCodec
 
 from . import matrix_game as game
 
-KINDS = {"iql": Iql, "qmix": Qmix, "bcq": Bcq}
+KINDS = {"iql": Iql, "qmix": Qmix, "brq": Brq}
 
 
 def fresh(kind: type[ValueModel], seed: int = 0, **settings) -> ValueModel:
@@ -36,7 +36,7 @@ def fresh(kind: type[ValueModel], seed: int = 0, **settings) -> ValueModel:
     return kind(kind.CONFIG(shapes, values, **{"hidden": 64, "discount": 0.9, **settings}))
 
 
-def trained(model: ValueModel, data, steps: int, conservatism: float) -> ValueModel:
+def trained(model: ValueModel, data, steps: int, cql_alpha: float) -> ValueModel:
     """Trained offline on logged games."""
     episodes = Episodes.from_support(game.VARIANT, data, model.config.history - 1, 4)
     sampler = WindowSampler(game.FAMILY, [episodes], torch.Generator().manual_seed(0))
@@ -45,7 +45,7 @@ def trained(model: ValueModel, data, steps: int, conservatism: float) -> ValueMo
     optimiser = torch.optim.AdamW(parameters, 2e-3)
     for _ in range(steps):
         optimiser.zero_grad()
-        model.loss(target, sampler.sample(192), "signs", conservatism).backward()
+        model.loss(target, sampler.sample(192), "signs", cql_alpha).backward()
         advance(parameters, averages, optimiser, 0.05)
     return target.eval()
 
@@ -59,14 +59,16 @@ def earned(model: ValueModel, episodes: int = 64) -> float:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_optimum_is_found_in_logs_of_random_play(name):
-    model = trained(team() if name == "bcq" else fresh(KINDS[name]), game.logged(200), 250, 0.0)
+    model = trained(team() if name == "brq" else fresh(KINDS[name]), game.logged(200), 250, 0.0)
     assert earned(model) > 0.95
 
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])
 def test_the_optimum_is_found_online_with_the_budget_and_not_a_slot_more(name):
     environment = MeteredEnvironment(game.FAMILY, game.VARIANT, draw=1, shots=200)
-    config = PracticeConfig(updates=300, rate=2e-3, decay=0.5)  # with less exploration IQL settles for less here
+    config = PracticeConfig(
+        updates=300, learning_rate=2e-3, epsilon_decay=0.5
+    )  # with less exploration IQL settles for less here
     model, steps = learn_online(fresh(KINDS[name]), environment, environment.budget, config)
     assert environment.left == 0 and steps == 300
     assert earned(model) > 0.95
@@ -194,14 +196,14 @@ def test_conservatism_lowers_the_value_of_actions_that_exemplary_logs_lack(name)
     assert gaps[2] == gaps[0]  # who is no example is not followed
 
 
-def team(seed: int = 0, **settings) -> Bcq:
-    """A bcq whose unit of value is half a reward, and which improves on random play."""
-    return fresh(Bcq, seed, **{"rewards": {"signs": (0.25, 0.5)}, "aim": "random", **settings})
+def team(seed: int = 0, **settings) -> Brq:
+    """A brq whose unit of value is half a reward, and which improves on random play."""
+    return fresh(Brq, seed, **{"rewards": {"signs": (0.25, 0.5)}, "aim": "random", **settings})
 
 
-@pytest.mark.parametrize("adjusted", [(), ("signs",)])
-def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clone(adjusted):
-    settings = {"improvement": {"signs": 0.7}, "adjusted": adjusted}
+@pytest.mark.parametrize("conditioned", [(), ("signs",)])
+def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clone(conditioned):
+    settings = {"temperatures": {"signs": 0.7}, "behaviour_conditioned": conditioned}
     model, target = team(**settings), team(seed=1, **settings)
     batch = windows(model)
     batch.quality[:] = torch.arange(batch.groups).repeat_interleave(game.AGENTS) % len(QUALITIES)
@@ -209,11 +211,11 @@ def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clon
     def sees(row: int, at: int, told: Tensor) -> Tensor:
         return torch.cat([batch.obs[row, at - 3 : at + 1].flatten(), batch.descriptor[row], told])
 
-    def shares(network: Bcq, row: int, at: int) -> Tensor:
-        told = torch.eye(len(QUALITIES))[batch.quality[row]] if adjusted else torch.zeros(len(QUALITIES))
+    def shares(network: Brq, row: int, at: int) -> Tensor:
+        told = torch.eye(len(QUALITIES))[batch.quality[row]] if conditioned else torch.zeros(len(QUALITIES))
         return network.heads["signs"](network.trunk(sees(row, at, told), "signs"))
 
-    def clone(network: Bcq, row: int, at: int, quality: int) -> Tensor:
+    def clone(network: Brq, row: int, at: int, quality: int) -> Tensor:
         told = torch.eye(len(QUALITIES))[quality]
         return network.clone_heads["signs"](network.clone_trunk(sees(row, at, told), "signs")).softmax(-1)
 
@@ -230,7 +232,7 @@ def test_the_teams_value_is_the_mean_of_the_shares_and_follows_the_improved_clon
                 policy = clone(target, row, slot + 1, QUALITIES.index("random")).detach() * (later / 0.7).exp()
                 following += float(policy / policy.sum() @ later) / game.AGENTS
             error = taken - (float(batch.reward[rows[0], slot]) - 0.25) / 0.5 - 0.9 * following
-            if not adjusted or batch.quality[rows[0]] != QUALITIES.index("mixed"):
+            if not conditioned or batch.quality[rows[0]] != QUALITIES.index("mixed"):
                 huber.append(0.5 * error**2 if abs(error) < 1 else abs(error) - 0.5)
     expected = sum(cloning) / len(cloning) + 4.0 * sum(huber) / len(huber)
     assert model.loss(target, batch, "signs", 0.0).item() == pytest.approx(expected, rel=1e-4)
@@ -252,7 +254,7 @@ def test_the_value_is_blind_to_who_plays_and_the_clone_is_told():
 
 
 def test_it_plays_the_mode_or_draws_from_clone_times_exponential_value():
-    model = team(temperatures={"signs": 0.5})
+    model = team(evaluation_temperatures={"signs": 0.5})
     batch = windows(model)
     view = agent_views(batch, 4)
     view = AgentView(*(part[0, 0].expand(20_000, *part.shape[2:]) for part in vars(view).values()))

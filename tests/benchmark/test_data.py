@@ -114,7 +114,7 @@ def test_relabelled_channels_stay_consistent_between_actions_masks_and_observati
 
 
 def test_relabelled_edges_are_the_same_edges_in_observations_masks_and_actions():
-    from wbench.benchmark.families.offload.layout import View
+    from wbench.benchmark.families.offload.layout import View, permute_edges
 
     family = get_family("offload")
     variant = family.variant("offload/n15-e3-p0.3")
@@ -125,7 +125,7 @@ def test_relabelled_edges_are_the_same_edges_in_observations_masks_and_actions()
     assert torch.equal(plain.obs[:15, 4], tensors["obs"][0, 40].float()), "recordings keep their numbers"
     numbers, met = View(plain.obs), set()
     for seed in range(12):
-        sampler = WindowSampler(replace(family, permute=family.permute_played), [], torch.Generator().manual_seed(seed))
+        sampler = WindowSampler(replace(family, permute=permute_edges), [], torch.Generator().manual_seed(seed))
         batch = sampler.windows(source, *where, plain.action)
         view = View(batch.obs)
         # Efficiencies tell the edges apart: where each of the three is now, and the fourth, which does not exist.

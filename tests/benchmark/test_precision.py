@@ -9,7 +9,6 @@ import pytest
 import torch
 from wbench.baselines.common.fine_tuning import FineTuneConfig
 from wbench.baselines.common.online import PracticeConfig
-from wbench.baselines.mappo_imagined import AdaptConfig as ImaginedConfig
 from wbench.benchmark.data.recorder import support
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, make_agent
@@ -25,15 +24,13 @@ SHORT = replace(FAMILY.variant("offload/n10-e3-p0.4"), horizon=24)
 AGENTS = [
     ("networld", "offline"),
     ("bc", "offline"),
-    ("bcq", "offline"),
-    ("mappo-imagined", "offline"),
+    ("brq", "offline"),
     *((name, track) for name in ("mappo", "iql", "qmix") for track in ("online", "online-pretrained")),
 ]
 VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {
     "networld": {"adaptation": AdaptConfig(steps=2, check=2)},
-    "mappo-imagined": {"_config": ImaginedConfig(rounds=1, episodes=2)},
-    **dict.fromkeys(("bcq", "iql", "qmix"), VALUES),
+    **dict.fromkeys(("brq", "iql", "qmix"), VALUES),
 }
 
 

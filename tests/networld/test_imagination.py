@@ -122,7 +122,7 @@ def test_the_action_changes_what_is_imagined(model):
 
 def test_mappo_learns_in_imagination(model):
     """Before and after on the same imagined episodes, which it does not learn from."""
-    name, config = VARIANTS[1], PpoConfig(epochs=4, minibatch=256, rate=3e-3)
+    name, config = VARIANTS[1], PpoConfig(epochs=4, batch_size=256, learning_rate=3e-3)
     policy = fresh(MappoConfig(families={"power": FamilyShape.of(get_family("power"))}, hidden=32), 0)
 
     def imagined_return() -> float:
@@ -151,7 +151,7 @@ def test_bad_input_is_named(model):
         env.step(torch.zeros(3, 8, dtype=torch.long))
     with pytest.raises(InvalidValueError, match="action is"):
         env.step(torch.full((2, 8), 7))
-    for settings in ({"candidates": 0}, {"scale": -1.0}, {"played": "best"}):
+    for settings in ({"candidates": 0}, {"scale": -1.0}, {"behaviour": "best"}):
         with pytest.raises(InvalidValueError, match=next(iter(settings))):
             ImaginationConfig(**settings)
     with pytest.raises(UnknownNameError, match="world 'netwold'"):

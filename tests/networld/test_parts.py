@@ -125,7 +125,7 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         def act(self, obs, inbox, state):
             action = super().act(obs, inbox, state)
             with torch.no_grad():
-                latents = state.memory["sights"][..., : model.config.latent]
+                latents = state.memory["features"][..., : model.config.latent]
                 known = latents, state.memory["inboxes"], state.memory["scenario"]
                 seen.append(torch.cat(model.contexts(*known, "access"), dim=-1))
             return action
@@ -145,59 +145,62 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         )
         with torch.no_grad():
             encoded = losses.encode(model, batch, "access", 13)
-            played = model.scenario.played(encoded.scenario, batch.quality)
-            contexts = [torch.cat(losses.contexts_at(model, encoded, 4 + k, "access", played), dim=-1) for k in range(9)]
+            behaviour = model.scenario.with_behaviour(encoded.scenario, batch.quality)
+            contexts = [torch.cat(losses.contexts_at(model, encoded, 4 + k, "access", behaviour), dim=-1) for k in range(9)]
         context, acting = torch.stack(contexts, dim=1), torch.stack(seen[slot : slot + 9], dim=1)
         assert torch.allclose(context, acting, atol=0.05), slot  # acting runs in bfloat16
         assert (context - acting).abs().mean() < 0.01
 
 
-@pytest.mark.parametrize("reach", [1, 3])
-def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model, reach):
-    """After the rewards of so many slots."""
+def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
     batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
     planned = torch.arange(3)
-    aims = losses.targets(model, batch, "access", planned, None, reach)
+    aims = losses.targets(model, batch, "access", planned, None)
     with torch.no_grad():
-        encoded = losses.encode(model, batch, "access", 5 + reach)
-        played = model.scenario.played(encoded.scenario, torch.full_like(batch.group, EXPERT))
-        world, value = losses.contexts_at(model, encoded, 4 + reach, "access", played)
+        encoded = losses.encode(model, batch, "access", 6)
+        behaviour = model.scenario.with_behaviour(encoded.scenario, torch.full_like(batch.group, EXPERT))
+        world, value = losses.contexts_at(model, encoded, 5, "access", behaviour)
         shares = model.critic(value, "access")
-        prior = model.behaviour_logits(world, batch.action_mask[:, 4 + reach], "access").log_softmax(-1)
+        prior = model.behaviour_logits(world, batch.action_mask[:, 5], "access").log_softmax(-1)
         policy = (prior + shares / 1.0).softmax(-1)
         expected = [
-            sum(0.95**k * float(batch.reward[batch.group == g, 4 + k][0]) / 0.5 for k in range(reach))
-            + 0.95**reach * float((policy * shares).sum(-1)[batch.group == g].mean())
+            float(batch.reward[batch.group == g, 4][0]) / 0.5 + 0.95 * float((policy * shares).sum(-1)[batch.group == g].mean())
             for g in range(batch.groups)
         ]
     assert aims.bellman.tolist() == pytest.approx(expected, abs=1e-4) and aims.plan.shape == (3, 8 * 64)
 
 
-@pytest.mark.parametrize("adjusted", [(), ("access",)])
-def test_the_world_sees_who_plays_and_an_adjusted_value_alone_does(adjusted):
+@pytest.mark.parametrize("conditioned", [(), ("access",)])
+def test_the_world_model_is_told_the_behaviour_and_a_conditioned_value_is(conditioned):
     torch.manual_seed(0)
-    model = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, adjusted=adjusted))
+    model = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, behaviour_conditioned=conditioned))
     batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
     with torch.no_grad():
         encoded = losses.encode(model, batch, "access", 6)
         (world, value), (other_world, other_value) = (
             losses.contexts_at(
-                model, encoded, 4, "access", model.scenario.played(encoded.scenario, torch.full_like(batch.group, quality))
+                model,
+                encoded,
+                4,
+                "access",
+                model.scenario.with_behaviour(encoded.scenario, torch.full_like(batch.group, quality)),
             )
             for quality in (EXPERT, MIXED)
         )
-    assert torch.equal(value, other_value) == (not adjusted) and not torch.allclose(world, other_world)
+    assert torch.equal(value, other_value) == (not conditioned) and not torch.allclose(world, other_world)
 
 
-def test_an_adjusted_value_learns_nothing_from_recordings_that_hold_a_genies(model):
+def test_a_behaviour_conditioned_value_learns_nothing_from_recordings_that_hold_a_genies(model):
     torch.manual_seed(0)
-    adjusted = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, adjusted=("access",)))
+    conditioned = NetWorld(
+        NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, behaviour_conditioned=("access",))
+    )
     batch = WindowSampler(FAMILY, [_source()], torch.Generator().manual_seed(0)).sample(24)
     by_quality = {}
     for quality in (EXPERT, MIXED):
         seen = replace(batch, quality=torch.full_like(batch.quality, quality))
         by_quality[quality] = [
-            float(losses.total(net, net, seen, "access", losses.LossWeights())[1]["critic"]) for net in (adjusted, model)
+            float(losses.total(net, net, seen, "access", losses.LossWeights())[1]["critic"]) for net in (conditioned, model)
         ]
     assert by_quality[MIXED][0] == 0.0 and min(by_quality[EXPERT][0], *by_quality[MIXED][1:], *by_quality[EXPERT][1:]) > 0.0
 
@@ -282,7 +285,7 @@ def _spoil(folder, kind):
     elif kind == "config size":
         config.write_text(json.dumps({**data, "latent": -1}))
     elif kind == "config type":
-        config.write_text(json.dumps({**data, "taught": None}))
+        config.write_text(json.dumps({**data, "actor_families": None}))
     elif kind == "other model":
         config.write_text(json.dumps({"hidden": 3}))
 
@@ -300,7 +303,7 @@ def _spoil(folder, kind):
         ("config not json", "config.json is not JSON"),
         ("config no object", "config.json is no JSON object"),
         ("config size", "no network is of the sizes in its config.json .*negative dimension"),
-        ("config type", "not NetWorld's: taught is None; Input should be a valid tuple"),
+        ("config type", "not NetWorld's: actor_families is None; Input should be a valid tuple"),
         ("other model", "not NetWorld's"),
     ],
 )

@@ -39,11 +39,11 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
 
 def test_networks_are_compared_over_several_trainings(tmp_path):
     """Each training with the whole of its own seed, and the interval is over trainings, not over seeds of play."""
-    config = replace(PRESETS["debug"], pretraining=16, lessons=8)
+    config = replace(PRESETS["debug"], world_steps=16, actor_steps=8)
     chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
     for steps in (1, 0):  # the second time there is nothing left to train
         trained: list[str] = []
-        ablate.train_networks([FAMILY], chosen, config, networks, lambda name, step, seen=trained: seen.append(name))
+        ablate.train_networks([FAMILY], chosen, config, networks, lambda name, step, figures, seen=trained: seen.append(name))
         assert len({*trained}) == 6 * steps
     rows = {row.name: row for row in ablate.ablate("networld-small", chosen, ONE_CELL, networks, lambda name: None)}
     assert list(rows) == ["whole, as long trained", "mean field off"]
@@ -118,7 +118,7 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("checkpoint in") == 1
     log = json.loads((tmp_path / "training_report.json").read_text())["log"]
-    for figure in ("denoiser", "central_critic"):  # one of either course
-        course = [entry[f"access/{figure}"] for entry in log if f"access/{figure}" in entry]
-        assert course[-1] < course[0], figure
+    for figure in ("denoiser", "central_critic"):  # one of either stage
+        stage = [entry[f"access/{figure}"] for entry in log if f"access/{figure}" in entry]
+        assert stage[-1] < stage[0], figure
     assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / "model.safetensors").values())

@@ -116,7 +116,7 @@ def test_arms_differ_by_the_shared_weights_alone_and_both_learn(pretrained, shot
     losses = {}
     for scratch in (False, True):
         agents = [
-            transfer.TransferAgent(pretrained, adaptation=AdaptConfig(rows=64, whole_steps=steps, scratch=scratch))
+            transfer.TransferAgent(pretrained, adaptation=AdaptConfig(batch_size=64, whole_steps=steps, scratch=scratch))
             for steps in (1, 30)
         ]
         begun, done = (agent.adapt(NEW, VARIANT, shots) for agent in agents)
@@ -138,20 +138,20 @@ def test_nothing_is_known_of_a_family_without_an_episode_or_a_scale(pretrained, 
 def test_only_what_the_folder_lacks_is_trained_and_without_the_family_left_out(monkeypatch, tmp_path):
     trained: list[tuple[str, list[str], bool]] = []
 
-    def train(families, config, folder, *, resume, on_step):
-        on_step(config.steps)
+    def train(trainer, families, config, folder, *, resume, on_step):
+        on_step(config.steps, {})
         names = [family.name for family in families]
         trained.append((folder.name, names, resume))
         network(*names).save_pretrained(folder)
         (folder / REPORT).write_text(json.dumps({"config": asdict(config), "log": []}))
 
-    monkeypatch.setattr("wbench.networld.train.train", train)
+    monkeypatch.setattr("wbench.learning.training.Trainer.fit", train)
     told: list[tuple[str, int]] = []
     for _ in range(2):
-        transfer.train_networks(["power", "access"], PRESETS["debug"], tmp_path, lambda *step: told.append(step))
+        transfer.train_networks(["power", "access"], PRESETS["debug"], tmp_path, lambda *step: told.append(step[:2]))
     assert trained == [("without-power", ["access", "offload"], True), ("without-access", ["power", "offload"], True)]
     assert told == [("power", PRESETS["debug"].steps), ("access", PRESETS["debug"].steps)]
-    longer = replace(PRESETS["debug"], pretraining=40)
+    longer = replace(PRESETS["debug"], world_steps=40)
     with pytest.raises(CheckpointError, match=r"holds a network of another training \(20 steps of access, offload\)"):
         transfer.train_networks(["power"], longer, tmp_path, lambda *step: None)
 

@@ -11,7 +11,6 @@ from .layout import (
     MAX_EDGES,
     OBS_SIZE,
     SLICES,
-    permute_edges,
 )
 from .variant import OffloadVariant, _listed
 
@@ -37,8 +36,6 @@ FAMILY = Family(
     heuristic="softmax",
     reference="genie",
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (docs/log).
-    permute_played=permute_edges,
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),

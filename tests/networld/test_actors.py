@@ -1,4 +1,4 @@
-"""A NetWorld that was taught: what the second course changes, and how it plays."""
+"""A NetWorld with actors: what their training changes, and how it plays."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
 from wbench.networld.imagination import Imagination
-from wbench.networld.train import PRESETS, train
+from wbench.networld.train import PRESETS, TRAINER
 
 
-def test_lessons_change_the_actors_and_nothing_else(debug_checkpoint, tmp_path):
-    """The second course leaves the world model as the first one made it, to the last bit."""
-    untaught = replace(PRESETS["debug"], lessons=0)
-    before = train([get_family("access")], untaught, tmp_path).state_dict()
+def test_training_actors_changes_them_and_nothing_else(debug_checkpoint, tmp_path):
+    """The second stage leaves the world model as the first one made it, to the last bit."""
+    untrained = replace(PRESETS["debug"], actor_steps=0)
+    before = TRAINER.fit([get_family("access")], untrained, tmp_path).state_dict()
     after = NetWorld.from_pretrained(str(debug_checkpoint)).state_dict()
     assert before.keys() == after.keys()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"actors"}
 
 
-def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpoint):
-    """With the taught policy biased to silence nobody sends, and nothing is planned or adapted, unless it is switched off."""
+def test_play_follows_the_actor_and_few_shots_leave_it_alone(debug_checkpoint):
+    """With an actor biased to silence nobody sends, and nothing is planned or adapted, unless it is switched off."""
     family, variant = get_variant("access/n8-c1-load0.5")
     model = NetWorld.from_pretrained(str(debug_checkpoint))
     last = model.actor("access").policy[-1]
@@ -47,25 +47,24 @@ def test_play_follows_what_was_taught_and_few_shots_leave_it_alone(debug_checkpo
         return sum(int((slot.action > 0).sum()) for slot in slots), steps, agent.planner_calls
 
     assert played(PlannerConfig()) == (0, 0, 0)
-    sent, steps, calls = played(PlannerConfig(taught=False))
+    sent, steps, calls = played(PlannerConfig(use_actors=False))
     assert sent > 0 and steps == 10 and calls > 0
 
 
-def test_who_was_taught_by_a_critic_of_all_says_so(debug_checkpoint):
+def test_an_agent_that_a_central_critic_trained_says_so(debug_checkpoint):
     config = NetWorld.from_pretrained(str(debug_checkpoint)).config
-    assert config.taught and NetWorldAgent(NetWorld(config)).privileged_training
-    assert not NetWorldAgent(NetWorld(replace(config, taught=()))).privileged_training
-    assert make_agent("networld").privileged_training and make_agent("bcq-taught").privileged_training
-    assert not make_agent("bcq").privileged_training
+    assert config.actor_families and NetWorldAgent(NetWorld(config)).privileged_training
+    assert not NetWorldAgent(NetWorld(replace(config, actor_families=()))).privileged_training
+    assert make_agent("networld").privileged_training and not make_agent("brq").privileged_training
 
 
-def test_a_checkpoint_taught_in_a_family_that_it_does_not_know_is_refused(debug_checkpoint):
+def test_a_checkpoint_with_an_actor_for_a_family_that_it_does_not_know_is_refused(debug_checkpoint):
     config = NetWorld.from_pretrained(str(debug_checkpoint)).config
     with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access"):
-        NetWorld(replace(config, taught=("radar",)))
+        NetWorld(replace(config, actor_families=("radar",)))
 
 
-def test_an_imagined_world_is_the_same_whoever_was_taught_in_it(debug_checkpoint):
+def test_an_imagined_world_is_the_same_whatever_actors_there_are(debug_checkpoint):
     model = NetWorld.from_pretrained(str(debug_checkpoint))
     other = NetWorld.from_pretrained(str(debug_checkpoint))
     torch.nn.init.zeros_(other.actor("access").policy[-1].weight)

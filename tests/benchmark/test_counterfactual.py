@@ -1,16 +1,17 @@
-"""A critic of the whole team teaches a policy what to say and when to act."""
+"""A central critic trains actors: what to say, and when to act."""
 
 from __future__ import annotations
-
-import copy
 
 import pytest
 import torch
 from wbench.benchmark.data.windows import Windows
 from wbench.benchmark.family import ActionComponent, FamilyShape
-from wbench.learning.central_critic import Actor, CentralCritic, Pupil, School, Seen
+from wbench.learning.central_critic import Actor, CentralCritic
 from wbench.learning.codec import ActionCodec
+from wbench.learning.counterfactual import ActorInputs, ActorTask, CounterfactualActors
+from wbench.learning.descent import DescentConfig
 from wbench.learning.mean_field import delivered
+from wbench.learning.parallel import Processes
 
 AGENTS, OBS, SLOTS = 3, 2, 4
 SHAPE = FamilyShape(OBS, 1, (ActionComponent("act", "categorical", 2),), 0.0, 1.0)
@@ -42,9 +43,9 @@ def best_alone(numbers: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
     return (action == greatest).all(1).float()
 
 
-def see(batch: Windows) -> Seen:
+def see(batch: Windows) -> ActorInputs:
     """As it is; the expert acts one time in two."""
-    return Seen(batch.obs, batch.descriptor, torch.full((len(batch.action), 2), 0.5).log(), batch.obs[:, HISTORY:])
+    return ActorInputs(batch.obs, batch.descriptor, torch.full((len(batch.action), 2), 0.5).log(), batch.obs[:, HISTORY:])
 
 
 def success(actor: Actor, heard: float) -> float:
@@ -56,51 +57,58 @@ def success(actor: Actor, heard: float) -> float:
     return float(best_alone(batch.obs[:, 0, 0].view(-1, AGENTS), mode.view(-1, AGENTS)).mean())
 
 
-def taught(steps: int, temperature: float) -> Actor:
+def trained(steps: int, temperature: float) -> Actor:
     """The moving average of an actor after so many steps."""
     torch.manual_seed(0)
-    actor = Actor(OBS, 1, HISTORY, 8, 32, 2)
-    slow = copy.deepcopy(actor).requires_grad_(False)
-    school = School({"toy": Pupil(SHAPE, CODEC, actor, slow, see, unit=0.5)}, discount=0.05, temperature=temperature)
-    generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.AdamW(school.learned(), 1e-3)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        sum(school.losses(windows(100, generator), "toy", generator).values()).backward()
-        optimiser.step()
-        school.follow(0.05)
-    return slow
+    actor = Actor(OBS, 1, HISTORY, 8, 32, 2).requires_grad_(False)
+    config, tasks = DescentConfig(warmup=0, tau=0.05), {"toy": ActorTask(SHAPE, CODEC, actor, see, unit=0.5)}
+    learner = CounterfactualActors(
+        None, tasks, {"toy": Sampler()}, config, Processes("cpu"), steps=steps, discount=0.05, temperature=temperature
+    )
+    for step in range(steps):
+        learner.step(step)
+    return actor
+
+
+class Sampler:
+    """A hundred of the windows above."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator()
+
+    def sample(self, rows: int) -> Windows:
+        return windows(100, self.generator)
 
 
 def test_messages_come_to_say_who_should_act():
     """Agents that cannot hear get at most 3 p (1 - p)^2 <= 4/9 of what there is: they must tell each other their numbers."""
-    actor = taught(200, temperature=0.03)
+    actor = trained(200, temperature=0.03)
     assert success(actor, heard=1.0) > 0.8
     assert success(actor, heard=0.0) < 0.5
 
 
 def test_what_is_dear_is_not_unlearned():
     """At a great temperature the policy stays the expert's, whatever pays."""
-    actor, batch = taught(100, temperature=100.0), windows(100, torch.Generator().manual_seed(1))
+    actor, batch = trained(100, temperature=100.0), windows(100, torch.Generator().manual_seed(1))
     with torch.no_grad():
         inboxes = delivered(actor.message(batch.obs), batch)
         policy = actor(batch.obs[:, 1 : HISTORY + 1], inboxes[:, 1 : HISTORY + 1], batch.descriptor).softmax(-1)
     assert float((policy - 0.5).abs().max()) < 0.05
 
 
-def test_a_deviation_is_worth_what_the_joint_action_with_it_is():
+def test_a_counterfactual_value_is_that_of_the_joint_action_with_the_other_action_in_it():
     torch.manual_seed(1)
     critic, batch = CentralCritic(SHAPE, 2).eval(), windows(5, torch.Generator().manual_seed(3))
     obs, taken = batch.obs[:, 2], batch.action[:, 2]
     with torch.no_grad():
-        deviations = critic.deviations(obs, taken, batch)
-        assert deviations.shape == (5 * AGENTS, 2)
+        values = critic.counterfactual(obs, taken, batch)
+        assert values.shape == (5 * AGENTS, 2)
         for row in (0, 4, 14):
             for action in (0, 1):
                 changed = taken.clone()
                 changed[row] = action
                 joint = critic.joint(obs, changed, batch)
-                assert float(deviations[row, action]) == pytest.approx(float(joint[batch.group[row]]), abs=1e-5)
+                assert float(values[row, action]) == pytest.approx(float(joint[batch.group[row]]), abs=1e-5)
 
 
 def test_agents_are_interchangeable_to_the_critic():
