@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
-from .commands import board, check, data, evaluate, names, studies, train
+from .commands import board, check, data, evaluate, hub, names, studies, train
 from .commands.group import Group
 from .console import Messages
 from .errors import InvalidValueError, WbenchError
@@ -38,15 +38,14 @@ app.command("list")(names.list_names)
 app.command()(names.show)
 app.command()(check.check)
 app.command()(data.doctor)
-data.checkpoint.command()(train.card)
 evaluate.protocols.command()(check.admission)
 for name, group in {
     "data": data.app,
     "results": board.app,
     "study": studies.app,
     "protocol": evaluate.protocols,
-    "checkpoint": data.checkpoint,
-    "hub": data.hub,
+    "checkpoint": hub.checkpoint,
+    "hub": hub.hub,
 }.items():
     app.add_typer(group, name=name, cls=Group, no_args_is_help=True)
 

@@ -1,4 +1,4 @@
-"""The commands about data: the group `data`, `download` and `doctor` for the top level, the groups `checkpoint` and `hub`."""
+"""The commands about data: the group `data`; download and doctor are for the top level too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Json, note, print_rows, progress
-from ..errors import DataError, InvalidValueError, MissingPackageError, OutputError, WbenchError
+from ..errors import DataError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
     from ..benchmark.data.download import Report
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from ..benchmark.family import Family
 
 app = typer.Typer(help="The offline datasets: get, record, verify, list and publish them.")
-checkpoint = typer.Typer(help="Trained agents on the Hub.")
-hub = typer.Typer(help="A Hugging Face Hub for a lab without internet.")
 
 SizeName = Annotated[str, typer.Option("--release", help="Which release: mini or standard.")]
 Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.", show_default=False)]
@@ -290,58 +288,14 @@ def publish_datasets(
     for task in _families([family] if family else None):
         card = partial(render, task, size)
         done.append(publish_dataset(task, size, namespace, card, root=to, private=private, dry_run=dry_run))
-    _print_published(done, as_json)
+    print_published(done, as_json)
 
 
-@checkpoint.command("publish")
-def publish_checkpoint(
-    namespace: Namespace,
-    name: Annotated[str, typer.Argument(help="A packaged checkpoint or a folder.")] = "networld-small",
-    version: Annotated[str, typer.Option(help="The version; the tag is vVERSION.")] = "1.0.0",
-    private: Private = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Publish a checkpoint as NAMESPACE/NAME: one commit, then the tag vVERSION, which never moves."""
-    from ..benchmark.data.publish import publish_checkpoint as push
-
-    _print_published([push(name, namespace, version, private=private, dry_run=dry_run)], as_json)
-
-
-def _print_published(done: list[Published], as_json: bool) -> None:
+def print_published(done: list[Published], as_json: bool) -> None:
+    """What was published, or would be."""
     if as_json:
         print(json.dumps({"published": [published.to_dict() for published in done]}))
         return
     for one in done:
         size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"
         print(f"{one.repo} at tag {one.tag}: {size}, " + (f"commit {one.commit}" if one.commit else "nothing done (dry run)"))
-
-
-@checkpoint.callback()
-def _checkpoint() -> None:
-    """Trained agents on the Hub."""
-
-
-@hub.callback()
-def _hub() -> None:
-    """A Hugging Face Hub for a lab without internet."""
-
-
-@hub.command()
-def serve(
-    folder: Annotated[Path, typer.Option(help="The folder that keeps its repositories.")] = Path("hub"),
-    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 or :: for the whole network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port; 0 picks a free one.")] = 8000,
-) -> None:
-    """Run a Hub until Ctrl-C, and print the line that clients put into their shell.
-
-    There is no encryption and no real accounts: it is for a lab's own network.
-    """
-    try:
-        from ..hub import serve as run
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(f'the Hub needs {error.name}. Install it with: pip install "wbench[hub]"') from error
-    try:
-        run(folder, host, port, lambda line: print(line, flush=True))
-    except (OSError, OverflowError) as error:
-        raise OutputError(f"cannot serve {folder} on {host}:{port}: {error}. Give another --port or --folder.") from error

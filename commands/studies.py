@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ..networld.model import NetWorld
     from ..networld.train import TrainConfig
 
-app = typer.Typer(help="Looks inside NetWorld and trainings: what a mechanism is worth, how true the world model is.")
-Checkpoint = Annotated[str, typer.Option(help="Folder, Hub id or packaged name.")]
+app = typer.Typer(help="Studies of NetWorld and of trainings: what a mechanism is worth, how true the world model is.")
+Checkpoint = Annotated[str, typer.Option(help="A checkpoint of NetWorld: folder, Hub id or packaged name.")]
 TUNING = {  # train variants: a choice that is made by this table has not seen a held-out one
     "access": ("access/n8-c1-load0.4", "access/n12-c1-load0.3"),
     "power": ("power/n10-d800-v1-load0.5", "power/n20-d1200-v1-load0.7"),
@@ -33,18 +33,34 @@ TUNING = {  # train variants: a choice that is made by this table has not seen a
 @app.command()
 def ablate(
     checkpoint: Checkpoint = "networld-small",
-    only: Annotated[list[str] | None, typer.Option(help="These ablations only; may be repeated.")] = None,
-    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="These variants instead of two train variants a family.")] = None,
-    shots: Annotated[str, typer.Option(help="Numbers of support episodes.")] = "0",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="These ablations only; may be repeated. Left out: all that need no training, or all with --networks.",
+            show_default=False,
+        ),
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
+    ] = None,
+    shots: Annotated[str, typer.Option(help="Numbers of support episodes, with commas.")] = "0",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
-    networks: Annotated[Path | None, typer.Option(help="Folder of the ablated networks' checkpoints.")] = None,
-    train_steps: Annotated[int, typer.Option(help="Train those that the folder lacks, for so many steps.")] = 0,
+    networks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of networks that were trained without a mechanism. Left out: none is played.", show_default=False
+        ),
+    ] = None,
+    train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
     trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """NetWorld with one mechanism changed or taken away, on the same episodes as the whole; on train variants by default."""
+    """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole; by default on train variants."""
     from ..benchmark.protocol.spec import protocol as get_protocol
     from ..benchmark.registry import get_family
     from ..networld.studies import ablate as ablations
@@ -76,13 +92,19 @@ def ablate(
 @app.command()
 def transfer(
     networks: Annotated[Path, typer.Option(help="Folder of the networks that lack a family each.")] = Path("runs/transfer"),
-    family: Annotated[list[str] | None, typer.Option(help="Leave these families out only; may be repeated.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="These variants instead of two train variants a family.")] = None,
-    shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more.")] = "5",
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave these families out only; may be repeated. Left out: each in turn.", show_default=False),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
+    ] = None,
+    shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more each, with commas.")] = "5",
     seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the support.", show_default="300")] = None,
-    train_steps: Annotated[int, typer.Option(help="Train those that the folder lacks, for so many steps.")] = 0,
+    train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Leave one family out: a NetWorld of the others learns it from K episodes, beside one that starts from scratch."""
@@ -112,11 +134,13 @@ def transfer(
 @app.command()
 def fidelity(
     checkpoint: Checkpoint = "networld-small",
-    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
     rows: Annotated[int, typer.Option(help="Agent windows a family.")] = 2048,
     as_json: Json = False,
 ) -> None:
-    """How true the world model is: imagined rollouts against fresh episodes of train variants, likelihood, calibration."""
+    """Measure how true the world model is: imagined rollouts against fresh episodes of train variants, likelihood, calibration."""
     from ..networld.model import NetWorld
 
     if rows < 100:
@@ -140,8 +164,12 @@ def fidelity(
 @app.command()
 def report(
     checkpoint: Annotated[str, typer.Argument(help="Folder of a training, of any agent, or packaged name.")],
-    out: Annotated[Path | None, typer.Option(help="The PNG; default training_report.png in the folder.")] = None,
-    fidelity: Annotated[bool, typer.Option("--fidelity", help="NetWorld: measure its world model too, a minute.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG. Left out: training_report.png in the folder.", show_default=False)
+    ] = None,
+    fidelity: Annotated[
+        bool, typer.Option("--fidelity", help="Of NetWorld: measure its world model too, in a minute.")
+    ] = False,
     rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
 ) -> None:
     """Draw a training, finished or going on: its losses, and the figures of `wbench study fidelity` below them."""
