@@ -60,7 +60,7 @@ def ablate(
     trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
     as_json: Json = False,
 ) -> None:
-    """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole; by default on train variants."""
+    """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
     from ..benchmark.protocol.spec import protocol as get_protocol
     from ..benchmark.registry import get_family
     from ..networld.studies import ablate as ablations
@@ -140,7 +140,7 @@ def fidelity(
     rows: Annotated[int, typer.Option(help="Agent windows a family.")] = 2048,
     as_json: Json = False,
 ) -> None:
-    """Measure how true the world model is: imagined rollouts against fresh episodes of train variants, likelihood, calibration."""
+    """Measure how true the world model is, in fresh episodes of train variants: rollouts, likelihood, calibration."""
     from ..networld.model import NetWorld
 
     if rows < 100:
