@@ -38,6 +38,7 @@ def test_our_own_families_keep_the_contract(name):
 # The example
 
 
+@pytest.mark.slow
 def test_the_example_passes_every_check_by_its_path(wbench):
     done = wbench("check", str(EXAMPLE), "--episodes", "16", "--json")
     assert done.code == 0, done.err
@@ -244,7 +245,7 @@ def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
     with pytest.raises(InvalidValueError, match="--episodes is 1"):
         check(FAMILY, 1)
     assert len(VARIANTS) == 9 and find("access/n8-c1-load0.5")[1][0].name == "access/n8-c1-load0.5"
-    assert find("wbench.benchmark.families.access.env:FAMILY")[0].name == "access"
+    assert find("wbench.benchmark.families.access.family:FAMILY")[0].name == "access"
 
 
 def test_the_guide_quotes_the_example():

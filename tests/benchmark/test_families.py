@@ -19,7 +19,11 @@ VARIANTS = (
     "offload/n10-e3-p0.2",
     "offload/n15-e4-p0.3",
 )
-PLAYED = [(name, policy) for name in VARIANTS for policy in get_family(name.partition("/")[0]).policies]
+PLAYED = [
+    pytest.param(name, policy, marks=[pytest.mark.slow] if name in VARIANTS[1::2] else [])
+    for name in VARIANTS
+    for policy in get_family(name.partition("/")[0]).policies
+]
 
 
 @pytest.mark.parametrize(("name", "policy"), PLAYED)
