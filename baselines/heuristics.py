@@ -1,4 +1,4 @@
-"""A family's reference policies as agents: random (scores 0), private greedy, informed heuristic, genie (scores 100)."""
+"""A family's reference policies as agents: random (scores 0), myopic, informed heuristic, genie (scores 100)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def build_random(checkpoint: str | None, device: str) -> Agent:
 
 
 def build_greedy(checkpoint: str | None, device: str) -> Agent:
-    """The private greedy rule."""
+    """The myopic rule: best for an agent that is alone."""
     return _build("greedy", "greedy", checkpoint)
 
 

@@ -78,7 +78,7 @@ class Support:
 
     @property
     def informs_values(self) -> bool:
-        """Whether a value adjusted for who plays learns from it: not where a genie saw more than agents do."""
+        """Whether a behaviour-conditioned value learns from it: not where a genie saw more than agents do."""
         return any(quality != PRIVILEGED for quality in self.quality)
 
     def split(self) -> tuple[Support, Support]:

@@ -51,7 +51,9 @@ def test_json_has_the_promised_fields(command, debug_checkpoint):
     ledger = data["ledger"]
     assert ledger["environment_steps"] == 0 and ledger["query_steps"] == 4 * 2 * 128
     assert ledger["message_bits"] == 32 * 8 * 8 * ledger["query_steps"] and ledger["support_transitions"] == 2 * 5 * 128 * 8
-    assert ledger["gradient_steps"] == ledger["planner_calls"] == 0  # taught in `access`: nothing is tuned or planned there
+    assert (
+        ledger["gradient_steps"] == ledger["planner_calls"] == 0
+    )  # an actor plays `access`: nothing is tuned or planned there
     bc_ledger = data["comparison"][2]["ledger"]
     assert bc_ledger["gradient_steps"] > 0
     assert [other["agent"] for other in data["comparison"]] == ["random", "heuristic", "bc"]

@@ -236,4 +236,4 @@ def test_the_citation_names_the_paper_and_what_is_used():
     assert any("2602.00558" in each.get("url", "") for each in about["references"])
     assert all(each.keys() >= {"type", "title", "authors", "year", "notes"} for each in about["references"])
     noted = " ".join(each["notes"] for each in about["references"])
-    assert all(name in noted for name in ("networld", "mappo", "qmix", "iql", "bcq")) and "claim" not in agent_names()
+    assert all(name in noted for name in ("networld", "mappo", "qmix", "iql", "brq")) and "claim" not in agent_names()

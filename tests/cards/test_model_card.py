@@ -41,8 +41,10 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     assert found.dataset_name == "access/n8-c1-load0.5" and card.data.model_name == "networld-small"
     assert "arxiv:2602.00558" in card.data.tags and card.data.license == "apache-2.0"
     assert f"| `access/n8-c1-load0.5` | 0 | {sum(scores) / len(scores):.1f} |" in card.text
-    other = wbench("checkpoint", "card", str(folder), "--agent", "networld-online", "--results", str(out))
-    assert other.code == 2 and "--results is 'networld" in other.err
+    document = json.loads(out.read_text())
+    out.write_text(json.dumps({**document, "checkpoint": "0" * 64}))
+    other = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))
+    assert other.code == 2 and "--results is 'networld 000000000000'" in other.err
     before = (folder / "README.md").read_bytes()
     stranger = wbench("checkpoint", "card", str(folder), "--agent", "bc")
     assert stranger.code == 2 and "config.json is not behaviour cloning's" in stranger.err
@@ -58,7 +60,7 @@ def test_a_folder_without_a_checkpoint_is_named(wbench, tmp_path):
 
 @pytest.mark.parametrize("agent", trainer_names())
 def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agent, tmp_path):
-    part = "networld" if agent.startswith("networld") else "baselines"
+    part = "networld" if agent == "networld" else "baselines"
     folder = Path(shutil.copytree(ROOT / part / "checkpoints" / f"{agent}-small", tmp_path / agent))
     (folder / "README.md").unlink(missing_ok=True)
     write_model_card(folder, agent, [get_family("power")])
@@ -67,5 +69,5 @@ def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agen
     found: dict = {}
     exec(code.replace("FOLDER", repr(str(folder))), found)
     assert digest(found["model"]) == digest_of_file(folder / "model.safetensors")
-    learns = "online" if agent in ("mappo", "networld-online") else "offline"
+    learns = "online" if agent == "mappo" else "offline"
     assert f"{learns}-reinforcement-learning" in card.data.tags and f"# {agent} for power" in card.text
