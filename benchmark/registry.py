@@ -73,7 +73,7 @@ def _load_plugin(entry: EntryPoint) -> object:
         raise DataError(f"plug-in {entry.name!r} ({entry.value}) cannot be loaded: {reason}") from error
 
 
-def family_names() -> list[str]:
+def list_families() -> list[str]:
     """Names of all families."""
     return sorted(sources("wbench.families", _FAMILIES))
 
@@ -89,9 +89,12 @@ def all_families() -> list[Family]:
     return found
 
 
-def agent_names() -> list[str]:
+def list_agents() -> list[str]:
     """Names of all agents."""
     return sorted(sources("wbench.agents", _AGENTS))
+
+
+family_names, agent_names = list_families, list_agents
 
 
 def plugins() -> dict[str, EntryPoint]:

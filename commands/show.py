@@ -75,7 +75,7 @@ def _variant(variant: Variant) -> Description:
 def describe_protocol(name: str) -> Description:
     """Describe a protocol; raises `UnknownNameError`."""
     found = protocol(name)
-    data = {"name": name, "hash": found.hash(), **found.contract()}
+    data: dict[str, Any] = {"name": name, "hash": found.hash(), **found.contract()}
     slots = sorted({tuple(budget) for budget in data["practice"]["slots"].values()})
     rows = [
         ["variants", ", ".join(found.variants)],

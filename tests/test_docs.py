@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 from wbench.benchmark.agent import State
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.references import references
 from wbench.benchmark.randomness import EpisodeRandom
 from wbench.benchmark.registry import agent_names, get_variant, make_agent
 from wbench.benchmark.rollout import mean_field, play

@@ -10,7 +10,7 @@ from wbench.baselines.bcq import Bcq
 from wbench.baselines.bcq_taught import PRESETS, TaughtBcq, train
 from wbench.benchmark.data import release
 from wbench.benchmark.data.recorder import support
-from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.learning.training import REPORT

@@ -11,8 +11,8 @@ from wbench.baselines.common.ppo import PpoConfig
 from wbench.baselines.mappo import Mappo
 from wbench.baselines.mappo_imagined import PRESETS, AdaptConfig, ImaginedMappoAgent, train
 from wbench.benchmark.data.recorder import support
+from wbench.benchmark.protocol.runner import run_cell
 from wbench.benchmark.protocol.spec import Cell
-from wbench.benchmark.protocol.spec.runner import run_cell
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError

@@ -98,7 +98,7 @@ def test_bursty_traffic_has_the_same_mean_and_more_variance():
 
 
 def test_every_listed_variant_is_admitted():
-    from wbench.benchmark.protocol.spec.references import references
+    from wbench.benchmark.protocol.references import references
 
     assert len(FAMILY.select("train")) == 18 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []

@@ -12,9 +12,9 @@ import time
 from functools import partial
 
 import pytest
+from wbench.benchmark.protocol.executor import Player, Task, _feed, package_versions, play_all
+from wbench.benchmark.protocol.executor import Worker as RealWorker
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.executor import Player, Task, _feed, package_versions, play_all
-from wbench.benchmark.protocol.spec.executor import Worker as RealWorker
 from wbench.errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
 
 from . import plug_in

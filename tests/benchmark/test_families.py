@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from wbench.benchmark.family import Cloneable
-from wbench.benchmark.protocol.spec.references import measure, references
+from wbench.benchmark.protocol.references import measure, references
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
 

@@ -261,7 +261,7 @@ def test_the_worst_policies_stay_within_the_reward_range(name):
 
 
 def test_every_listed_variant_is_admitted():
-    from wbench.benchmark.protocol.spec.references import references
+    from wbench.benchmark.protocol.references import references
 
     assert len(FAMILY.select("train")) == 24 and len(FAMILY.select("held-out")) == 7
     assert [name for name in FAMILY.variants if not references(name).admitted()] == []

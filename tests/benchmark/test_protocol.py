@@ -9,10 +9,10 @@ import pytest
 from wbench.benchmark.data import recorder as collect
 from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.protocol.references import EPISODES
 from wbench.benchmark.protocol.spec import SIZES, protocol, statistics
 from wbench.benchmark.protocol.spec import spec as module
 from wbench.benchmark.protocol.spec import support as support_manifest
-from wbench.benchmark.protocol.spec.references import EPISODES
 from wbench.benchmark.registry import family_names, get_family, get_variant
 from wbench.errors import BudgetError, InvalidValueError, UnknownNameError
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 from wbench.benchmark.agent import Adaptation, Agent
 from wbench.benchmark.data.recorder import support
+from wbench.benchmark.protocol.journal import Journal, alone
+from wbench.benchmark.protocol.references import references
+from wbench.benchmark.protocol.runner import CellResult, run_cell
 from wbench.benchmark.protocol.spec import Cell, protocol, runner
-from wbench.benchmark.protocol.spec.journal import Journal, alone
-from wbench.benchmark.protocol.spec.references import references
-from wbench.benchmark.protocol.spec.runner import CellResult, run_cell
 from wbench.benchmark.registry import get_variant, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import query_seeds

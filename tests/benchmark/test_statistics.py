@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
-from wbench.benchmark.protocol.spec.statistics import (
+from wbench.benchmark.protocol.statistics import (
     interval,
     iqm,
     over_trainings,

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.ledger import Ledger
-from wbench.benchmark.protocol.spec.statistics import paired
+from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from wbench.leaderboard import board, board_table
 from wbench.leaderboard.entries import ALL, Entry, RankInterval

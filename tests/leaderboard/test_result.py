@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from wbench.benchmark.data.publish import packaged_checkpoints
-from wbench.benchmark.protocol.spec.executor import Player as Worker
-from wbench.benchmark.protocol.spec.ledger import Ledger
+from wbench.benchmark.protocol.executor import Player as Worker
+from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.registry import make_agent
 from wbench.errors import ExecutorError, OutputError, ResultError
 from wbench.leaderboard import provenance

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from wbench.benchmark import registry
+from wbench.benchmark.protocol.runner import run_cell
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.runner import run_cell
 from wbench.benchmark.registry import make_agent
 from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
 from wbench.leaderboard.consistency import hash_of

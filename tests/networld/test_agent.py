@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
 from wbench.benchmark.data.recorder import support
-from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_family, make_agent
 from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError

@@ -10,7 +10,7 @@ from wbench import NetWorld
 from wbench.benchmark.data.recorder import support
 from wbench.benchmark.families.offload.variant import OffloadVariant
 from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.protocol.spec.references import references
+from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import Slot, play
 from wbench.errors import CheckpointError, InvalidValueError

@@ -15,7 +15,7 @@ from wbench.benchmark.data.recorder import train_seeds
 from wbench.benchmark.data.release import RELEASES
 from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.spec.statistics import over_trainings
+from wbench.benchmark.protocol.statistics import over_trainings
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError
 from wbench.networld.agent import NetWorldAgent
