@@ -140,7 +140,9 @@ def test_numbers_that_do_not_hold_are_not_exported_nor_gates_passed_where_cells_
     assert done.code == 2 and done.out == "" and "do not follow from its episodes" in done.err
     whole, run = samples.result("a"), samples.run("b")
     half = replace(run, cells={cell: found for cell, found in run.cells.items() if cell.shots == 0})
-    paths = [str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((samples.composed(samples.small(), half), whole))]
+    paths = [
+        str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((samples.composed(samples.small(), half), whole))
+    ]
     assert "left out: cells are missing at 5 shots" in command("compare", *paths).err
     gate = command("compare", *paths, "--fail-if-worse")
     assert gate.code == 2 and "cells are missing at 5 shots" in gate.err
