@@ -172,7 +172,12 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
         raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
     if not isinstance(agent, Agent):
         raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")
-    if agent.name in (Agent.name, *agent_names()) or not _NAME.fullmatch(str(agent.name)):
-        allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
-        raise InvalidValueError(f"name of the agent in {target}", agent.name, allowed)
+    require_own_name(agent, f"in {target}")
     return agent
+
+
+def require_own_name(agent: Agent, where: str) -> None:
+    """Raise `InvalidValueError` where an agent that no package registers goes by the name of one that is registered."""
+    if agent.name in ("agent", *list_agents()) or not _NAME.fullmatch(str(agent.name)):
+        allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
+        raise InvalidValueError(f"name of the agent {where}", agent.name, allowed)

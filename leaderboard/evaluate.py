@@ -12,7 +12,7 @@ from ..benchmark.protocol.journal import AgentKey, Journal, alone
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
-from ..benchmark.registry import get_family, list_agents, plugins
+from ..benchmark.registry import get_family, list_agents, plugins, require_own_name
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
 from . import provenance
 from .progress import bars
@@ -133,8 +133,8 @@ class _Run:
         module = type(agent).__module__.partition(".")[0]
         registered = plugins().get(agent.name)
         own = registered.value.partition(".")[0].partition(":")[0] if registered else __name__.partition(".")[0]
-        if agent.name == Agent.name or (agent.name in list_agents() and module != own):
-            raise InvalidValueError("name of the agent", agent.name, "one of its own, none of `wbench list`")
+        if agent.name not in list_agents() or module != own:
+            require_own_name(agent, "that was given")
         if track is not None:
             agent.enter(track)
         spec = AgentSpec(agent.name, None, device, agent.track)

@@ -131,7 +131,7 @@ def test_what_cannot_be_is_said_in_one_line():
     for call, said in (
         (lambda: wbench.evaluate(Idle(), jobs=2), "jobs is 2, but must be 1 for an Agent, which plays in this process"),
         (lambda: wbench.evaluate(Idle(), checkpoint="x"), "checkpoint is 'x', but must be left out for an Agent"),
-        (lambda: wbench.evaluate(type("Bc", (Idle,), {"name": "bc"})()), "name of the agent is 'bc', but must be one of its"),
+        (lambda: wbench.evaluate(type("Bc", (Idle,), {"name": "bc"})()), "name of the agent that was given is 'bc'"),
         (
             lambda: wbench.evaluate("bc", protocol("quick"), seeds=3),
             "seeds is 3, but must be left out where a Protocol",
