@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class WbenchError(Exception):
-    """Base of all wbench errors."""
+    """Base of all wbench errors. Any process can hand them on: they are pickled and copied without their constructors."""
 
     exit_code = 2
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[WbenchError], arguments: tuple[Any, ...], state: dict[str, Any]) -> WbenchError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class UnknownNameError(WbenchError, LookupError):

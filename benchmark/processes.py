@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 
 
@@ -15,13 +16,20 @@ def spawn_context() -> SpawnContext:
     return multiprocessing.get_context("spawn")
 
 
-def die_with_parent() -> None:
-    """To be called in a worker: one whose parent was killed would go on, or wait for work for ever."""
+def die_with_parent(tie: Connection | None = None) -> None:
+    """To be called in a worker: one whose parent was killed would go on, or wait for work for ever.
+
+    Args:
+        tie: a pipe whose other end the parent holds; the worker also ends when the parent closes that.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
+    ends: list[Connection | int] = [parent.sentinel]
+    if tie is not None:
+        ends.append(tie)
 
     def watch() -> None:
-        parent.join()
+        wait(ends)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -87,7 +87,7 @@ def provided(group: str) -> dict[str, Callable[[], object]]:
     return sources(f"wbench.{group}", own)
 
 
-def family_names() -> list[str]:
+def list_families() -> list[str]:
     """Names of all families."""
     return sorted(sources("wbench.families", _FAMILIES))
 
@@ -95,7 +95,7 @@ def family_names() -> list[str]:
 def all_families() -> list[Family]:
     """Every family that can be loaded; of a plug-in that cannot be, a line on standard error."""
     found = []
-    for name in family_names():
+    for name in list_families():
         try:
             found.append(get_family(name))
         except DataError as error:
@@ -103,7 +103,7 @@ def all_families() -> list[Family]:
     return found
 
 
-def agent_names() -> list[str]:
+def list_agents() -> list[str]:
     """Names of all agents."""
     return sorted(sources("wbench.agents", _AGENTS))
 
@@ -140,7 +140,7 @@ def make_agent(
     """The agent of this name, in one of its tracks.
 
     Args:
-        name: see `agent_names()`; or, with `run_files`, `FILE.py[:ATTR]` with a function like those of the entry point,
+        name: see `list_agents()`; or, with `run_files`, `FILE.py[:ATTR]` with a function like those of the entry point,
             `build` by default.
         checkpoint: folder or Hub id; None = the one in the package, where the agent needs one.
         device: where it computes.
@@ -183,7 +183,12 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
         raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
     if not isinstance(agent, Agent):
         raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")
-    if agent.name in (Agent.name, *agent_names()) or not _NAME.fullmatch(str(agent.name)):
-        allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
-        raise InvalidValueError(f"name of the agent in {target}", agent.name, allowed)
+    require_own_name(agent, f"in {target}")
     return agent
+
+
+def require_own_name(agent: Agent, where: str) -> None:
+    """Raise `InvalidValueError` where an agent that no package registers goes by the name of one that is registered."""
+    if agent.name in ("agent", *list_agents()) or not _NAME.fullmatch(str(agent.name)):
+        allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
+        raise InvalidValueError(f"name of the agent {where}", agent.name, allowed)

@@ -14,8 +14,7 @@ from ..benchmark.registry import get_variant
 from ..errors import ResultError
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
-from ..leaderboard.schema import Result
-from ..leaderboard.tables import interval
+from ..leaderboard.result import Result
 from ..leaderboard.verification.verify import holds_recomputed
 from ..learning.checkpoint import WEIGHTS, digest_of_file
 from ..learning.training import REPORT, get_trainer
@@ -121,14 +120,11 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
 
 
 def _scores(result: Result) -> str:
-    rows = "\n".join(
-        f"| `{variant}` | {shots} | {interval(found.iqm, found.ci_low, found.ci_high)} |"
-        for shots, variant, found in by_variant(result)
-    )
+    rows = "\n".join(f"| `{variant}` | {shots} | {found:.1f} |" for shots, variant, found in by_variant(result))
     scale = "interquartile mean over seeds [95 % interval], 0 = random, 100 = genie"
     track = f" Track `{result.track}`." if result.label != result.agent else ""
     head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}.{track}"
-    splits = " and ".join(sorted({get_variant(variant)[1].split for variant in result.contract.variants}))
+    splits = " and ".join(sorted({get_variant(variant)[1].split for variant in result.contract["variants"]}))
     return f"\n## Scores on {splits} variants\n\n{head}\n\n| variant | shots | score |\n| --- | --- | --- |\n{rows}\n"
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from ..console import Json, check_device, note, print_rows, progress
 from ..errors import InvalidValueError, ResultError, VerificationError
 
 if TYPE_CHECKING:
-    from ..leaderboard.verification.verify import Verdict
+    from ..leaderboard.verification.verify import Verification
 
 app = typer.Typer(help="Result files: submit, verify, compare, export and rank them.")
 
@@ -33,14 +34,13 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Validate a result and add it to a store: one more immutable file, or a pull request on the Hub."""
-    from ..leaderboard import hub_store
     from ..leaderboard import store as stores
 
     submission = stores.Submission.read(file)
     if namespace is not None:
         if store is not None:
             raise InvalidValueError("--store", str(store), "left out where --namespace is given: a folder or the Hub, not both")
-        done = hub_store.submit(submission, namespace, dry_run)
+        done = stores.propose(submission, namespace, dry_run)
     else:
         done = stores.submit(submission, _store(store, stores.default_store()), dry_run)
     if as_json:
@@ -82,32 +82,32 @@ def verify(
         def bar(total: int) -> Callable[[], None]:
             return partial(shown.enter_context(progress())("playing again", total, 0), 1)
 
-        verdict = library.verify(file, tier, Plan(cells, seed, trust, checkpoint, agent, tolerance, device, bar))
-    if record and verdict.holds:
-        note(f"recorded in {library.record(file, verdict)}")
+        found = library.verify(file, tier, Plan(cells, seed, trust, checkpoint, agent, tolerance, device, bar))
+    if record and found.holds:
+        note(f"recorded in {library.record(file, found)}")
     if as_json:
-        print(json.dumps(verdict.to_dict()))
+        print(json.dumps(found.to_dict()))
     else:
-        _print_verdict(verdict)
-    if not verdict.holds:
-        more = f" And {len(verdict.problems) - 1} more." if len(verdict.problems) > 1 else ""
-        raise VerificationError(f"{verdict.file} does not hold when {_DEEPER[verdict.tier]}: {verdict.problems[0]}.{more}")
+        _print_verification(found)
+    if not found.holds:
+        more = f" And {len(found.problems) - 1} more." if len(found.problems) > 1 else ""
+        raise VerificationError(f"{found.file} does not hold when {_DEEPER[found.tier]}: {found.problems[0]}.{more}")
 
 
 _DEEPER = {"reported": "recomputed", "recomputed": "rerun"}
 
 
-def _print_verdict(verdict: Verdict) -> None:
-    print(f"{verdict.file}: holds as {verdict.tier}" + ("" if verdict.holds else f", not as {_DEEPER[verdict.tier]}"))
-    for problem in verdict.problems:
+def _print_verification(found: Verification) -> None:
+    print(f"{found.file}: holds as {found.tier}" + ("" if found.holds else f", not as {_DEEPER[found.tier]}"))
+    for problem in found.problems:
         print(f"  {problem}")
-    if verdict.replayed:
+    if found.replayed:
         rows = [
             [v.variant, f"{v.shots}", f"{v.seed}", *map(_points, (v.score, v.score_again)), f"{v.same_episodes}/{v.episodes}"]
-            for v in verdict.replayed
+            for v in found.replayed
         ]
         print_rows(["variant", "shots", "seed", "score", "played again", "same episodes"], rows)
-        print(f"The same cells again: --seed {verdict.seed}")
+        print(f"The same cells again: --seed {found.seed}")
 
 
 def _points(score: float | None) -> str:
@@ -129,10 +129,9 @@ def leaderboard(
     from rich.console import Console
 
     from ..leaderboard import board as library
-    from ..leaderboard import board_table
-    from ..leaderboard.entries import ALL
     from ..leaderboard.page import render as page
     from ..leaderboard.store import SHIPPED, default_store
+    from ..leaderboard.tables import ALL, of_boards
 
     wanted = protocol or (None if html else "lite")
     entries = library.load(_store(store, default_store() or SHIPPED), wanted, note)
@@ -144,10 +143,12 @@ def leaderboard(
     k, part = library.headline(entries) if shots is None else shots, family or ALL
     entries = library.order(library.ranked(entries, (part,), (k,)), k, part)
     if as_json:
-        print(json.dumps({"shots": k, "family": part, "rows": [library.row(entry, k, part) for entry in entries]}))
+        rows = [asdict(library.standing(entry, k, part)) for entry in entries]
+        print(json.dumps({"shots": k, "family": part, "rows": rows}))
     else:
+        boards = [[library.standing(entry, k, part) for entry in group] for group in library.by_protocol(entries)]
         console = Console(width=None if sys.stdout.isatty() else 200)
-        console.print(board_table.render(entries, k, part, console.width))
+        console.print(of_boards(boards, k, part, console.width))
 
 
 @app.command()
@@ -163,11 +164,10 @@ def compare(
     """By how much A is ahead of B, paired on the same episodes, with intervals; over everything and by family."""
     from ..benchmark.protocol.statistics import MIN_SEEDS
     from ..leaderboard import compare as library
-    from ..leaderboard.entries import ALL
-    from ..leaderboard.reading import read
-    from ..leaderboard.tables import interval
+    from ..leaderboard.reading import load_result
+    from ..leaderboard.tables import ALL
 
-    ours, theirs = read(a), read(b)
+    ours, theirs = load_result(a), load_result(b)
     leads = library.compare(ours, theirs, shots)
     if as_json:
         print(json.dumps({"a": ours.label, "b": theirs.label, "leads": [lead.to_dict() for lead in leads]}))
@@ -179,15 +179,15 @@ def compare(
                 lead.family,
                 f"{lead.ours:.1f}",
                 f"{lead.theirs:.1f}",
-                interval(lead.difference.iqm, lead.difference.ci_low, lead.difference.ci_high, "+.1f"),
-                interval(lead.improvement.value, lead.improvement.ci_low, lead.improvement.ci_high, ".2f"),
+                f"{lead.difference:+.1f}",
+                f"{lead.improvement:.2f}",
                 f"{100 * lead.episodes_ahead:.0f} % of {lead.episodes}",
                 lead.verdict,
             ]
             for lead in leads
         ]
         print_rows(header, rows)
-    left_out = [k for k in ours.contract.shots if k not in {lead.shots for lead in leads}] if shots is None else []
+    left_out = [k for k in ours.contract["shots"] if k not in {lead.shots for lead in leads}] if shots is None else []
     if left_out:
         where = f"cells are missing at {', '.join(map(str, left_out))} shots"
         if fail_if_worse:
@@ -213,10 +213,10 @@ def export(
 ) -> None:
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
     from ..leaderboard.export import export as convert
-    from ..leaderboard.reading import read
+    from ..leaderboard.reading import load_result
     from ..leaderboard.verification.verify import holds_recomputed
 
-    results = [read(path) for path in files]
+    results = [load_result(path) for path in files]
     for path, result in zip(files, results, strict=True):
         if not holds_recomputed(result):
             raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")

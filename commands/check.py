@@ -65,13 +65,13 @@ def admission(
     from dataclasses import asdict
 
     from ..benchmark.protocol import references
-    from ..benchmark.registry import family_names, get_family
+    from ..benchmark.registry import get_family, list_families
 
     if episodes < 2:
         raise InvalidValueError("--episodes", episodes, "2 or more")
     table = {}
     with progress() as add:
-        for task in [get_family(name) for name in ([family] if family else family_names())]:
+        for task in [get_family(name) for name in ([family] if family else list_families())]:
             advance = add(task.name, len(task.variants), 0)
             for name, variant in task.variants.items():
                 table[name] = references.measure(task, variant, episodes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..benchmark.data.paths import home
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.store import list_datasets
-from ..benchmark.registry import family_names, get_family, make_agent
+from ..benchmark.registry import get_family, list_families, make_agent
 from ..errors import WbenchError
 from ..learning.precision import VARIABLE, precision
 
@@ -41,7 +41,7 @@ def examine(network: bool = True) -> list[Symptom]:
     """Look at everything; `network` False leaves mirrors alone."""
     found = [Symptom("python", f"{platform.python_version()} at {sys.executable}", sys.version_info >= (3, 11))]
     found += [_package(name) for name in PACKAGES]
-    found += [symptom for name in family_names() if (symptom := _plugin(name))]
+    found += [symptom for name in list_families() if (symptom := _plugin(name))]
     found += [_threads(), _precision(), *_disk(), *_releases()]
     found += [Symptom(name, os.environ[name]) for name in _HF if name in os.environ]
     found.append(Symptom("HF_TOKEN", "set" if os.environ.get("HF_TOKEN") else "not set"))
@@ -119,7 +119,7 @@ def _hub() -> Symptom:
     if not namespace:
         return Symptom("hub", "not configured (WBENCH_NAMESPACE); data are recorded here")
     try:
-        tags = {name: tags_of(f"{namespace}/wbench-{name}", "dataset") for name in family_names()}
+        tags = {name: tags_of(f"{namespace}/wbench-{name}", "dataset") for name in list_families()}
     except WbenchError as error:
         return Symptom("hub", str(error), False)
     shown = (f"{namespace}/wbench-{name}: {', '.join(found) or 'nothing'}" for name, found in tags.items())

@@ -21,7 +21,7 @@ def list_names(
     """List families, agents, protocols, releases and trainable agents; or the datasets."""
     from ..benchmark.data.release import RELEASES
     from ..benchmark.protocol.spec import SIZES
-    from ..benchmark.registry import agent_names, family_names
+    from ..benchmark.registry import list_agents, list_families
     from ..learning.training import trainer_names
 
     if what:
@@ -30,8 +30,8 @@ def list_names(
         print_datasets(as_json)
         return
     names = {
-        "families": family_names(),
-        "agents": agent_names(),
+        "families": list_families(),
+        "agents": list_agents(),
         "protocols": list(SIZES),
         "releases": list(RELEASES),
         "trainable": trainer_names(),

@@ -9,7 +9,7 @@ from ..benchmark.data.store import list_datasets
 from ..benchmark.family import Family, Variant
 from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
-from ..benchmark.registry import agent_names, all_families, family_names, get_family, make_agent
+from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
 from ..errors import UnknownNameError
 
 
@@ -25,16 +25,16 @@ class Description:
 
 def describe(name: str) -> Description:
     """Describe whatever has this name; raises `UnknownNameError`."""
-    if name in family_names():
+    if name in list_families():
         return _family(get_family(name))
-    if name.partition("/")[0] in family_names() and "/" in name:
+    if name.partition("/")[0] in list_families() and "/" in name:
         family = get_family(name.partition("/")[0])
         return _variant(family.variant(name))
     if name in SIZES:
         return describe_protocol(name)
-    if name in agent_names():
+    if name in list_agents():
         return _agent(name)
-    allowed = [*family_names(), *SIZES, *agent_names(), *(v for family in all_families() for v in family.variants)]
+    allowed = [*list_families(), *SIZES, *list_agents(), *(v for family in all_families() for v in family.variants)]
     raise UnknownNameError("name", name, allowed, "wbench list")
 
 
@@ -75,7 +75,7 @@ def _variant(variant: Variant) -> Description:
 def describe_protocol(name: str) -> Description:
     """Describe a protocol; raises `UnknownNameError`."""
     found = protocol(name)
-    data = {"name": name, "hash": found.hash(), **found.contract()}
+    data: dict[str, Any] = {"name": name, "hash": found.hash(), **found.contract()}
     slots = sorted({tuple(budget) for budget in data["practice"]["slots"].values()})
     rows = [
         ["variants", ", ".join(found.variants)],

@@ -11,10 +11,9 @@ from pathlib import Path
 from wbench.benchmark.protocol.spec import Protocol, protocol
 from wbench.console import note
 from wbench.leaderboard import board
-from wbench.leaderboard.board_table import short
-from wbench.leaderboard.entries import Entry
+from wbench.leaderboard.board import Entry
 from wbench.leaderboard.store import result_files
-from wbench.leaderboard.tables import score
+from wbench.leaderboard.tables import short, shown
 
 ROOT = Path(__file__).parents[1]
 README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"
@@ -26,7 +25,7 @@ def table(store: Path = STORE) -> str:
     """The board of today's `lite` as Markdown; results under another protocol hash belong to another board."""
     lite = protocol("lite")
     found = board.load(store, None, note) if any(result_files(store)) else []
-    entries = board.ranked([entry for entry in found if entry.document["protocol_hash"] == lite.hash()])
+    entries = board.ranked([entry for entry in found if entry.result.protocol_hash == lite.hash()])
     return _rows(board.order(entries, board.HEADLINE), lite) if entries else NONE
 
 
@@ -38,16 +37,16 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
         "| --- | --- | --: | --: " + "| --: " * len(families) + "| --: | --- |",
     ]
     for entry in entries:
-        one = board.row(entry, shots)
-        parts = ["-" if (found := one["families"][name]) is None else f"{found['iqm']:.1f}" for name in families]
+        one = board.standing(entry, shots)
+        parts = ["-" if (found := one.families[name]) is None else f"{found.iqm:.1f}" for name in families]
         cells = [
-            str(entry.rank(shots) or one["unranked"]),
-            one["agent"],
-            score(one["score"]),
-            score(board.row(entry, 0)["score"]),
+            str(one.rank or one.unranked),
+            one.agent,
+            shown(one.score),
+            shown(entry.estimate(0)),
             *parts,
-            short(one["parameters"]),
-            one["tier"],
+            short(one.parameters),
+            one.tier,
         ]
         lines.append(f"| {' | '.join(cells)} |")
     played = f"{len(lite.variants)} variants that no agent was trained on, {lite.seeds} seeds, {lite.episodes} episodes a cell"

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from ..benchmark.protocol.spec import SIZES
-from ..benchmark.protocol.statistics import paired
+from ..benchmark.protocol.statistics import Interval, paired
 from ..errors import InvalidValueError, ResultError, UnknownNameError
-from .entries import ALL, TIERS, Entry, RankInterval
 from .reading import parse, read_bytes
-from .schema import Result
+from .result import Result
 from .store import result_files
-from .summary import Grid, plain_score
-from .verification.verify import holds_recomputed, recorded_tier
+from .summary import Grid, scores_of
+from .tables import ALL, RankInterval, Standing
+from .verification.verify import TIERS, holds_recomputed, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few seeds to rank by
 HEADLINE = 5  # shots that a board shows unless told otherwise
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result file of a store.
+
+    Attributes:
+        file: its name in the store, e.g. `networld-lite-1f0c2a9be7d4.json`.
+        result: what it says.
+        tier: how far it was verified, one of `TIERS`.
+        ranks: rank interval by family (`ALL` for all of them) and number of shots, among rows of the same protocol hash; empty
+            for a row that is not ranked: incomplete, a privileged reference, under `quick`, or one whose numbers do not hold
+            when they are recomputed.
+    """
+
+    file: str
+    result: Result
+    tier: str
+    ranks: Mapping[str, Mapping[int, RankInterval]] = field(default_factory=dict)
+
+    def rank(self, shots: int, family: str = ALL) -> RankInterval | None:
+        """Its rank interval at K shots, or None where it is not ranked."""
+        return self.ranks.get(family, {}).get(shots)
+
+    def estimate(self, shots: int, family: str = ALL) -> Interval | None:
+        """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
+        summary = self.result.summary.get(str(shots))
+        return summary if summary is None or family == ALL else summary.families.get(family)
 
 
 def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list[Entry]:
@@ -48,7 +76,7 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list
             if protocol not in (None, result.protocol):
                 others.add(result.protocol)
             else:
-                found.append(Entry(path.name, result.document(), _tier(path, content, result)))
+                found.append(Entry(path.name, result, _tier(path, content, result)))
         except ResultError as error:
             note(f"{path.name} is left out: {error}")
     if not found:
@@ -65,13 +93,13 @@ def _tier(path: Path, content: bytes, result: Result) -> str:
 
 def headline(entries: Iterable[Entry]) -> int:
     """The number of shots that a board of these entries opens with: 5, or the most that is played."""
-    played = {shots for entry in entries for shots in entry.document["contract"]["shots"]}
+    played = {shots for entry in entries for shots in entry.result.contract["shots"]}
     return HEADLINE if HEADLINE in played else max(played, default=HEADLINE)
 
 
 def check_selection(entries: Sequence[Entry], family: str | None, shots: int | None) -> None:
     """Raise unless some entry was played on this family, and at this number of shots."""
-    grids = [Grid.of(entry.document["contract"]) for entry in entries]
+    grids = [Grid.of(entry.result.contract) for entry in entries]
     families = sorted({name for grid in grids for name in grid.families()})
     if family is not None and family not in families:
         raise UnknownNameError("family on this board", family, families, "wbench leaderboard")
@@ -88,98 +116,83 @@ def ranked(entries: Sequence[Entry], families: Sequence[str] | None = None, shot
         families: of these only (`ALL` for all together); None = all together and each.
         shots: at these only; None = at each.
     """
-    boards: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if eligible(entry):
-            boards[entry.document["protocol_hash"]].append(entry)
-    ranks: dict[str, dict[str, dict[str, RankInterval]]] = defaultdict(dict)
-    for board in boards.values():
-        grid = Grid.of(board[0].document["contract"])
+    ranks: dict[str, dict[str, dict[int, RankInterval]]] = defaultdict(dict)
+    for board in by_protocol(filter(eligible, entries)):
+        grid = Grid.of(board[0].result.contract)
         for family in families or (ALL, *grid.families()):
             part = grid.select(None if family == ALL else family)
             for k in [k for k in shots or grid.shots if k in grid.shots and part.variants]:
                 for entry, place in zip(board, intervals(part, board, k), strict=True):
-                    ranks[entry.file].setdefault(family, {})[str(k)] = place
+                    ranks[entry.file].setdefault(family, {})[k] = place
     return [replace(entry, ranks=ranks.get(entry.file, {})) for entry in entries]
+
+
+def by_protocol(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """The entries of each protocol hash, the greatest board first."""
+    boards: dict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        boards[entry.result.protocol_hash].append(entry)
+    return sorted(boards.values(), key=len, reverse=True)
 
 
 def eligible(entry: Entry) -> bool:
     """Whether a row is ranked at all: complete, no privileged reference, not `quick`, and its numbers hold."""
-    document = entry.document
-    sound = TIERS.index(entry.tier) >= TIERS.index("recomputed")
-    return sound and document["complete"] and not document["privileged"] and document["protocol"] != UNRANKED
+    result, sound = entry.result, TIERS.index(entry.tier) >= TIERS.index("recomputed")
+    return sound and result.complete and not result.privileged and result.protocol != UNRANKED
 
 
 def intervals(grid: Grid, entries: Sequence[Entry], shots: int) -> list[RankInterval]:
     """Rank intervals at K shots: who is significantly better or worse by the paired difference on common episodes."""
-    tables = [grid.lay_out(scores(entry.document), shots) for entry in entries]
+    tables = [grid.lay_out(scores_of(entry.result.contract, entry.result.cells), shots) for entry in entries]
     better, worse = [0] * len(tables), [0] * len(tables)
     for (i, ours), (j, theirs) in combinations(enumerate(tables), 2):
         assert ours is not None and theirs is not None  # eligible rows are complete
-        ahead = paired(ours, theirs)
-        if ahead.ci_low is not None and ahead.ci_high is not None and (ahead.ci_low > 0 or ahead.ci_high < 0):
-            winner, loser = (i, j) if ahead.ci_low > 0 else (j, i)
+        if sign := paired(ours, theirs).sign:
+            winner, loser = (i, j) if sign > 0 else (j, i)
             worse[winner] += 1
             better[loser] += 1
     return [RankInterval(1 + better[i], len(tables) - worse[i]) for i in range(len(tables))]
-
-
-def scores(document: Mapping[str, Any]) -> dict[tuple[str, int, int], float]:
-    """Scores by (variant, shots, seed), from the episodes: what a file says of them is rounded; failed cells have none."""
-    played = (cell for cell in document["cells"] if not cell["failure"])
-    return {(c["variant"], c["shots"], c["seed"]): plain_score(document["contract"], c) for c in played}
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:
     """Ranked rows by their score at K shots, best first; then the others, complete ones first."""
 
     def key(entry: Entry) -> tuple[Any, ...]:
-        estimate = estimate_of(entry, shots, family)
-        unranked, incomplete = entry.rank(shots, family) is None, not entry.document["complete"]
-        return unranked, incomplete, -(estimate["iqm"] if estimate else float("-inf")), entry.file
+        estimate = entry.estimate(shots, family)
+        unranked, incomplete = entry.rank(shots, family) is None, not entry.result.complete
+        return unranked, incomplete, -(estimate.iqm if estimate else float("-inf")), entry.file
 
     return sorted(entries, key=key)
 
 
-def estimate_of(entry: Entry, shots: int, family: str = ALL) -> Mapping[str, Any] | None:
-    """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
-    summary = entry.document["summary"].get(str(shots))
-    return summary if summary is None or family == ALL else summary["families"].get(family)
-
-
-def row(entry: Entry, shots: int, family: str = ALL) -> dict[str, Any]:
-    """What the board says of an entry at K shots, as plain data."""
-    document: Any = entry.document
-    rank, ledger = entry.rank(shots, family), document["ledger"]
-    families = Grid.of(document["contract"]).families() if family == ALL else []
-    return {
-        "file": entry.file,
-        "protocol": document["protocol"],
-        "protocol_hash": document["protocol_hash"],
-        "agent": document["label"],
-        "rank": rank and [rank.best, rank.worst],
-        "unranked": None if rank else _why_unranked(entry, shots),
-        "score": _interval(estimate_of(entry, shots, family)),
-        "families": {name: _interval(estimate_of(entry, shots, name)) for name in families},
-        "tier": entry.tier,
-        "parameters": document["parameters"],
-        "latency": document["latency"],
-        "environment_steps": ledger["environment_steps"] + document["source_steps"],
-        "message_bits": ledger["message_bits"] / max(ledger["query_steps"], 1),
-        "privileged_training": document["privileged_training"],
-        "command": document["command"],
-    }
-
-
-def _interval(estimate: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if estimate is None else {name: estimate[name] for name in ("iqm", "ci_low", "ci_high")}
+def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
+    """What the board says of an entry at K shots."""
+    result, rank, estimate = entry.result, entry.rank(shots, family), entry.estimate(shots, family)
+    families = Grid.of(result.contract).families() if family == ALL else []
+    return Standing(
+        file=entry.file,
+        protocol=result.protocol,
+        protocol_hash=result.protocol_hash,
+        agent=result.label,
+        rank=rank,
+        unranked=None if rank else _why_unranked(entry, shots),
+        score=estimate and Interval(estimate.iqm, estimate.ci_low, estimate.ci_high),
+        families={name: entry.estimate(shots, name) for name in families},
+        tier=entry.tier,
+        parameters=result.parameters,
+        latency=result.latency,
+        environment_steps=result.ledger.environment_steps + result.source_steps,
+        message_bits=result.ledger.bits_a_slot,
+        privileged_training=result.privileged_training,
+        command=result.command,
+    )
 
 
 def _why_unranked(entry: Entry, shots: int) -> str:
     if entry.tier == "reported":
         return "does not hold"
-    if not entry.document["complete"]:
+    if not entry.result.complete:
         return "incomplete"
-    if entry.document["privileged"]:
+    if entry.result.privileged:
         return "reference"
-    return "too few seeds" if entry.document["protocol"] == UNRANKED else f"not played at {shots} shots"
+    return "too few seeds" if entry.result.protocol == UNRANKED else f"not played at {shots} shots"

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..benchmark.protocol.statistics import Estimate, Interval, iqm, paired, probability_of_improvement
 from ..errors import InvalidValueError, ResultError
-from .entries import ALL
-from .schema import Result
-from .summary import Grid, grid, scores
+from .result import Result
+from .summary import Grid, scores_of
+from .tables import ALL
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,8 @@ class Lead:
     @property
     def verdict(self) -> str:
         """`better` or `worse` where the interval excludes 0, else `tie`; `undecided` where too few seeds give no interval."""
-        low, high = self.difference.ci_low, self.difference.ci_high
-        if low is None or high is None:
-            return "undecided"
-        if low <= 0 <= high:
-            return "tie"
-        return "better" if low > 0 else "worse"
+        said = {None: "undecided", 0: "tie", 1: "better", -1: "worse"}
+        return said[self.difference.sign]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -64,7 +60,7 @@ def compare(ours: Result, theirs: Result, shots: int | None = None) -> list[Lead
         InvalidValueError: this number of shots was not played.
     """
     _require_comparable(ours, theirs)
-    layout = grid(ours.contract)
+    layout = Grid.of(ours.contract)
     if shots is not None and shots not in layout.shots:
         raise InvalidValueError("--shots", shots, f"one of {', '.join(map(str, layout.shots))}")
     wanted = layout.shots if shots is None else (shots,)
@@ -77,7 +73,7 @@ def compare(ours: Result, theirs: Result, shots: int | None = None) -> list[Lead
 def _leads(layout: Grid, ours: Result, theirs: Result, shots: int) -> list[Lead]:
     families = layout.families()
     parts = {ALL: layout, **{family: layout.select(family) for family in families if len(families) > 1}}
-    a, b = scores(ours.contract, ours), scores(theirs.contract, theirs)
+    a, b = (scores_of(one.contract, one.cells) for one in (ours, theirs))
     found = []
     for family, part in parts.items():
         x, y = part.lay_out(a, shots), part.lay_out(b, shots)

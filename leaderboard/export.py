@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from ..benchmark.protocol.statistics import Interval
 from ..errors import InvalidValueError, ResultError, UnknownNameError
-from .schema import Iqm, Result
+from .result import Result
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -57,7 +58,7 @@ def model_index_entries(result: Result) -> list[EvalResult]:
     ]
 
 
-def by_variant(result: Result) -> list[tuple[str, str, Iqm]]:
+def by_variant(result: Result) -> list[tuple[str, str, Interval]]:
     """(shots, variant, estimate) of everything that is complete."""
     summaries = result.summary.items()
     return [(shots, variant, found) for shots, s in summaries if s is not None for variant, found in s.variants.items()]
@@ -87,7 +88,7 @@ def _eval_results(results: Sequence[Result], namespace: str | None) -> str:
             dataset_id=repository(namespace, family),
             task_id=f"{result.protocol}-{shots}-shots",
             value=round(found.iqm, 2),
-            notes=f"interquartile mean{_bounds(found)}, 0 = random, 100 = genie; protocol {result.protocol_hash}",
+            notes=f"interquartile mean {found:.1f}, 0 = random, 100 = genie; protocol {result.protocol_hash}",
         )
         for shots, summary in result.summary.items()
         if summary is not None
@@ -100,10 +101,6 @@ def _eval_results(results: Sequence[Result], namespace: str | None) -> str:
 
 def _yaml(data: object) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=False, width=120)
-
-
-def _bounds(found: Iqm) -> str:
-    return "" if found.ci_low is None or found.ci_high is None else f" [{found.ci_low:.1f}, {found.ci_high:.1f}]"
 
 
 def _csv(results: Sequence[Result], _: str | None) -> str:
@@ -128,7 +125,7 @@ def _latex(results: Sequence[Result], _: str | None) -> str:
     first = results[0]
     if any(result.protocol_hash != first.protocol_hash for result in results):
         raise ResultError("the results are of different protocols and cannot stand in one table. Play them under one.")
-    families = list(dict.fromkeys(name.partition("/")[0] for name in first.contract.variants))
+    families = list(dict.fromkeys(name.partition("/")[0] for name in first.contract["variants"]))
     head = " & ".join(["Agent", "Shots", "All", *map(latex, families)])
     lines = [
         f"% wbench, protocol {first.protocol}, SHA-256 {first.protocol_hash}",
@@ -137,12 +134,12 @@ def _latex(results: Sequence[Result], _: str | None) -> str:
         "\\toprule",
         f"{head} \\\\",
     ]
-    for shots in map(str, first.contract.shots):
+    for shots in map(str, first.contract["shots"]):
         lines.append("\\midrule")
         for result in results:
             summary = result.summary[shots]
-            found = [None] * (1 + len(families)) if summary is None else [summary, *(summary.families[f] for f in families)]
-            cells = ["--" if one is None else f"{one.iqm:.1f}{_bounds(one)}" for one in found]
+            found = [summary, *(summary.families[name] for name in families)] if summary else []
+            cells = [f"{one:.1f}" for one in found] or ["--"] * (1 + len(families))
             lines.append(" & ".join([latex(result.label), shots, *cells]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 

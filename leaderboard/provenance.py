@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import shlex
 import sys
 from collections.abc import Iterable
@@ -20,26 +19,26 @@ from ..benchmark.agent import Agent
 from ..benchmark.data.manifest import shipped
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
+from ..benchmark.protocol.fields import printable
 from ..benchmark.protocol.spec import SIZES, Protocol
-from ..benchmark.registry import agent_names, make_agent, plugins
+from ..benchmark.registry import list_agents, make_agent, plugins
 from ..learning.checkpoint import WEIGHTS, digest_of_file
-from .schema import Hardware, Origin, Package, Player, Release
+from .schema import AgentRecord, Hardware, Origin, Package, Release
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "datasets", "huggingface_hub")
 UNREGISTERED = "unregistered"  # the package of an agent that no distribution registers: one out of a user's file
 NO_FILE = "0"  # its version where the file is not known
 THREADS = 1  # that the runner gives an agent, since sums depend on their number
-_PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
 
 
-def player(agent: Agent, checkpoint: str | None = None) -> Player:
-    """Who plays.
+def agent_record(agent: Agent, checkpoint: str | None = None) -> AgentRecord:
+    """Which agent plays.
 
     Args:
         agent: the agent, in its track.
         checkpoint: what it was asked to load: a packaged name, a folder or a Hub id; None = its default.
     """
-    return Player(
+    return AgentRecord(
         agent=agent.name,
         label=agent.label,
         track=agent.track,
@@ -57,7 +56,7 @@ def player(agent: Agent, checkpoint: str | None = None) -> Player:
 
 def package(agent: Agent) -> Package:
     """The distribution that registers an agent; for one out of a user's file, `UNREGISTERED` in the version of its file."""
-    if agent.name not in agent_names():
+    if agent.name not in list_agents():
         source = getattr(sys.modules.get(type(agent).__module__), "__file__", None)  # none if typed into an interpreter
         return Package(name=UNREGISTERED, version=file_version(Path(source)) if source else NO_FILE)
     entry = plugins().get(agent.name)
@@ -106,12 +105,12 @@ def _commit(repo: str, revision: str) -> str:
     return Path(found).parent.name if isinstance(found, str) else ""
 
 
-def command(player: Player, protocol: Protocol, device: str = "cpu") -> str:
+def command(record: AgentRecord, protocol: Protocol, device: str = "cpu") -> str:
     """The command that plays the same again; `FOLDER` and `FILE.py` stand for what a result file does not name."""
-    words = ["wbench", "eval", "--agent", "FILE.py" if player.package.name == UNREGISTERED else player.agent]
-    if player.label != player.agent:
-        words += ["--track", player.track]
-    source = player.origin
+    words = ["wbench", "eval", "--agent", "FILE.py" if record.package.name == UNREGISTERED else record.agent]
+    if record.label != record.agent:
+        words += ["--track", record.track]
+    source = record.origin
     named = source.name + (f"@{source.revision}" if source.revision else "")
     words += {"packaged": ["--checkpoint", source.name], "hub": ["--checkpoint", named]}.get(source.kind, [])
     words += ["--checkpoint", "FOLDER"] if source.kind == "folder" else []
@@ -158,9 +157,3 @@ def _processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
-
-
-def printable(text: str, limit: int = 500) -> str:
-    """A line of printable ASCII without paths: what may be told of an agent's exception or a machine."""
-    line = _PATHS.sub("PATH", " ".join(text.split()))
-    return "".join(c if " " <= c <= "~" else "?" for c in line)[:limit]

@@ -1,4 +1,7 @@
-"""Reads a result file that a stranger wrote: strictly, within bounds, and without running anything."""
+"""Reads a result file that a stranger wrote: strictly, within bounds, and without running anything.
+
+A file is checked in three steps: as JSON, field by field, and in what its fields must say about each other.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,32 @@ import json
 import math
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ..benchmark.protocol.fields import adapter
+from ..benchmark.protocol.runner import CellResult
+from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
-from . import conversion
-from .consistency import check
-from .schema import Result
+from .result import VERSION, Result
+from .schema import MOST_CELLS, AgentRecord, Row
+from .summary import Grid
 
 LARGEST = 32 << 20  # bytes of a file
 DEEPEST = 16  # levels of nesting
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
 
-def read(path: Path) -> Result:
-    """The result in a file, of this or an older schema.
+def load_result(path: Path | str) -> Result:
+    """The result in a file.
 
     Raises:
         ResultError: it cannot be read, is too large, malformed, or its parts do not belong together.
     """
+    path = Path(path).expanduser()
     content = read_bytes(path)
     try:
         return parse(content)
@@ -54,12 +62,13 @@ def read_bytes(path: Path) -> bytes:
 def parse(content: bytes) -> Result:
     """The result in the bytes of a file; raises `ResultError`."""
     data = _strict_json(content)
-    data = conversion.upgrade(data)
+    if data.get("schema") != VERSION:
+        raise ResultError(f"not a result: schema is {data.get('schema')!r:.60}, but must be {VERSION}.")
     try:
-        result = Result.model_validate_json(json.dumps(data))
+        result = adapter(Result).validate_json(json.dumps(data))
     except ValidationError as error:
         raise ResultError(_first(error)) from error
-    check(result, data["contract"])
+    _check(result)
     return result
 
 
@@ -117,3 +126,110 @@ def _first(error: ValidationError) -> str:
 def _printable(text: str, limit: int = 200) -> str:
     """A line that no terminal takes for commands."""
     return "".join(c if c.isprintable() else "?" for c in text)[:limit]
+
+
+# What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.
+
+Checks = Iterator[tuple[bool, str]]
+
+
+def _check(result: Result) -> None:
+    """Raise `ResultError` at the first thing that does not fit."""
+    contract = result.contract
+    if hash_of(contract) != result.protocol_hash:
+        raise ResultError(f"protocol_hash {result.protocol_hash[:12]}... is not the SHA-256 of the contract in the file.")
+    _require_all(_about_contract(contract))
+    for place, row in {"": result, **{f"comparison[{i}].": rival for i, rival in enumerate(result.comparison)}}.items():
+        for checks in (_about_agent(row), _about_cells(contract, row), _about_summary(contract, row)):
+            _require_all(checks, place)
+    wanted = list(map(str, contract["shots"]))
+    for i, rival in enumerate(result.comparison):
+        _require_all([(list(rival.difference) == wanted, "difference has other shots than the contract")], f"comparison[{i}].")
+
+
+def _require_all(checks: Iterable[tuple[bool, str]], place: str = "") -> None:
+    for holds, complaint in checks:
+        if not holds:
+            raise ResultError(f"{place}{complaint}.")
+
+
+def _about_contract(contract: Contract) -> Checks:
+    yield all(text.isprintable() for text in _texts(contract)), "contract holds unprintable text"
+    yield sorted(set(contract["shots"])) == contract["shots"], "contract.shots do not increase"
+    cells = Grid.of(contract).cells
+    yield cells <= MOST_CELLS, f"contract asks for {cells} cells; {MOST_CELLS} are the most"
+    for name, variant in contract["variants"].items():
+        yield "/" in name, f"contract.variants: {name!r} is not of the form family/label"
+        for size in ("agents", "horizon"):
+            value = variant["spec"].get(size)
+            fine = type(value) is int and 1 <= value <= 1_000_000
+            yield fine, f"contract.variants.{name}.spec.{size} is {value!r:.40}, but must be a whole number from 1 on"
+        yield variant["reference"] > variant["random"], f"contract.variants.{name}: reference is not above random"
+
+
+def _texts(data: Any) -> Iterator[str]:
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, dict):
+        yield from data
+        for value in data.values():
+            yield from _texts(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from _texts(value)
+
+
+def _about_agent(record: AgentRecord) -> Checks:
+    labels = (record.agent, f"{record.agent}/{record.track}")
+    yield record.label in labels, f"label is {record.label!r}, but must be {labels[0]!r} or {labels[1]!r}"
+    kind, name = record.origin.kind, record.origin.name
+    yield (kind == "none") == (not record.checkpoint), f"origin is {kind!r}, which contradicts checkpoint"
+    yield bool(name) == (kind in ("packaged", "hub")), f"origin of kind {kind!r} has the name {name!r}"
+    yield kind != "packaged" or "/" not in name, f"origin of kind {kind!r} has the name {name!r}"
+    yield kind == "hub" or not record.origin.revision, f"origin of kind {kind!r} has a revision"
+
+
+def _about_cells(contract: Contract, row: Row) -> Checks:
+    seen: set[tuple[str, int, int]] = set()
+    qos: dict[str, set[str]] = {}
+    for i, cell in enumerate(row.cells):
+        key, where = (cell.variant, cell.shots, cell.seed), f"cells[{i}]"
+        known = cell.variant in contract["variants"] and cell.shots in contract["shots"] and cell.seed < contract["seeds"]
+        yield known, f"{where} ({cell.variant}, {cell.shots} shots, seed {cell.seed}) is not of the contract"
+        yield key not in seen, f"{where} repeats {cell.variant}, {cell.shots} shots, seed {cell.seed}"
+        yield cell.variant.startswith(f"{cell.family}/"), f"{where}: {cell.variant} is not of family {cell.family}"
+        seen.add(key)
+        yield from _about_episodes(cell, contract["episodes"], where)
+        if not cell.failure:
+            yield bool(cell.qos), f"{where}.qos is empty, but every played episode has a quality of service"
+            names = qos.setdefault(cell.family, set(cell.qos))
+            yield set(cell.qos) == names, f"{where}.qos has other names than the first cell of {cell.family}"
+    wanted = Grid.of(contract).cells
+    whole = len(seen) == wanted and not any(cell.failure for cell in row.cells)
+    yield row.complete == whole, f"complete is {row.complete}, with {len(seen)} of {wanted} cells"
+    played = {cell.family for cell in row.cells if cell.ledger.query_steps}
+    yield set(row.message_floats) == played, "message_floats has other families than cells"
+
+
+def _about_episodes(cell: CellResult, episodes: int, where: str) -> Checks:
+    wanted = 0 if cell.failure else episodes
+    yield len(cell.returns) == wanted, f"{where} has {len(cell.returns)} returns, but must have {wanted}"
+    for name, values in cell.qos.items():
+        yield len(values) == wanted, f"{where}.qos.{name} has {len(values)} values, but must have {wanted}"
+    for name in ("return_mean", "score"):
+        yield (getattr(cell, name) is None) == bool(cell.failure), f"{where}.{name} contradicts failure"
+
+
+def _about_summary(contract: Contract, row: Row) -> Checks:
+    grid = Grid.of(contract)
+    yield list(row.summary) == list(map(str, grid.shots)), "summary has other shots than the contract"
+    for shots in grid.shots:
+        count = sum(cell.shots == shots and not cell.failure for cell in row.cells)
+        summary, whole = row.summary[str(shots)], count == len(grid.variants) * grid.seeds
+        yield (
+            (summary is not None) == whole,
+            f"summary.{shots} must be there if, and only if, no cell at {shots} shots is missing",
+        )
+        if summary is not None:
+            yield list(summary.variants) == list(grid.variants), f"summary.{shots}.variants are not those of the contract"
+            yield list(summary.families) == grid.families(), f"summary.{shots}.families are not those of the contract"

@@ -1,17 +1,22 @@
 """Generates what documents the schema: the JSON Schema in the package, and the tables of fields in docs/results.md.
 
-Run `python -m wbench.leaderboard.schema_docs` in a checkout after a change of `schema.py`.
+Run `python -m wbench.leaderboard.schema_docs` in a checkout after a change of a record.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import write_text
-from .schema import VERSION, Result
+from ..benchmark.protocol.fields import adapter
+from ..benchmark.protocol.runner import CellResult
+from ..benchmark.protocol.statistics import Summary
+from .result import VERSION, Result
+from .schema import Rival
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / f"{VERSION.replace('/', '-')}.json"
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
@@ -20,7 +25,13 @@ START, END = "<!-- generated: fields -->\n", "<!-- end -->\n"
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a result file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": VERSION, **Result.model_json_schema()}
+    found = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": VERSION, **adapter(Result).json_schema()}
+    for kind in (Result, Rival, Summary, CellResult):
+        one = found if kind is Result else found["$defs"][kind.__name__]
+        for base in filter(is_dataclass, kind.__mro__[1:]):  # a field is described where it is declared
+            for name, about in adapter(base).json_schema()["properties"].items():
+                one["properties"][name] = about | one["properties"][name]
+    return found
 
 
 def json_schema_text() -> str:
@@ -52,10 +63,8 @@ def _type(about: dict[str, Any]) -> str:
     if about.get("type") == "array":
         return f"list of {_type(about['items'])}"
     if about.get("type") == "object":
-        inside: dict[str, Any] = about.get("additionalProperties") or next(
-            iter(about.get("patternProperties", {}).values()), {}
-        )
-        return f"{_type(inside)} by name"
+        inside: Any = about.get("additionalProperties") or next(iter(about.get("patternProperties", {}).values()), {})
+        return f"{_type(inside)} by name" if isinstance(inside, dict) else "object"
     return about.get("type", "any")
 
 

@@ -8,17 +8,18 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError, ResultError
-from .reading import read
-from .schema import Result
+from .reading import load_result
+from .result import Result
 from .verification.recompute import complaints
 
 SHIPPED = Path(__file__).with_name("results")  # the board that the package came with
 _HERE = Path("leaderboard", "results")
+_ON_HUB = "results"  # folder of the repository NAMESPACE/wbench-results
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Submission:
     @classmethod
     def of(cls, result: Result) -> Submission:
         """A result without its rivals, in one canonical form: the same run gives the same file."""
-        document = result.document() | {"comparison": []}
+        document = replace(result, comparison=()).document()
         content = (json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode()
         digest = hashlib.sha256(content).hexdigest()
         slug = re.sub(r"[^a-z0-9]+", "-", result.label.lower()).strip("-")
@@ -49,7 +50,7 @@ class Submission:
         Raises:
             ResultError: it is malformed, or does not hold up when recomputed.
         """
-        result = read(path)
+        result = load_result(path)
         problem = next(complaints(result), None)
         if problem:
             raise ResultError(f"{path.name} does not hold up: {problem}. All that is wrong: wbench results verify FILE")
@@ -136,3 +137,47 @@ def result_files(store: Path) -> Iterator[Path]:
     for path in sorted(store.glob("*.json")):
         if not path.name.startswith(".") and not path.name.endswith(".verified.json") and not path.is_symlink():
             yield path
+
+
+def propose(submission: Submission, namespace: str, dry_run: bool = False) -> Submitted:
+    """Open a pull request on `NAMESPACE/wbench-results`, unless the file is there or already proposed.
+
+    The repository is made on first use, by whoever owns the namespace.
+
+    Raises:
+        InvalidValueError: that cannot be a namespace.
+        DataError: the repository does not exist and may not be made, or there are no rights to it.
+        NetworkError: the Hub cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    from ..benchmark.data.hub_mirror import hub_errors, repository
+
+    repo, path = repository(namespace, _ON_HUB), f"{_ON_HUB}/{submission.name}"
+    if dry_run:
+        return Submitted(submission.name, repo, "dry run")
+    api = HfApi()
+    with hub_errors(repo):
+        if not api.repo_exists(repo, repo_type="dataset"):
+            api.create_repo(repo, repo_type="dataset", exist_ok=True)
+        if api.file_exists(repo, path, repo_type="dataset"):
+            return Submitted(submission.name, repo, "known")
+        title = f"Add {submission.name}"
+        proposed = _proposed(api, repo, title)
+        if proposed is not None:
+            return Submitted(submission.name, repo, "known", proposed)
+        done = api.create_commit(
+            repo,
+            [CommitOperationAdd(path, submission.content)],
+            commit_message=title,
+            commit_description="Check it with: wbench verify FILE --tier rerun",
+            repo_type="dataset",
+            create_pr=True,
+        )
+    return Submitted(submission.name, repo, "added", done.pr_url)
+
+
+def _proposed(api: Any, repo: str, title: str) -> str | None:
+    """Address of an open pull request that adds the same content."""
+    found = api.get_repo_discussions(repo, repo_type="dataset", discussion_type="pull_request", discussion_status="open")
+    return next((pull.url for pull in found if pull.title == title and pull.status == "open"), None)

@@ -1,14 +1,17 @@
-"""What follows from the scores of cells: per number of shots the interquartile mean over everything, by family, by variant."""
+"""What follows from cells: scores, and per number of shots the interquartile mean over everything, by family, by variant."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..benchmark.protocol import statistics
-from ..benchmark.protocol.statistics import interval, paired
-from .schema import CellRecord, Contract, Row
+from ..benchmark.protocol.ledger import Ledger
+from ..benchmark.protocol.runner import CellResult
+from ..benchmark.protocol.spec import Contract
+from ..benchmark.protocol.statistics import Interval, Summary, paired
+from ..benchmark.rollout import BITS_PER_FLOAT
 
 Scores = Mapping[tuple[str, int, int], float]  # (variant, shots, seed) -> score of a finished cell
 
@@ -28,9 +31,14 @@ class Grid:
     seeds: int
 
     @classmethod
-    def of(cls, contract: Mapping[str, Any]) -> Grid:
-        """The grid of a contract as plain data."""
+    def of(cls, contract: Contract) -> Grid:
+        """The grid of a contract."""
         return cls(tuple(contract["variants"]), tuple(contract["shots"]), contract["seeds"])
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return len(self.variants) * len(self.shots) * self.seeds
 
     def families(self) -> list[str]:
         """Families of the variants, in order."""
@@ -48,56 +56,54 @@ class Grid:
             return None
         return [[scores[key] for key in row] for row in wanted]
 
-    def complete(self, scores: Scores) -> bool:
-        """Whether every cell has a score."""
-        return len(scores) == len(self.variants) * len(self.shots) * self.seeds
+
+def score_of(contract: Contract, cell: CellResult) -> float:
+    """Score of a cell that did not fail, from its episodes and the contract's references."""
+    frame = contract["variants"][cell.variant]
+    return statistics.score(sum(cell.returns) / len(cell.returns), frame["random"], frame["reference"])
 
 
-def grid(contract: Contract) -> Grid:
-    """The grid of a validated contract."""
-    return Grid(tuple(contract.variants), contract.shots, contract.seeds)
+def scores_of(contract: Contract, cells: Iterable[CellResult]) -> dict[tuple[str, int, int], float]:
+    """Scores by (variant, shots, seed), from the episodes; failed cells have none."""
+    return {(c.variant, c.shots, c.seed): score_of(contract, c) for c in cells if not c.failure}
 
 
-def scores(contract: Contract, row: Row) -> dict[tuple[str, int, int], float]:
-    """Scores of a validated row, from its episodes and the contract's references; failed cells have none."""
-    return {(c.variant, c.shots, c.seed): score_of(contract, c) for c in row.cells if not c.failure}
+def summarise(grid: Grid, scores: Scores) -> dict[str, Summary | None]:
+    """The summary by number of shots; None where cells are missing."""
+    tables = {str(shots): grid.lay_out(scores, shots) for shots in grid.shots}
+    return {k: statistics.summarise(dict(zip(grid.variants, t, strict=True))) if t else None for k, t in tables.items()}
 
 
-def score_of(contract: Contract, cell: CellRecord) -> float:
-    """Score of a cell that did not fail: 0 = random, 100 = the genie reference."""
-    frame = contract.variants[cell.variant]
-    return _score(cell.returns, frame.random, frame.reference)
+def differences(grid: Grid, ours: Scores, theirs: Scores) -> dict[str, Interval | None]:
+    """IQM of the paired differences by number of shots, with its interval; None where cells of either are missing."""
+    tables = {str(shots): (grid.lay_out(ours, shots), grid.lay_out(theirs, shots)) for shots in grid.shots}
+    return {k: paired(a, b) if a and b else None for k, (a, b) in tables.items()}
 
 
-def plain_score(contract: Mapping[str, Any], cell: Mapping[str, Any]) -> float:
-    """The same of plain data."""
-    frame = contract["variants"][cell["variant"]]
-    return _score(cell["returns"], frame["random"], frame["reference"])
-
-
-def _score(returns: Sequence[float], random: float, reference: float) -> float:
-    return 100.0 * (sum(returns) / len(returns) - random) / (reference - random)
-
-
-def summarise(grid: Grid, scores: Scores) -> dict[str, Any]:
-    """The summary of a row (`schema.Summary`) by number of shots; null where cells are missing."""
-    return {str(shots): _at(grid, scores, shots) for shots in grid.shots}
-
-
-def _at(grid: Grid, scores: Scores, shots: int) -> dict[str, Any] | None:
-    table = grid.lay_out(scores, shots)
-    if table is None:
-        return None
-    by_variant = dict(zip(grid.variants, table, strict=True))
-    found = asdict(statistics.summarise(by_variant))
-    headline = found.pop("iqm")
-    return {**headline, **found, "variants": {name: asdict(interval([row])) for name, row in by_variant.items()}}
-
-
-def differences(grid: Grid, ours: Scores, theirs: Scores) -> dict[str, Any]:
-    """IQM of the paired differences by number of shots, with its interval; null where cells of either are missing."""
-    found: dict[str, Any] = {}
-    for shots in grid.shots:
-        a, b = grid.lay_out(ours, shots), grid.lay_out(theirs, shots)
-        found[str(shots)] = asdict(paired(a, b)) if a and b else None
+def message_floats(contract: Contract, cells: Iterable[CellResult]) -> dict[str, int]:
+    """Floats that each agent broadcast a slot, by family: what the bits of a cell that was played come from."""
+    found: dict[str, int] = {}
+    for cell in cells:
+        agents, steps = agents_of(contract, cell.variant), cell.ledger.query_steps
+        if steps and cell.family not in found:
+            found[cell.family] = cell.ledger.message_bits // (BITS_PER_FLOAT * agents * steps)
     return found
+
+
+def agents_of(contract: Contract, variant: str) -> int:
+    """Number of agents N of a variant."""
+    return int(contract["variants"][variant]["spec"]["agents"] or 0)
+
+
+def row_fields(contract: Contract, cells: Iterable[CellResult]) -> dict[str, Any]:
+    """The fields of a row that follow from its cells."""
+    cells, grid = tuple(cells), Grid.of(contract)
+    scores, ledger = scores_of(contract, cells), sum((cell.ledger for cell in cells), Ledger())
+    return {
+        "message_floats": message_floats(contract, cells),
+        "complete": len(scores) == grid.cells,
+        "cells": cells,
+        "summary": summarise(grid, scores),
+        "latency": ledger.latency,
+        "ledger": ledger,
+    }

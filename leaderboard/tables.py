@@ -1,75 +1,191 @@
-"""The terminal table of a run."""
+"""The tables of the terminal: of a run, and of a board."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..benchmark.protocol.statistics import Interval
+from .schema import Rival, Row
 
-def empty(title: str, caption: str | None = None) -> Table:
+ALL = "all"  # the key of what is over all families
+_NOTES = (
+    "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"
+    "Score: 0 = random, 100 = genie; interquartile mean [95 % interval].\n"
+    "Verified: see docs/results.md. Env. steps: of training and of all cells together.\n"
+    "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
+)
+_LEFT = ("rank", "agent", "verified", "priv.")
+_GAP = 3  # between two columns
+
+
+class RankInterval(NamedTuple):
+    """The places that an agent may hold: `best` = 1 + agents significantly better, `worst` = agents - significantly worse."""
+
+    best: int
+    worst: int
+
+    def __str__(self) -> str:
+        """E.g. `2` or `2-4`."""
+        return str(self.best) if self.best == self.worst else f"{self.best}-{self.worst}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a board says of a row at a number of shots.
+
+    Attributes:
+        file: its name in the store.
+        protocol: size of its protocol.
+        protocol_hash: of its contract.
+        agent: its label.
+        rank: the places that it may hold; None where it is not ranked.
+        unranked: why it is not.
+        score: over all families, or over one; None where cells are missing.
+        families: scores by family.
+        tier: how far it was verified.
+        parameters: trained parameters.
+        latency: seconds a slot of play.
+        environment_steps: of training and of all cells together.
+        message_bits: broadcast by all agents in a slot.
+        privileged_training: a part of it saw global state in training.
+        command: runs it again.
+    """
+
+    file: str
+    protocol: str
+    protocol_hash: str
+    agent: str
+    rank: RankInterval | None
+    unranked: str | None
+    score: Interval | None
+    families: Mapping[str, Interval | None]
+    tier: str
+    parameters: int
+    latency: float | None
+    environment_steps: int
+    message_bits: float
+    privileged_training: bool
+    command: str
+
+
+def shown(found: Interval | None, form: str = ".1f") -> str:
+    """An interquartile mean with its interval; a dash where cells are missing."""
+    return "-" if found is None else format(found, form)
+
+
+def short(count: int) -> str:
+    """E.g. `950`, `12.3k`, `2.86M`."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= 0.9995 * size:  # which rounds to it
+            return f"{count / size:.3g}{letter}"
+    return str(count)
+
+
+def _empty(title: str, caption: str | None = None) -> Table:
     """A table without lines between its columns, so that a terminal of 80 has room for them."""
     return Table(title=title, caption=caption, title_style="bold", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
 
 
-def interval(value: float, low: float | None, high: float | None, form: str = ".1f") -> str:
-    """A figure with its interval, e.g. `71.2 [68.0, 74.1]`; alone where there are too few seeds for one."""
-    text = format(value, form)
-    return text if low is None or high is None else f"{text} [{low:{form}}, {high:{form}}]"
+# A run
 
 
-def score(cell: Mapping[str, Any] | None, signed: bool = False) -> str:
-    """An IQM with its interval; a dash where cells are missing."""
-    return "-" if cell is None else interval(cell["iqm"], cell["ci_low"], cell["ci_high"], "+.1f" if signed else ".1f")
-
-
-def render(data: Mapping[str, Any]) -> Group:
-    """A result document as tables: scores by agent and shots, and by variant."""
-    shots = list(data["summary"])
-    rows = [data, *data["comparison"]]
-    main = empty(f"{data['protocol']}  {data['protocol_hash'][:12]}")
+def of_run(title: str, ours: Row, rivals: Sequence[Rival]) -> Group:
+    """An agent and its rivals as tables: scores by number of shots, and by variant."""
+    shots, rows = list(ours.summary), [ours, *rivals]
+    main = _empty(title)
     main.add_column("agent")
-    for k in shots:
-        main.add_column(f"score, {k} shots", justify="right")
-    compared = shots if data["comparison"] else []
-    for k in compared:
-        main.add_column(f"lead at {k}", justify="right")
-    main.add_column("bits a slot", justify="right")
-    main.add_column("seconds", justify="right")
+    compared = shots if rivals else []
+    for column in (*(f"score, {k} shots" for k in shots), *(f"lead at {k}" for k in compared), "bits a slot", "seconds"):
+        main.add_column(column, justify="right")
     for row in rows:
-        ahead = [score(row["difference"][k], signed=True) if "difference" in row else "" for k in compared]
-        ledger = row["ledger"]
-        bits = ledger["message_bits"] / max(ledger["query_steps"], 1)
-        style = "bold" if row is data else ""
-        values = [score(row["summary"][k]) for k in shots]
-        main.add_row(row["label"], *values, *ahead, f"{bits:.0f}", f"{ledger['seconds']:.1f}", style=style)
-    notes = "Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."
-    if compared:
-        notes += (
-            f"\nLead: of {data['label']} over the row, interquartile mean of paired differences (not the scores' difference)."
+        scores = [shown(row.summary[k]) for k in shots]
+        leads = [shown(row.difference[k], "+.1f") if isinstance(row, Rival) else "" for k in compared]
+        costs = [f"{row.ledger.bits_a_slot:.0f}", f"{row.ledger.seconds:.1f}"]
+        main.add_row(row.label, *scores, *leads, *costs, style="bold" if row is ours else "")
+    return Group(main, _by_variant(rows, shots), Text("\n".join(_notes(rows)), style="dim"))
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    notes = ["Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."]
+    if len(rows) > 1:
+        notes.append(
+            f"Lead: of {rows[0].label} over the row, interquartile mean of paired differences (not the scores' difference)."
         )
-    if any(cell and cell["ci_low"] is None for row in rows for cell in row["summary"].values()):
-        notes += "\nFewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite."
-    failed = [f"{row['label']} failed in {sum(bool(c['failure']) for c in row['cells'])} cells" for row in rows]
-    notes += "".join(f"\n{line}." for line in failed if " in 0 " not in line)
-    return Group(main, _by_variant(rows, shots), Text(notes, style="dim"))
+    if any(summary and summary.ci_low is None for row in rows for summary in row.summary.values()):
+        notes.append("Fewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite.")
+    return notes + [f"{row.label} failed in {len(row.failed)} cells." for row in rows if row.failed]
 
 
-def _by_variant(rows: list[Mapping[str, Any]], shots: list[str]) -> Table:
-    table = empty(f"\nmean score, {' / '.join(shots)} shots")
+def _by_variant(rows: Sequence[Row], shots: Sequence[str]) -> Table:
+    table = _empty(f"\nmean score, {' / '.join(shots)} shots")
     table.add_column("variant", no_wrap=True)
     for row in rows:
-        table.add_column(row["label"], justify="right")
-    for variant in dict.fromkeys(cell["variant"] for cell in rows[0]["cells"]):
+        table.add_column(row.label, justify="right")
+    for variant in dict.fromkeys(cell.variant for cell in rows[0].cells):
         table.add_row(variant, *(" / ".join(_mean(row, variant, k) for k in shots) for row in rows))
     return table
 
 
-def _mean(row: Mapping[str, Any], variant: str, shots: str) -> str:
-    cells = [cell for cell in row["cells"] if cell["variant"] == variant and str(cell["shots"]) == shots]
-    found = [cell["score"] for cell in cells if not cell["failure"]]
+def _mean(row: Row, variant: str, shots: str) -> str:
+    cells = [cell for cell in row.cells if cell.variant == variant and str(cell.shots) == shots]
+    found = [cell.score for cell in cells if cell.score is not None]
     return f"{sum(found) / len(found):.1f}" if found else "-"
+
+
+# A board
+
+
+def of_boards(boards: Sequence[Sequence[Standing]], shots: int, family: str = ALL, width: int = 200) -> Group:
+    """Boards, each of one protocol hash, as tables; as wide as there is room."""
+    return Group(*(_board(rows, shots, family, width) for rows in boards), Text(_NOTES, style="dim"))
+
+
+def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Table:
+    columns = _columns(rows)
+    kept = _fitting(columns, width)
+    missing = ", ".join(title for title in columns if title not in kept)
+    part = "" if family == ALL else f", {family}"
+    title = f"{rows[0].protocol}  {rows[0].protocol_hash[:12]}  at {shots} shots{part}"
+    table = _empty(title, f"Wider terminals, --json and --html also show: {missing}" if missing else None)
+    for name in kept:
+        table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
+    for one, above, *cells in zip(rows, [None, *rows], *kept.values(), strict=False):
+        if above and above.rank and not one.rank:
+            table.add_section()
+        table.add_row(*map(Text, cells), style="" if one.rank else "dim")
+    return table
+
+
+def _columns(rows: Sequence[Standing]) -> dict[str, list[str]]:
+    """What is told of every row, by title, most important first."""
+    return {
+        "rank": [str(one.rank or one.unranked) for one in rows],
+        "agent": [one.agent for one in rows],
+        "score": [shown(one.score) for one in rows],
+        **{name: ["-" if (f := one.families[name]) is None else f"{f.iqm:.1f}" for one in rows] for name in rows[0].families},
+        "verified": [one.tier for one in rows],
+        "parameters": [short(one.parameters) for one in rows],
+        "ms a slot": ["-" if one.latency is None else f"{1000 * one.latency:.2g}" for one in rows],
+        "env. steps": [short(one.environment_steps) for one in rows],
+        "bits": [f"{one.message_bits:.0f}" for one in rows],
+        "priv.": ["yes" if one.privileged_training else "no" for one in rows],
+    }
+
+
+def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:
+    """The first of the columns, as many as a terminal has room for; three at least."""
+    kept: dict[str, list[str]] = {}
+    used = -_GAP
+    for title, cells in columns.items():
+        used += _GAP + max(map(len, (title, *cells)))
+        if used > width and len(kept) >= 3:
+            break
+        kept[title] = cells
+    return kept

@@ -189,12 +189,12 @@ def test_a_result_file_is_never_written_over_by_something_else(command, tmp_path
     out.unlink()
     assert command(*QUICK, "--out", str(out)).code == 0
     kept = out.read_text()
-    for other in (("--episodes", "3"), ("--agent", "random")):
-        assert "another protocol or checkpoint" in one_line(command(*QUICK, *other, "--out", str(out)))
+    for other, said in ((("--episodes", "3"), "another protocol"), (("--agent", "random"), "another agent or checkpoint")):
+        assert said in one_line(command(*QUICK, *other, "--out", str(out)))
         assert out.read_text() == kept
     assert "is a folder" in one_line(command(*QUICK, "--out", str(tmp_path)))
     assert "cannot write --out" in one_line(command(*QUICK, "--out", "/proc/nowhere/result.json"))
-    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", "result.json.cells.jsonl"}
 
 
 def test_a_hub_serves_until_it_is_interrupted(tmp_path):

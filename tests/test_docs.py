@@ -17,7 +17,7 @@ from wbench.benchmark.agent import State
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.randomness import EpisodeRandom
-from wbench.benchmark.registry import agent_names, get_variant, make_agent
+from wbench.benchmark.registry import get_variant, list_agents, make_agent
 from wbench.benchmark.rollout import mean_field, play
 from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
@@ -236,4 +236,4 @@ def test_the_citation_names_the_paper_and_what_is_used():
     assert any("2602.00558" in each.get("url", "") for each in about["references"])
     assert all(each.keys() >= {"type", "title", "authors", "year", "notes"} for each in about["references"])
     noted = " ".join(each["notes"] for each in about["references"])
-    assert all(name in noted for name in ("networld", "mappo", "qmix", "iql", "brq")) and "claim" not in agent_names()
+    assert all(name in noted for name in ("networld", "mappo", "qmix", "iql", "brq")) and "claim" not in list_agents()

@@ -13,7 +13,7 @@ from ...errors import InvalidValueError, UnknownNameError
 from ..agent import Agent
 from ..family import Family, Variant
 from ..protocol.spec import FAMILIES
-from ..registry import family_names, get_family, make_agent
+from ..registry import get_family, list_families, make_agent
 from ..user_code import is_file, load
 from . import environment, policies, randomness
 from .environment import Broken, Case
@@ -108,13 +108,13 @@ def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
         InvalidValueError: what it holds is no `Family`.
     """
     name = target.partition("/")[0]
-    if name in family_names():
+    if name in list_families():
         family = get_family(name)
         if family.name != name:
             raise InvalidValueError("entry point", name, f"the family's own name, {family.name!r}")
         return family, tuple(family.variants.values()) if target == name else (family.variant(target),)
     if ":" not in target and not is_file(target):
-        raise UnknownNameError("family, variant or FILE.py", target, family_names(), "wbench list, or wbench check FILE.py")
+        raise UnknownNameError("family, variant or FILE.py", target, list_families(), "wbench list, or wbench check FILE.py")
     where, held = load(target, "FAMILY")
     if not isinstance(held, Family):
         raise InvalidValueError(where, type(held).__name__, "a wbench.benchmark.family.Family")

@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ...errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError, WbenchError
+from ...errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
 from ..agent import Agent
 from ..processes import die_with_parent, spawn_context
 from ..registry import make_agent
@@ -33,11 +34,11 @@ _OBJECTS = 100 << 20  # bytes of Ray's shared memory on one machine: only tasks 
 
 
 @dataclass(frozen=True)
-class Player:
+class AgentSpec:
     """How to build an agent, here or elsewhere.
 
     Attributes:
-        name: see `registry.agent_names`; or a `FILE.py[:ATTR]` of the user's, who typed it.
+        name: see `registry.list_agents`; or a `FILE.py[:ATTR]` of the user's, who typed it.
         checkpoint: folder or Hub id; None = the packaged one.
         device: where it computes.
         track: in which track it plays; None = its first.
@@ -60,9 +61,9 @@ class Player:
 
 @dataclass(frozen=True)
 class Task:
-    """A cell to be played by a player, with so many query episodes."""
+    """A cell to be played by an agent, with so many query episodes."""
 
-    player: Player
+    agent: AgentSpec
     cell: Cell
     episodes: int
 
@@ -72,25 +73,26 @@ Results = Iterator[tuple[Task, CellResult]]
 
 
 class Worker:
-    """Plays tasks one after the other; builds each agent once."""
+    """Plays tasks one after the other; builds each agent once.
 
-    def __init__(self) -> None:
-        self._agents: dict[Player, Agent] = {}
+    Args:
+        built: agents that are there already.
+    """
+
+    def __init__(self, built: Mapping[AgentSpec, Agent] | None = None) -> None:
+        self._agents = dict(built or {})
 
     def check(self, versions: dict[str, str]) -> None:
         """Raise `ExecutorError` unless the packages that a result depends on are the same here."""
         if versions != package_versions():
             raise ExecutorError(f"a worker runs {package_versions()}, this machine {versions}. Install the same everywhere.")
 
-    def play(self, task: Task, on_slot: OnSlot | None = None) -> CellResult:
-        """Play one cell; what goes wrong outside the agent is an `ExecutorError`, which any process can pass on."""
+    def play(self, task: Task, on_slot: OnSlot | None = None) -> tuple[Task, CellResult]:
+        """Play one cell."""
         tell = None if on_slot is None else partial(on_slot, task)
-        try:
-            if task.player not in self._agents:
-                self._agents[task.player] = task.player.build()
-            return run_cell(self._agents[task.player], task.cell, task.episodes, task.player.device, tell)
-        except WbenchError as error:
-            raise ExecutorError(str(error)) from error
+        if task.agent not in self._agents:
+            self._agents[task.agent] = task.agent.build()
+        return task, run_cell(self._agents[task.agent], task.cell, task.episodes, task.agent.device, tell)
 
 
 def package_versions() -> dict[str, str]:
@@ -119,6 +121,7 @@ def play_all(
     jobs: int | None = None,
     address: str | None = None,
     on_slot: OnSlot | None = None,
+    built: Mapping[AgentSpec, Agent] | None = None,
 ) -> Results:
     """Play tasks and yield each with its result when it is finished, in any order.
 
@@ -128,116 +131,70 @@ def play_all(
         jobs: number of workers; None = one locally, all free cores of the cluster with Ray.
         address: of a Ray cluster that is running, e.g. `auto`; None = start one on this machine.
         on_slot: told after every slot that is played in this very process.
+        built: agents that play as they are, where cells are played in this process.
 
     Raises:
         InvalidValueError: of an option; likewise `UnknownNameError`.
         MissingPackageError: Ray is not installed.
-        ExecutorError: a worker died, or cannot build an agent.
+        ExecutorError: a worker died.
+        WbenchError: a worker cannot build an agent.
     """
     check_options(executor, jobs, address)
     if not tasks:
         return iter(())
     if executor == "ray":
         return _on_ray(tasks, jobs, address)
-    return _in_processes(tasks, jobs) if jobs is not None and jobs > 1 else _in_process(tasks, on_slot)
-
-
-def _in_process(tasks: Sequence[Task], on_slot: OnSlot | None) -> Results:
-    worker = Worker()
-    for task in tasks:
-        yield task, worker.play(task, on_slot)
-
-
-def _feed(
-    tasks: Sequence[Task],
-    workers: Sequence[Any],
-    send: Callable[[Any, Task], Any],
-    wait: Callable[[list[Any]], Sequence[Any]],
-    receive: Callable[[Any], CellResult],
-) -> Results:
-    """Keep every worker busy: `send` gives a handle, `wait` says which of them are ready, `receive` takes the result."""
-    left = iter(tasks)
-    running = {send(worker, task): (worker, task) for worker, task in zip(workers, left, strict=False)}
-    while running:
-        died: ExecutorError | None = None
-        for handle in wait(list(running)):
-            worker, task = running.pop(handle)
-            try:
-                result = receive(handle)
-            except ExecutorError as error:  # what others have finished by now is kept
-                died = error
-                continue
-            following = None if died else next(left, None)
-            if following is not None:
-                running[send(worker, following)] = (worker, following)
-            yield task, result
-        if died:
-            raise died
+    if jobs is not None and jobs > 1:
+        return _in_processes(tasks, min(jobs, len(tasks)))
+    worker = Worker(built)
+    return (worker.play(task, on_slot) for task in tasks)
 
 
 def _in_processes(tasks: Sequence[Task], jobs: int) -> Results:
-    """A worker is the pipe to its process, and so is the handle of the task that it works on."""
-
-    def send(pipe: Connection, task: Task) -> Connection:
-        pipe.send(task)
-        return pipe
-
-    def receive(pipe: Connection) -> CellResult:
-        try:
-            result = pipe.recv()
-        except (EOFError, ConnectionError):
-            result = ExecutorError("a worker process died (out of memory?). The same command goes on; try fewer --jobs.")
-        if isinstance(result, ExecutorError):
-            raise result
-        return result
-
-    with _processes(min(jobs, len(tasks))) as pipes:
-        yield from _feed(tasks, pipes, send, connection.wait, receive)
-
-
-@contextmanager
-def _processes(count: int) -> Iterator[list[Connection]]:
-    """Processes that serve a pipe each; ended with whatever they are doing when the block is left."""
-    context, pipes, processes = spawn_context(), [], []
+    """When one worker fails, what the others have finished is yielded before the error is raised."""
+    end, tie = spawn_context().Pipe(duplex=False)
+    pool = ProcessPoolExecutor(jobs, spawn_context(), initializer=_enlist, initargs=(end,))
+    failure: Exception | None = None
     try:
-        for _ in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
-            process.start()
-            theirs.close()  # the process now holds the only copy: its death is an end of file here
-            pipes.append(ours)
-            processes.append(process)
-        yield pipes
+        running = [pool.submit(_play, task) for task in tasks]
+        for future in as_completed(running):
+            if future.cancelled():
+                continue
+            if (error := future.exception()) is None:
+                yield future.result()
+                continue
+            failure = failure or (error if isinstance(error, Exception) else ExecutorError(_first_line(error)))
+            for other in running:
+                other.cancel()
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
+        tie.close()  # ends the workers, whatever they are doing
+        pool.shutdown(cancel_futures=True)
+        end.close()
+    if isinstance(failure, BrokenProcessPool):
+        raise ExecutorError("a worker process died (out of memory?). The same command goes on; try fewer --jobs.") from failure
+    if failure is not None:
+        raise failure
 
 
-def _serve(pipe: Connection) -> None:
-    """The main loop of a worker process."""
+def _enlist(tie: Connection) -> None:
+    """What a worker process does first."""
+    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
-    die_with_parent()
-    worker = Worker()
-    while True:
-        try:
-            pipe.send(worker.play(pipe.recv()))
-        except ExecutorError as error:
-            pipe.send(error)
+    die_with_parent(tie)
+    _worker = Worker()
+
+
+def _play(task: Task) -> tuple[Task, CellResult]:
+    return _worker.play(task)
+
+
+_worker: Worker  # of a worker process
 
 
 def _on_ray(tasks: Sequence[Task], jobs: int | None, address: str | None) -> Results:
     """A worker is an actor with a core of its own, and a GPU if agents compute there; a restarted one plays its cell again."""
     ray = import_module("ray")
-
-    def send(actor: Any, task: Task) -> Any:
-        return actor.play.remote(task)
-
-    def wait(handles: list[Any]) -> list[Any]:
-        return ray.wait(handles, num_returns=1)[0]
-
-    needs = {"num_cpus": 1, "num_gpus": int(any(task.player.device == "cuda" for task in tasks))}
+    needs = {"num_cpus": 1, "num_gpus": int(any(task.agent.device == "cuda" for task in tasks))}
     try:
         with _cluster(ray, jobs, address):
             free = ray.available_resources()
@@ -245,11 +202,29 @@ def _on_ray(tasks: Sequence[Task], jobs: int | None, address: str | None) -> Res
             actor = ray.remote(**needs, max_restarts=3, max_task_retries=3)(Worker)
             actors = [actor.remote() for _ in range(max(1, min(jobs or most, most, len(tasks))))]
             ray.get([each.check.remote(package_versions()) for each in actors])
-            yield from _feed(tasks, actors, send, wait, ray.get)
+            yield from _pooled(import_module("ray.util").ActorPool(actors), tasks, ray.exceptions.RayError)
     except ray.exceptions.RayTaskError as error:
         raise ExecutorError(str(error.cause)) from error
     except ray.exceptions.RayError as error:
         raise ExecutorError(f"Ray: {_first_line(error)}") from error
+
+
+def _pooled(pool: Any, tasks: Sequence[Task], expected: type[Exception]) -> Results:
+    """Keep every actor of a pool busy; when one fails, what the others have finished is yielded before the error is raised."""
+    left, failure = iter(tasks), None
+    while True:
+        while failure is None and pool.has_free() and (task := next(left, None)):
+            pool.submit(lambda actor, task: actor.play.remote(task), task)
+        if not pool.has_next():
+            break
+        try:
+            found = pool.get_next_unordered()
+        except expected as error:
+            failure = failure or error
+            continue
+        yield found
+    if failure is not None:
+        raise failure
 
 
 @contextmanager
@@ -274,5 +249,5 @@ def _cluster(ray: Any, jobs: int | None, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

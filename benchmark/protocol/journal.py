@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,76 +20,113 @@ from filelock import FileLock, Timeout
 from ...errors import OutputError
 from ..agent import Agent
 from .executor import package_versions
+from .fields import MaybeDigest, Slashed, adapter, record
 from .runner import CellResult
 from .spec import Cell, Protocol
 
-SCHEMA = "wbench-cells/1"
-Key = tuple[str, str, str, str]  # label, hashes of the weights, the settings and the code
-_NAMES = ("agent", "checkpoint", "settings", "code")
+SCHEMA = "wbench-cells/2"
+
+
+@record
+class AgentKey:
+    """Tells agents apart: an agent with other weights, other settings or other code is another agent."""
+
+    label: Slashed
+    """Its name, with its track where it has several."""
+    checkpoint: MaybeDigest
+    """SHA-256 of its weights."""
+    settings: MaybeDigest
+    """SHA-256 of its settings."""
+    code: MaybeDigest
+    """SHA-256 of the file that its class is written in; empty if it was typed into an interpreter."""
+
+    @classmethod
+    def of(cls, agent: Agent) -> AgentKey:
+        """The key of an agent in its track."""
+        source = getattr(sys.modules.get(type(agent).__module__), "__file__", None)
+        code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+        return cls(agent.label, agent.checkpoint_digest, agent.settings_digest, code)
+
+
+@record
+class Line:
+    """A line of a journal."""
+
+    agent: AgentKey
+    """The agent that played the cell."""
+    cell: CellResult
+    """The cell."""
 
 
 class Journal:
-    """The cells of a run that goes on until `finish`.
+    """The cells of a run, beside its result file. It stays there: the same command goes on from it, also after its end.
 
     Args:
         path: the file; made if it is not there.
-        protocol: what is played. A journal of another protocol, or of other versions of wbench or PyTorch, is refused.
+        protocol: what is played.
+        agent: the agent that the run is about. A journal about another one, of another protocol, or of other versions of
+            wbench or PyTorch, is refused.
 
     Raises:
         OutputError: the file cannot be written, or belongs to something else; it is left as it is.
     """
 
-    def __init__(self, path: Path, protocol: Protocol) -> None:
+    def __init__(self, path: Path, protocol: Protocol, agent: AgentKey) -> None:
         self.path = path
-        self._head = {"schema": SCHEMA, "protocol_hash": protocol.hash(), "versions": package_versions()}
-        self._cells: dict[Key, dict[Cell, CellResult]] = {}
+        about = {"label": agent.label, "checkpoint": agent.checkpoint, "settings": agent.settings}
+        self._head = {"schema": SCHEMA, "agent": about, "protocol_hash": protocol.hash(), "versions": package_versions()}
+        self._cells: dict[AgentKey, dict[Cell, CellResult]] = {}
         try:
             self._read()
         except OSError as error:
             hint = "Give a file in a folder you may write to."
             raise OutputError(f"cannot write --out {str(path)!r} ({error.strerror}). {hint}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             reason = " ".join(str(error).split())[:200]
             hint = "It is left as it is: give another --out, or move it away to start anew."
             raise OutputError(f"{path} holds cells of something else ({reason}). {hint}") from error
 
-    def cells(self, agent: Agent) -> Mapping[Cell, CellResult]:
+    def cells(self, agent: AgentKey) -> dict[Cell, CellResult]:
         """The cells of an agent in its track, with its weights, its settings and its code."""
-        return self._cells.get(_key(agent), {})
+        return dict(self._cells.get(agent, {}))
 
-    def add(self, agent: Agent, result: CellResult) -> None:
+    def add(self, agent: AgentKey, result: CellResult) -> None:
         """Write a finished cell; when this returns it is on disk."""
-        self._cells.setdefault(_key(agent), {})[result.cell] = result
-        self._append({**dict(zip(_NAMES, _key(agent), strict=True)), **result.to_dict()})
-
-    def finish(self, agents: Iterable[Agent]) -> None:
-        """Delete it, when the cells of these agents stand in a result file; it stays where it holds cells of others."""
-        if self._cells.keys() <= set(map(_key, agents)):
-            self.path.unlink(missing_ok=True)
+        self._cells.setdefault(agent, {})[result.cell] = result
+        self._append(adapter(Line).dump_json(Line(agent, result)))
 
     def _read(self) -> None:
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if not lines and content and not json.dumps(self._head).encode().startswith(content):
+        first, *lines = whole.splitlines() or [b""]
+        head = json.dumps(self._head).encode()
+        if not first and not head.startswith(content):
             raise ValueError("it does not begin with a line of wbench's")
-        if lines and lines[0] != self._head:
-            raise ValueError(f"it begins with {json.dumps(lines[0])}")
-        for line in lines[1:]:
-            key = line.pop("agent"), line.pop("checkpoint"), line.pop("settings", ""), line.pop("code", "")
-            result = CellResult.from_dict(line)
-            self._cells.setdefault(key, {})[result.cell] = result
+        if first and first != head:
+            raise ValueError(_difference(json.loads(first), self._head))
+        for line in map(adapter(Line).validate_json, lines):
+            if bool(line.cell.returns) == bool(line.cell.failure):
+                raise ValueError(f"{line.cell.cell} has neither returns nor a failure")
+            self._cells.setdefault(line.agent, {})[line.cell.cell] = line.cell
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
-        if not lines:
+        if not first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append(self._head)
+            self._append(head)
 
-    def _append(self, line: Mapping[str, Any]) -> None:
+    def _append(self, line: bytes) -> None:
         with self.path.open("ab") as stream:
-            stream.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+            stream.write(line + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _difference(found: Any, wanted: dict[str, Any]) -> str:
+    """In what the first lines of two journals differ."""
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return f"it begins with {json.dumps(found)}"
+    said = {"agent": "another agent or checkpoint", "protocol_hash": "another protocol", "versions": "other versions of wbench"}
+    return " and ".join(said[name] for name in wanted if found.get(name) != wanted[name])
 
 
 @contextmanager
@@ -116,13 +153,3 @@ def alone(out: Path | None) -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
-
-
-def _key(agent: Agent) -> Key:
-    return agent.label, agent.checkpoint_digest, agent.settings_digest, _code(type(agent))
-
-
-def _code(kind: type[Agent]) -> str:
-    """SHA-256 of the file that an agent's class is written in: an agent that was edited is another one."""
-    source = getattr(sys.modules.get(kind.__module__), "__file__", None)  # none if typed into an interpreter
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import fields
+
+from .fields import Count, Seconds, record
 
 
-@dataclass(frozen=True)
+@record
 class Ledger:
-    """Costs of one or more cells.
+    """Costs of one or more cells, counted by the harness; seconds to the millisecond."""
 
-    Attributes:
-        support_transitions: logged agent transitions given to adapt on.
-        environment_steps: slots that the agent played in order to learn (query episodes are not among them).
-        gradient_steps: optimiser steps of adaptation.
-        message_bits: bits broadcast in the query episodes.
-        planner_calls: network evaluations made by the planner.
-        query_steps: slots of the query episodes.
-        act_seconds: wall-clock seconds of the query episodes alone; over `query_steps`, the latency of a decision.
-        seconds: wall-clock seconds of adaptation and query episodes.
-        cpu_seconds: process seconds of the same.
-    """
-
-    support_transitions: int = 0
-    environment_steps: int = 0
-    gradient_steps: int = 0
-    message_bits: int = 0
-    planner_calls: int = 0
-    query_steps: int = 0
-    act_seconds: float = 0.0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    support_transitions: Count = 0
+    """Logged agent transitions given to adapt on."""
+    environment_steps: Count = 0
+    """Slots that the agent played in order to learn; query episodes are not among them."""
+    gradient_steps: Count = 0
+    """Optimiser steps of adaptation."""
+    message_bits: Count = 0
+    """Bits broadcast in the query episodes."""
+    planner_calls: Count = 0
+    """Network evaluations made by the planner."""
+    query_steps: Count = 0
+    """Slots of the query episodes."""
+    act_seconds: Seconds = 0.0
+    """Wall-clock seconds of the query episodes alone."""
+    seconds: Seconds = 0.0
+    """Wall-clock seconds of adaptation and query episodes."""
+    cpu_seconds: Seconds = 0.0
+    """Process seconds of the same."""
 
     def __add__(self, other: Ledger) -> Ledger:
         """Costs of both."""
-        return Ledger(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return Ledger(**{f.name: round(getattr(self, f.name) + getattr(other, f.name), 3) for f in fields(self)})
 
-    def to_dict(self) -> dict[str, int | float]:
-        """Plain data, seconds to the millisecond."""
-        return {name: round(value, 3) for name, value in asdict(self).items()}
+    @property
+    def latency(self) -> float | None:
+        """Seconds a slot of play, all its agents together; None where it was not measured."""
+        return round(self.act_seconds / self.query_steps, 9) if self.query_steps and self.act_seconds else None
+
+    @property
+    def bits_a_slot(self) -> float:
+        """Bits broadcast by all agents in a slot."""
+        return self.message_bits / max(self.query_steps, 1)

@@ -19,6 +19,7 @@ from ..family import Family, Variant
 from ..registry import get_family
 from ..rollout import play
 from ..seeds import REFERENCE_SEEDS
+from . import statistics
 
 PATH = Path(__file__).with_name("references.json")
 EPISODES = 1000
@@ -46,8 +47,8 @@ class Admission:
     episodes: int
 
     def score(self, value: float) -> float:
-        """100 (R - R_random) / (R_reference - R_random), not clipped."""
-        return 100.0 * (value - self.random) / (self.reference - self.random)
+        """The score of a mean return."""
+        return statistics.score(value, self.random, self.reference)
 
     def admitted(self) -> bool:
         """Room of 20 % of the reference or more, and an informed heuristic that beats the private greedy one."""

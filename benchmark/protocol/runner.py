@@ -9,13 +9,13 @@ import random
 import re
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from ...errors import WbenchError
 from ..agent import Adaptation, Agent
@@ -26,61 +26,77 @@ from ..processes import one_thread
 from ..registry import get_variant
 from ..rollout import Episodes, play
 from ..seeds import query_seeds
+from .fields import Key, Name, Number, PerEpisode, Plain, Text, printable, record
 from .ledger import Ledger
 from .references import references
 from .spec import Cell
 
 DIGITS = 6  # of returns and quality of service, in memory as in a file
-NOTES, LARGEST = (
-    100,
-    1e12,
-)  # how many figures an agent may publish of its adaptation, and how large, as the result's schema has it
+NOTES = 100  # figures that an agent may publish of its adaptation
+LARGEST = 1e12  # of such a figure
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """A cell that was played.
+@record
+class CellResult(Cell):
+    """A cell that was played, or one in which the agent failed."""
 
-    Attributes:
-        cell: which one.
-        returns: return of every query episode; none where the agent failed.
-        qos: quality of service of every query episode, by name.
-        ledger: what the agent consumed.
-        adaptation: figures that the agent published about its adaptation.
-        failure: why the agent has no score here, in one line; empty where it has one.
-    """
-
-    cell: Cell
-    returns: tuple[float, ...]
-    qos: Mapping[str, tuple[float, ...]]
+    return_mean: Number | None
+    """Mean of `returns`; null where the agent failed."""
+    score: Number | None
+    """0 = random, 100 = genie; null where the agent failed."""
+    returns: PerEpisode
+    """Return of every query episode; empty where the agent failed."""
+    qos: Annotated[dict[Name, PerEpisode], Field(max_length=64)]
+    """Quality of service of every query episode, by name."""
+    adaptation: Annotated[dict[Key, Plain], Field(max_length=NOTES)]
+    """Figures that the agent published about its adaptation."""
+    failure: Text
+    """Why the agent has no score here; empty where it has one."""
     ledger: Ledger
-    adaptation: Mapping[str, Any]
-    failure: str = ""
+    """What it consumed."""
 
     @property
-    def return_mean(self) -> float | None:
-        """Mean return of the query episodes; None where the agent failed."""
-        return None if self.failure else sum(self.returns) / len(self.returns)
+    def cell(self) -> Cell:
+        """Which cell it is."""
+        return Cell(self.family, self.variant, self.shots, self.seed)
 
-    @property
-    def score(self) -> float | None:
-        """0 = random, 100 = the genie reference; None where the agent failed."""
-        mean = self.return_mean
-        return None if mean is None else references(self.cell.variant).score(mean)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, all of it."""
-        return asdict(self)
+def finished(
+    cell: Cell,
+    returns: Sequence[float],
+    qos: Mapping[str, Sequence[float]],
+    ledger: Ledger,
+    notes: Mapping[str, float | int | str | bool],
+) -> CellResult:
+    """A cell that was played, with the score that follows from its returns."""
+    mean = sum(returns) / len(returns)
+    told: dict[str, Plain] = {name: printable(note) if isinstance(note, str) else note for name, note in notes.items()}
+    measured = {name: tuple(values) for name, values in qos.items()}
+    score = references(cell.variant).score(mean)
+    return CellResult(
+        **vars(cell),
+        return_mean=mean,
+        score=score,
+        returns=tuple(returns),
+        qos=measured,
+        adaptation=told,
+        failure="",
+        ledger=ledger,
+    )
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CellResult:
-        """Inverse of `to_dict`, also after a trip through JSON; raises `KeyError`, `TypeError` or `ValueError`."""
-        cell, ledger = Cell(**data["cell"]), Ledger(**data["ledger"])
-        returns = tuple(map(float, data["returns"]))
-        if bool(returns) == bool(data["failure"]) or not all(map(math.isfinite, returns)):
-            raise ValueError(f"{cell} has neither finite returns nor a failure")
-        qos = {name: tuple(map(float, values)) for name, values in data["qos"].items()}
-        return cls(cell, returns, qos, ledger, data["adaptation"], data["failure"])
+
+def failed(cell: Cell, reason: str, ledger: Ledger) -> CellResult:
+    """A cell in which the agent failed."""
+    return CellResult(
+        **vars(cell),
+        return_mean=None,
+        score=None,
+        returns=(),
+        qos={},
+        adaptation={},
+        failure=printable(reason),
+        ledger=ledger,
+    )
 
 
 def run_cell(
@@ -114,11 +130,11 @@ def _run_cell(agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Cal
     except (Exception, SystemExit) as error:
         if os.environ.get("WBENCH_DEBUG"):
             raise
-        return CellResult(cell, (), {}, attempt.ledger(), {}, _reason(error))
-    qos = {name: tuple(round(x, DIGITS) for x in values.tolist()) for name, values in played.qos.items()}
-    returns = tuple(round(x, DIGITS) for x in played.returns.tolist())
+        return failed(cell, _reason(error), attempt.ledger())
+    qos = {name: [round(x, DIGITS) for x in values.tolist()] for name, values in played.qos.items()}
+    returns = [round(x, DIGITS) for x in played.returns.tolist()]
     ledger = attempt.ledger(gradient_steps=adaptation.gradient_steps, message_bits=played.message_bits)
-    return CellResult(cell, returns, qos, ledger, dict(adaptation.notes))
+    return finished(cell, returns, qos, ledger, adaptation.notes)
 
 
 class _Attempt:
@@ -158,9 +174,9 @@ class _Attempt:
             message_bits=message_bits,
             planner_calls=self._agent.planner_calls - self._calls,
             query_steps=self._query_steps,
-            act_seconds=self._act_seconds,
-            seconds=time.perf_counter() - self._wall,
-            cpu_seconds=time.process_time() - self._cpu,
+            act_seconds=round(self._act_seconds, 3),
+            seconds=round(time.perf_counter() - self._wall, 3),
+            cpu_seconds=round(time.process_time() - self._cpu, 3),
         )
 
 

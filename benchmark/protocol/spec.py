@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, cast
+
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
 
 from ...errors import InvalidValueError, UnknownNameError
 from ..data.recorder import SUPPORT_ORDER
@@ -20,6 +23,7 @@ from ..registry import get_family, get_variant
 from ..rollout import BITS_PER_FLOAT
 from ..seeds import DRAW_SIZE, QUERY_SEEDS, SUPPORT_SEEDS
 from . import statistics
+from .fields import OPEN, Key, Name, Number, Plain, Seed, Shots, Slashed, Text, Whole, record
 from .references import references
 from .support import DRAWS, digest
 
@@ -28,17 +32,64 @@ FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what it plays; plu
 MAX_SEEDS, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
 METRIC = "100 (R - R_random) / (R_reference - R_random), R = mean return of the cell's query episodes, not clipped"
 AGGREGATION = "interquartile mean over variants and seeds; percentile bootstrap that resamples seeds within variants"
+Size = Literal["quick", "lite", "full", "custom"]
 MESSAGES = "mean of the other agents' messages, delivered one slot late"
 
 
-@dataclass(frozen=True)
+@record
 class Cell:
-    """The unit of evaluation: one variant, one number of shots, one seed (which pairs a support draw with query episodes)."""
+    """The unit of evaluation: one variant at one number of shots and one seed."""
 
-    family: str
-    variant: str
-    shots: int
-    seed: int
+    family: Name
+    """Family of the variant."""
+    variant: Slashed
+    """Full name of the variant."""
+    shots: Shots
+    """Support episodes K."""
+    seed: Seed
+    """Pairs a support draw with query episodes."""
+
+
+@with_config(OPEN)
+class FramedVariant(TypedDict):
+    """What of a variant's contract a score follows from; the contract holds more."""
+
+    spec: dict[Key, Plain]
+    """The variant's specification; holds `agents` and `horizon`."""
+    dynamics: NotRequired[Text]
+    """Version of the family's dynamics."""
+    random: Whole | Number
+    """Mean return that scores 0."""
+    reference: Whole | Number
+    """Mean return that scores 100."""
+
+
+@with_config(OPEN)
+class Contract(TypedDict):
+    """Everything that defines a score, as plain data. Further fields may follow: all of it is hashed."""
+
+    version: NotRequired[Text]
+    """Version of the protocol."""
+    variants: Annotated[dict[Slashed, FramedVariant], Field(min_length=1, max_length=10_000)]
+    """What is played, with its references."""
+    shots: Annotated[list[Shots], Field(min_length=1, max_length=100)]
+    """Numbers of support episodes K."""
+    seeds: Annotated[int, Field(ge=1, le=1000)]
+    """Number of seeds."""
+    episodes: Annotated[int, Field(ge=1, le=1000)]
+    """Query episodes a cell."""
+    support: NotRequired[dict[str, Any]]
+    """Where support episodes come from, and digests of what they hold."""
+    practice: NotRequired[dict[str, Any]]
+    """Scenarios and budgets of the online tracks."""
+    query: NotRequired[dict[str, Any]]
+    """Scenarios of the query episodes."""
+    messages: NotRequired[dict[str, Any]]
+    """How messages are carried and counted."""
+    metric: NotRequired[Text]
+    """What a score is."""
+    aggregation: NotRequired[dict[str, Any]]
+    """How scores are summed up."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +104,7 @@ class Protocol:
         episodes: query episodes a cell.
     """
 
-    name: str
+    name: Size
     variants: tuple[str, ...]
     shots: tuple[int, ...]
     seeds: int
@@ -80,7 +131,7 @@ class Protocol:
         """The families that are played, in order."""
         return list(dict.fromkeys(name.partition("/")[0] for name in self.variants))
 
-    def contract(self) -> dict[str, Any]:
+    def contract(self) -> Contract:
         """Everything that defines a score, as plain data."""
         return {
             "version": VERSION,
@@ -111,12 +162,12 @@ class Protocol:
 
     def hash(self) -> str:
         """SHA-256 of the contract; rows with different hashes are never ranked together."""
-        return hashlib.sha256(json.dumps(self.contract(), sort_keys=True).encode()).hexdigest()
+        return hash_of(self.contract())
 
-    def _variant(self, name: str) -> dict[str, Any]:
+    def _variant(self, name: str) -> FramedVariant:
         family, variant = get_variant(name)
         frame = references(name)
-        spec = asdict(variant)  # type: ignore[call-overload]
+        spec = json.loads(json.dumps(asdict(variant)))  # type: ignore[call-overload]
         return {"spec": spec, "dynamics": family.version, "random": frame.random, "reference": frame.reference}
 
     def _slots(self) -> dict[str, list[int]]:
@@ -129,6 +180,11 @@ class Protocol:
             name: {quality: [list(pair) for pair in mixture] for quality, mixture in get_family(name).behaviours.items()}
             for name in sorted(names)
         }
+
+
+def hash_of(contract: Mapping[str, Any]) -> str:
+    """The hash of a contract."""
+    return hashlib.sha256(json.dumps(contract, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -182,7 +238,7 @@ def protocol(
     named = [get_family(each).name for each in families or FAMILIES]
     order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))
     chosen = [variant.name for each in map(get_family, order) for variant in _held_out(each, size.variants)]
-    standard = Protocol(name, tuple(chosen), size.shots, size.seeds, size.episodes)
+    standard = Protocol(cast("Size", name), tuple(chosen), size.shots, size.seeds, size.episodes)
     if variants:
         for each in variants:
             if families and get_variant(each)[0].name not in named:

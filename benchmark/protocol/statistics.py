@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ...errors import InvalidValueError
+from .fields import Name, Number, Slashed, record
 
 Scores = Sequence[Sequence[float]] | np.ndarray  # [variant][seed], as many seeds for every variant
 Statistic = Callable[[np.ndarray], np.ndarray]  # [..., variants, seeds] -> [...]
@@ -26,41 +27,69 @@ MIN_SEEDS = 3
 GAMMA = 100.0  # what the optimality gap measures against: the genie reference
 
 
-@dataclass(frozen=True)
+def score(value: float, random: float, reference: float) -> float:
+    """The score of a mean return, 100 (R - R_random) / (R_reference - R_random), not clipped: 0 = random, 100 = genie."""
+    return 100.0 * (value - random) / (reference - random)
+
+
+@record
 class Interval:
-    """An interquartile mean with its 95 % interval; None where there are too few seeds for one."""
+    """An interquartile mean with its 95 % interval; no interval where there are fewer than 3 seeds."""
 
-    iqm: float
-    ci_low: float | None
-    ci_high: float | None
+    iqm: Number
+    """The interquartile mean."""
+    ci_low: Number | None
+    """Lower end of the interval."""
+    ci_high: Number | None
+    """Upper end of the interval."""
+
+    def __format__(self, form: str) -> str:
+        return _shown(self.iqm, self.ci_low, self.ci_high, form)
+
+    @property
+    def sign(self) -> int | None:
+        """1 or -1 where the interval excludes 0, else 0; None where there is no interval."""
+        if self.ci_low is None or self.ci_high is None:
+            return None
+        return (self.ci_low > 0) - (self.ci_high < 0)
 
 
-@dataclass(frozen=True)
+@record
 class Estimate:
-    """Any other statistic with its 95 % interval; None where there are too few seeds for one."""
+    """Any other statistic with its 95 % interval; no interval where there are fewer than 3 seeds."""
 
-    value: float
-    ci_low: float | None
-    ci_high: float | None
+    value: Number
+    """The statistic."""
+    ci_low: Number | None
+    """Lower end of the interval."""
+    ci_high: Number | None
+    """Upper end of the interval."""
+
+    def __format__(self, form: str) -> str:
+        return _shown(self.value, self.ci_low, self.ci_high, form)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What there is to say of an agent at one number of shots.
+def _shown(value: float, low: float | None, high: float | None, form: str) -> str:
+    """A figure with its interval, e.g. `71.2 [68.0, 74.1]`; alone where there are too few seeds for one."""
+    form = form or ".1f"
+    text = format(value, form)
+    return text if low is None or high is None else f"{text} [{low:{form}}, {high:{form}}]"
 
-    Attributes:
-        iqm: interquartile mean over all variants of all families and their seeds: the headline.
-        mean: mean of all scores.
-        median: median over variants of the mean over seeds.
-        optimality_gap: mean shortfall from `GAMMA`; what is above it does not make up for what is below.
-        families: interquartile mean of each family by itself.
-    """
 
-    iqm: Interval
+@record
+class Summary(Interval):
+    """The scores of an agent at one number of shots; its own interquartile mean, over everything, is the headline."""
+
     mean: Estimate
+    """Mean of all scores."""
     median: Estimate
+    """Median over variants of the mean over seeds."""
     optimality_gap: Estimate
-    families: Mapping[str, Interval]
+    """Mean distance below 100; what is above it does not make up for what is below."""
+    families: dict[Name, Interval]
+    """By family."""
+    variants: dict[Slashed, Interval]
+    """By variant."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +124,12 @@ def summarise(scores: Mapping[str, Sequence[float]]) -> Summary:
     families = dict.fromkeys(name.partition("/")[0] for name in scores)
     everything = list(scores.values())
     return Summary(
-        interval(everything),
-        Estimate(*_with_interval(_mean, everything)),
-        Estimate(*_with_interval(_median, everything)),
-        Estimate(*_with_interval(_optimality_gap, everything)),
-        {f: interval([row for name, row in scores.items() if name.partition("/")[0] == f]) for f in families},
+        *_with_interval(_iqm, everything),
+        mean=Estimate(*_with_interval(_mean, everything)),
+        median=Estimate(*_with_interval(_median, everything)),
+        optimality_gap=Estimate(*_with_interval(_optimality_gap, everything)),
+        families={f: interval([row for name, row in scores.items() if name.partition("/")[0] == f]) for f in families},
+        variants={name: interval([row]) for name, row in scores.items()},
     )
 
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from operator import mul
 from typing import Any
 
 from ...benchmark.protocol.statistics import profile
 from .. import board
-from ..entries import ALL, Entry
+from ..board import Entry
 from ..provenance import UNREGISTERED
-from ..summary import Grid
+from ..result import Result
+from ..summary import Grid, agents_of, scores_of
+from ..tables import ALL
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
 PROFILED = 100  # rows of a protocol that have profiles: a bootstrap each, for every family and number of shots
@@ -27,31 +30,28 @@ _SIZES = {"full": 0, "lite": 1, "quick": 3}  # the order of protocols; `custom` 
 
 def model(entries: Iterable[Entry]) -> dict[str, Any]:
     """The view-model of all entries: `{"protocols": [...]}`, one for each protocol hash; rows best first."""
-    by_hash: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        by_hash[entry.document["protocol_hash"]].append(entry)
-    found = [_protocol(group) for group in by_hash.values()]
+    found = [_protocol(group) for group in board.by_protocol(entries)]
     return {"protocols": sorted(found, key=lambda p: (_SIZES.get(p["name"], 2), -len(p["rows"]), p["hash"]))}
 
 
 def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
     """One board: rows of one protocol hash, and what they have in common."""
-    document = entries[0].document
-    contract, grid = document["contract"], Grid.of(document["contract"])
+    result = entries[0].result
+    grid = Grid.of(result.contract)
     headline = board.headline(entries)
     ordered = board.order(entries, headline)
     rows = [_row(entry, grid, headline) for entry in ordered]
     for row, entry in zip(rows[:PROFILED], ordered, strict=False):
-        row["profiles"] = _profiles(entry.document, grid)
+        row["profiles"] = _profiles(entry.result, grid)
     return {
-        "name": document["protocol"],
-        "version": contract.get("version", ""),
-        "hash": document["protocol_hash"],
+        "name": result.protocol,
+        "version": result.contract.get("version", ""),
+        "hash": result.protocol_hash,
         "shots": grid.shots,
         "headline": headline,
         "ranked": any(entry.ranks for entry in entries),
         "seeds": grid.seeds,
-        "episodes": contract["episodes"],
+        "episodes": result.contract["episodes"],
         "families": grid.families(),
         "variants": grid.variants,
         "domain": _domain(rows),
@@ -70,67 +70,60 @@ def _domain(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
-    document, told = entry.document, board.row(entry, headline)
-    summaries = [document["summary"][str(k)] for k in grid.shots]
+    result, told = entry.result, board.standing(entry, headline)
+    summaries = [result.summary[str(k)] for k in grid.shots]
     scopes = [ALL, *grid.families()]
-    cells = len(grid.variants) * len(grid.shots) * grid.seeds
     return {
-        **{name: told[name] for name in _TOLD},
-        "track": document["track"],
-        "checkpoint": document["checkpoint"],
-        "complete": document["complete"],
-        "cells": cells,
-        "missing": cells - len(board.scores(document)),
-        "failures": _failures(document),
-        "privileged": document["privileged"],
-        "latency": None if told["latency"] is None else _round(1000 * told["latency"]),
-        "bits": _round(told["message_bits"]),
-        "ranks": {scope: [_places(entry, k, scope) for k in grid.shots] for scope in scopes},
+        **{name: getattr(told, name) for name in _TOLD},
+        "track": result.track,
+        "checkpoint": result.checkpoint,
+        "complete": result.complete,
+        "cells": grid.cells,
+        "missing": grid.cells - len(result.cells) + len(result.failed),
+        "failures": _failures(result),
+        "privileged": result.privileged,
+        "latency": None if told.latency is None else _round(1000 * told.latency),
+        "bits": _round(told.message_bits),
+        "ranks": {scope: [entry.rank(k, scope) for k in grid.shots] for scope in scopes},
         "scores": {scope: [_score(entry, k, scope) for k in grid.shots] for scope in scopes},
-        "variants": [[summary and round(summary["variants"][v]["iqm"], 1) for summary in summaries] for v in grid.variants],
-        "samples": _samples(document, grid),
-        "qos": _delivery(document, grid),
-        "facts": _facts(document),
-        "ledger": document["ledger"],
-        "versions": document["versions"],
+        "variants": [[s and round(s.variants[name].iqm, 1) for s in summaries] for name in grid.variants],
+        "samples": _samples(result, grid),
+        "qos": _delivery(result, grid),
+        "facts": _facts(result),
+        "ledger": asdict(result.ledger),
+        "versions": result.versions,
     }
-
-
-def _places(entry: Entry, shots: int, scope: str) -> tuple[int, int] | None:
-    rank = entry.rank(shots, scope)
-    return None if rank is None else (rank.best, rank.worst)
 
 
 def _score(entry: Entry, shots: int, scope: str) -> list[float | None] | None:
     """`[iqm, low, high]`, the ends None where there are too few seeds; None where cells are missing."""
-    found = board.estimate_of(entry, shots, scope)
+    found = entry.estimate(shots, scope)
     if found is None:
         return None
-    return [None if found[end] is None else round(found[end], 2) for end in ("iqm", "ci_low", "ci_high")]
+    return [None if end is None else round(end, 2) for end in (found.iqm, found.ci_low, found.ci_high)]
 
 
-def _samples(document: Mapping[str, Any], grid: Grid) -> list[int | None]:
+def _samples(result: Result, grid: Grid) -> list[int | None]:
     """Agent transitions of the target seen in learning, by number of shots: the mean over finished cells."""
-    agents = {name: variant["spec"]["agents"] for name, variant in document["contract"]["variants"].items()}
+    agents = {name: agents_of(result.contract, name) for name in grid.variants}
     seen: dict[int, list[int]] = defaultdict(list)
-    for cell in document["cells"]:
-        if not cell["failure"]:
-            costs = cell["ledger"]
-            steps = costs["environment_steps"] * agents[cell["variant"]]
-            seen[cell["shots"]].append(costs["support_transitions"] + steps)
+    for cell in result.cells:
+        if not cell.failure:
+            steps = cell.ledger.environment_steps * agents[cell.variant]
+            seen[cell.shots].append(cell.ledger.support_transitions + steps)
     return [round(_mean(seen[k])) if seen[k] else None for k in grid.shots]
 
 
-def _delivery(document: Mapping[str, Any], grid: Grid) -> dict[str, list[list[float] | None]]:
+def _delivery(result: Result, grid: Grid) -> dict[str, list[list[float] | None]]:
     """Of what was delivered, by family and shots: `[mean delay, energy over goodput]`, both means over the family's variants.
 
     Episodes that deliver nothing have a delay of 0 in a result file, and an agent that does nothing spends nothing. So each
     episode counts by its goodput; None where a variant has none, or cells are missing.
     """
     played: dict[tuple[str, int], list[Mapping[str, Sequence[float]]]] = defaultdict(list)
-    for cell in document["cells"]:
-        if not cell["failure"]:
-            played[cell["variant"], cell["shots"]].append(cell["qos"])
+    for cell in result.cells:
+        if not cell.failure:
+            played[cell.variant, cell.shots].append(cell.qos)
 
     def at(part: Grid, shots: int) -> list[float] | None:
         cells = [played[variant, shots] for variant in part.variants]
@@ -148,9 +141,9 @@ def _per_unit(cells: Sequence[Mapping[str, Sequence[float]]]) -> tuple[float, fl
     return (sum(map(mul, goodput, delay)) / total, sum(energy) / total) if total > 0 else None
 
 
-def _profiles(document: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+def _profiles(result: Result, grid: Grid) -> dict[str, Any]:
     """By scope and shots: `[fraction, low, high]`, lists over `THRESHOLDS`; None where cells are missing."""
-    scores = board.scores(document)
+    scores = scores_of(result.contract, result.cells)
 
     def at(part: Grid, shots: int) -> list[list[float] | None] | None:
         table = part.lay_out(scores, shots)
@@ -179,27 +172,26 @@ def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:
     return front
 
 
-def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the details of a row tell besides; empty where a file does not say."""
-    package, origin, hardware = document["package"], document["origin"], document["hardware"]
-    in_file = package["name"] == UNREGISTERED
+def _facts(result: Result) -> dict[str, Any]:
+    """What the details of a row tell besides."""
+    package, origin, hardware = result.package, result.origin, result.hardware
+    in_file = package.name == UNREGISTERED
     return {
-        "Package": "" if in_file else f"{package['name']} {package['version']}",
-        "File of the agent": package["version"] if in_file else "",
-        "Weights from": " ".join(filter(None, (origin["kind"], origin["name"], origin["revision"]))),
-        "Parameters": document["parameters"],
-        "Pretrained: logged": document["source_transitions"],
-        "Pretrained: played": document["source_steps"],
-        "Message floats": ", ".join(f"{family} {floats}" for family, floats in document["message_floats"].items()),
-        "Releases": ", ".join(f"{r['family']} {r['release']} {r['version']}" for r in document["releases"]),
-        "Hardware": f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['device']}" if hardware else "",
+        "Package": "" if in_file else f"{package.name} {package.version}",
+        "File of the agent": package.version if in_file else "",
+        "Weights from": " ".join(filter(None, (origin.kind, origin.name, origin.revision))),
+        "Parameters": result.parameters,
+        "Pretrained: logged": result.source_transitions,
+        "Pretrained: played": result.source_steps,
+        "Message floats": ", ".join(f"{family} {floats}" for family, floats in result.message_floats.items()),
+        "Releases": ", ".join(f"{r.family} {r.release} {r.version}" for r in result.releases),
+        "Hardware": f"{hardware.cpu}, {hardware.cores} cores, {hardware.device}",
     }
 
 
-def _failures(document: Mapping[str, Any]) -> list[str]:
-    failed = [cell for cell in document["cells"] if cell["failure"]]
-    told = [f"{c['variant']}, {c['shots']} shots, seed {c['seed']}: {c['failure']}" for c in failed[:FAILURES]]
-    return told + ([f"and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else [])
+def _failures(result: Result) -> list[str]:
+    told = [f"{c.variant}, {c.shots} shots, seed {c.seed}: {c.failure}" for c in result.failed[:FAILURES]]
+    return told + ([f"and {len(result.failed) - FAILURES} more"] if len(result.failed) > FAILURES else [])
 
 
 def _mean(values: Sequence[float]) -> float:

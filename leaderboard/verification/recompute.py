@@ -6,40 +6,42 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from ...benchmark.protocol.spec import SIZES, Protocol
+from ...benchmark.protocol.runner import CellResult
+from ...benchmark.protocol.spec import SIZES, Contract, Protocol
 from ...benchmark.protocol.spec import protocol as get_protocol
 from ...benchmark.rollout import BITS_PER_FLOAT
 from ...errors import WbenchError
-from ..result import latency
-from ..schema import CellRecord, Contract, Result, Row
-from ..summary import differences, grid, score_of, scores, summarise
+from ..result import Result
+from ..schema import Row
+from ..summary import Grid, agents_of, differences, row_fields, score_of, scores_of
 
 _NEAR = 1e-6  # of a number: what another version of NumPy may sum otherwise
-_ROUNDED = {"return_mean": 1e-6, "score": 1e-4}  # half of it is what rounding in the file leaves
 
 
 def complaints(result: Result) -> Iterator[str]:
     """Whatever does not follow, one line each."""
     yield from about_protocol(result)
     yield from _about_command(result.command)
-    ours = scores(result.contract, result)
-    yield from _about_row(result.contract, result, ours)
+    contract = result.contract
+    yield from _about_row(contract, result)
+    grid, ours = Grid.of(contract), scores_of(contract, result.cells)
     for place, rival in enumerate(result.comparison):
-        where, theirs = f"comparison[{place}].", scores(result.contract, rival)
-        yield from (where + line for line in _about_row(result.contract, rival, theirs))
-        claimed = rival.model_dump(include={"difference"})
-        yield from unlike(claimed, {"difference": differences(grid(result.contract), ours, theirs)}, where)
+        where = f"comparison[{place}]."
+        yield from (where + line for line in _about_row(contract, rival))
+        found = differences(grid, ours, scores_of(contract, rival.cells))
+        yield from unlike(_plain(rival.difference), _plain(found), f"{where}difference.")
 
 
 def _about_command(command: str) -> Iterator[str]:
-    """The page offers it to be copied into a shell: it may be nothing but a call of `wbench eval`, or empty (schema 1)."""
+    """The page offers it to be copied into a shell: it may be nothing but a call of `wbench eval`."""
     try:
         words = shlex.split(command)
     except ValueError:
         words = []
-    if command and (words[:2] != ["wbench", "eval"] or shlex.join(words) != command):
+    if words[:2] != ["wbench", "eval"] or shlex.join(words) != command:
         yield f"command is {command!r:.80}, but must be one call of wbench eval"
 
 
@@ -50,7 +52,7 @@ def about_protocol(result: Result) -> Iterator[str]:
         if result.protocol in SIZES:
             known = get_protocol(result.protocol)
         else:
-            known = Protocol(result.protocol, tuple(own.variants), own.shots, own.seeds, own.episodes)
+            known = Protocol(result.protocol, tuple(own["variants"]), tuple(own["shots"]), own["seeds"], own["episodes"])
             sizes = [name for name in SIZES if get_protocol(name).hash() == result.protocol_hash]
             if sizes:
                 yield f"protocol is {result.protocol!r}, but {sizes[0]!r} follows from its hash"
@@ -59,31 +61,28 @@ def about_protocol(result: Result) -> Iterator[str]:
         yield f"contract: this wbench cannot play it: {error}"
         return
     if known.hash() != result.protocol_hash:
-        found = list(unlike(own.model_dump(mode="json"), ours, "contract.", exact=True))
+        found = list(unlike(own, ours, "contract.", exact=True))
         yield from found or ["contract differs from this wbench's in the type of a number"]
 
 
-def _about_row(contract: Contract, row: Row, found: Mapping[tuple[str, int, int], float]) -> Iterator[str]:
-    total: dict[str, float] = dict.fromkeys(row.ledger.model_dump(), 0)
+def _about_row(contract: Contract, row: Row) -> Iterator[str]:
     for i, cell in enumerate(row.cells):
         yield from (f"cells[{i}].{line}" for line in _about_cell(contract, row, cell))
-        for name, value in cell.ledger.model_dump().items():
-            total[name] += value
-    yield from unlike(row.ledger.model_dump(), total, "ledger.", absolute=1e-3 * (len(row.cells) + 1))
-    yield from unlike({"latency": row.latency}, {"latency": latency(row.ledger.model_dump())}, "", absolute=1e-8)
-    yield from unlike({"summary": row.model_dump()["summary"]}, {"summary": summarise(grid(contract), found)}, "")
+    again = replace(row, **row_fields(contract, row.cells))
+    yield from unlike(asdict(row.ledger), asdict(again.ledger), "ledger.", absolute=1e-3)
+    yield from unlike({"latency": row.latency}, {"latency": row.ledger.latency}, "", absolute=1e-8)
+    yield from unlike(_plain(row.summary), _plain(again.summary), "summary.")
 
 
-def _about_cell(contract: Contract, row: Row, cell: CellRecord) -> Iterator[str]:
+def _about_cell(contract: Contract, row: Row, cell: CellResult) -> Iterator[str]:
     if not cell.failure:
-        mean, score = sum(cell.returns) / len(cell.returns), score_of(contract, cell)
-        for name, value in (("return_mean", mean), ("score", score)):
-            yield from unlike({name: getattr(cell, name)}, {name: value}, "", absolute=_ROUNDED[name])
-    spec = contract.variants[cell.variant].spec
-    agents, horizon = int(spec["agents"] or 0), int(spec["horizon"] or 0)
+        mean = sum(cell.returns) / len(cell.returns)
+        for name, value in (("return_mean", mean), ("score", score_of(contract, cell))):
+            yield from unlike({name: getattr(cell, name)}, {name: value}, "")
+    agents, horizon = agents_of(contract, cell.variant), int(contract["variants"][cell.variant]["spec"]["horizon"] or 0)
     online = row.track != "offline" and cell.shots > 0
     budget = cell.shots * horizon if online else 0
-    steps = 0 if cell.failure else contract.episodes * horizon
+    steps = 0 if cell.failure else contract["episodes"] * horizon
     counted = {
         "query_steps": steps,
         "support_transitions": 0 if online else cell.shots * horizon * agents,
@@ -92,6 +91,10 @@ def _about_cell(contract: Contract, row: Row, cell: CellRecord) -> Iterator[str]
     yield from unlike({name: getattr(cell.ledger, name) for name in counted}, counted, "ledger.")
     if cell.ledger.environment_steps > budget:
         yield f"ledger.environment_steps is {cell.ledger.environment_steps}, above the budget of {budget}"
+
+
+def _plain(by_shots: Mapping[str, Any]) -> dict[str, Any]:
+    return {shots: found and asdict(found) for shots, found in by_shots.items()}
 
 
 def unlike(claimed: Any, found: Any, where: str, absolute: float = 1e-9, exact: bool = False) -> Iterator[str]:

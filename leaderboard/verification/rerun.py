@@ -5,21 +5,20 @@ from __future__ import annotations
 import random
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ...benchmark.agent import Agent
 from ...benchmark.check.policies import peeks
-from ...benchmark.protocol.references import references
 from ...benchmark.protocol.runner import CellResult, run_cell
-from ...benchmark.protocol.spec import Cell
 from ...benchmark.registry import get_variant, make_agent, plugins
 from ...benchmark.user_code import is_file
 from ...errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from ..provenance import NO_FILE, UNREGISTERED, file_version, hardware, player
-from ..schema import CellRecord, Origin, Player, Result
+from ..provenance import NO_FILE, UNREGISTERED, agent_record, file_version, hardware
+from ..result import Result
+from ..schema import AgentRecord, Origin
 from .recompute import unlike
 
 NEAR = 1e-4  # of a return or a quality of service: what the same computation may round otherwise
@@ -95,7 +94,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     """
     seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
     agent = _agent(result, plan)
-    wrong = tuple(_about_player(result, player(agent, plan.checkpoint)))
+    wrong = tuple(_about_agent(result, agent_record(agent, plan.checkpoint)))
     if wrong:
         return Rerun(seed, (), wrong)
     if not result.cells:
@@ -105,7 +104,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     replayed: list[Replayed] = []
     problems: list[str] = []
     for cell in chosen:
-        again = run_cell(agent, Cell(cell.family, cell.variant, cell.shots, cell.seed), result.contract.episodes, plan.device)
+        again = run_cell(agent, cell.cell, result.contract["episodes"], plan.device)
         replayed.append(_replayed(cell, again))
         where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
@@ -120,7 +119,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
 def _elsewhere(result: Result, device: str) -> Iterator[str]:
     """What may excuse the episodes that differ: other sums on another machine."""
     then, here = result.hardware, hardware(device)
-    if then and (then.cpu, then.device) != (here.cpu, here.device):
+    if (then.cpu, then.device) != (here.cpu, here.device):
         yield f"played on {then.cpu} ({then.device}), again on {here.cpu} ({here.device}): --tolerance 2 compares scores alone"
 
 
@@ -186,31 +185,23 @@ def fetch(origin: Origin) -> str:
         return str(snapshot_download(origin.name, revision=origin.revision or None, allow_patterns=wanted))
 
 
-def _about_player(claimed: Player, loaded: Player) -> Iterator[str]:
+def _about_agent(claimed: AgentRecord, loaded: AgentRecord) -> Iterator[str]:
     apart = {"agent", "package", "origin"}  # what loads the same weights is the same, wherever they came from
-    if claimed.origin.kind == "unknown":
-        apart |= {"source_transitions", "source_steps"}  # schema 1 did not say
-    if not claimed.settings:
-        apart |= {"settings"}  # older files did not say, and who has no checkpoint has none
-    names = Player.model_fields.keys() - apart
-    yield from unlike(claimed.model_dump(include=names), loaded.model_dump(include=names), "")
+    names = [field.name for field in fields(AgentRecord) if field.name not in apart]
+    ours, theirs = ({name: getattr(one, name) for name in names} for one in (claimed, loaded))
+    yield from unlike(ours, theirs, "")
 
 
-def _replayed(cell: CellRecord, again: CellResult) -> Replayed:
-    score = _score(cell.variant, cell.returns)
+def _replayed(cell: CellResult, again: CellResult) -> Replayed:
     same = sum(_near(a, b) for a, b in zip(cell.returns, again.returns, strict=False))
-    return Replayed(cell.variant, cell.shots, cell.seed, score, again.score, same, len(cell.returns))
-
-
-def _score(variant: str, returns: Sequence[float]) -> float | None:
-    return references(variant).score(sum(returns) / len(returns)) if returns else None
+    return Replayed(cell.variant, cell.shots, cell.seed, cell.score, again.score, same, len(cell.returns))
 
 
 def _near(a: float, b: float) -> bool:
     return abs(a - b) <= NEAR * max(1.0, abs(b))
 
 
-def _about_cell(cell: CellRecord, again: CellResult, found: Replayed, tolerance: float) -> Iterator[str]:
+def _about_cell(cell: CellResult, again: CellResult, found: Replayed, tolerance: float) -> Iterator[str]:
     if cell.failure or again.failure:
         if bool(cell.failure) != bool(again.failure):
             yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"

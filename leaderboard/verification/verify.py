@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...benchmark.data.paths import write_text
 from ...errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from .. import provenance
-from ..entries import TIERS
 from ..reading import parse, read_bytes
-from ..schema import Result
+from ..result import Result
 from .recompute import complaints
 from .rerun import Plan, Replayed, rerun
 
 SIDECAR = "wbench-verified/1"
+TIERS = ("reported", "recomputed", "rerun")  # each holds all that the one before it holds
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What a verification found.
 
     Attributes:
@@ -53,7 +52,7 @@ class Verdict:
         return {**asdict(self), "holds": self.holds}
 
 
-def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Verdict:
+def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Verification:
     """Verify a file as far as a tier.
 
     Args:
@@ -69,19 +68,16 @@ def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Ve
     if tier not in TIERS:
         raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier recomputed")
     content = read_bytes(path)
-    result, verdict = parse(content), Verdict(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
+    result, found = parse(content), Verification(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":
-        return verdict
-    problems = tuple(complaints(result))
-    if problems or tier == "recomputed":
-        return _at(verdict, "reported" if problems else "recomputed", problems)
-    found = rerun(result, plan or Plan())
-    reached = "recomputed" if found.problems else "rerun"
-    return _at(verdict, reached, found.problems, seed=found.seed, replayed=found.replayed)
-
-
-def _at(verdict: Verdict, tier: str, problems: Sequence[str], **more: Any) -> Verdict:
-    return Verdict(verdict.file, verdict.sha256, verdict.asked, tier, tuple(problems), **more)
+        return found
+    if problems := tuple(complaints(result)):
+        return replace(found, problems=problems)
+    if tier == "recomputed":
+        return replace(found, tier=tier)
+    again = rerun(result, plan or Plan())
+    reached = "recomputed" if again.problems else "rerun"
+    return replace(found, tier=reached, problems=again.problems, seed=again.seed, replayed=again.replayed)
 
 
 def holds_recomputed(result: Result) -> bool:
@@ -90,22 +86,20 @@ def holds_recomputed(result: Result) -> bool:
 
 
 def sidecar(path: Path) -> Path:
-    """Where a maintainer's verdict on a result file is kept."""
+    """Where a maintainer's verification of a result file is kept."""
     return path.with_suffix(".verified.json")
 
 
-def record(path: Path, verdict: Verdict) -> Path:
-    """Write a verdict beside its file, for the board to show; only one that holds after a rerun."""
-    if verdict.tier != "rerun":
-        raise InvalidValueError(
-            "--record", verdict.tier, "left out unless --tier rerun holds: lower tiers are checked each time"
-        )
-    cells = [[one.variant, one.shots, one.seed] for one in verdict.replayed]
-    data = {"schema": SIDECAR, "sha256": verdict.sha256, "tier": verdict.tier, "seed": verdict.seed, "cells": cells}
+def record(path: Path, found: Verification) -> Path:
+    """Write a verification beside its file, for the board to show; only one that holds after a rerun."""
+    if found.tier != "rerun":
+        raise InvalidValueError("--record", found.tier, "left out unless --tier rerun holds: lower tiers are checked each time")
+    cells = [[one.variant, one.shots, one.seed] for one in found.replayed]
+    data = {"schema": SIDECAR, "sha256": found.sha256, "tier": found.tier, "seed": found.seed, "cells": cells}
     try:
         write_text(sidecar(path), json.dumps({**data, "versions": provenance.versions()}, indent=1) + "\n")
     except OSError as error:
-        raise OutputError(f"cannot write {sidecar(path)} ({error.strerror}). The verdict stands, unrecorded.") from error
+        raise OutputError(f"cannot write {sidecar(path)} ({error.strerror}). The result holds, unrecorded.") from error
     return sidecar(path)
 
 

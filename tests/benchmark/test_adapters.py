@@ -17,7 +17,7 @@ from wbench.benchmark.adapters import parallel_env, vector_env
 from wbench.benchmark.adapters.spaces import HybridSpace
 from wbench.benchmark.data.schema import QOS
 from wbench.benchmark.family import ActionComponent, check_action
-from wbench.benchmark.registry import family_names, get_family, make
+from wbench.benchmark.registry import get_family, list_families, make
 from wbench.benchmark.seeds import SUPPORT_SEEDS
 from wbench.errors import InvalidValueError
 
@@ -74,7 +74,7 @@ def flat(action):
 def tasks():
     """A train and a held-out variant of every family."""
     return [
-        v for name in family_names() for v in (get_family(name).select("train")[0], get_family(name).select("held-out")[-1])
+        v for name in list_families() for v in (get_family(name).select("train")[0], get_family(name).select("held-out")[-1])
     ]
 
 

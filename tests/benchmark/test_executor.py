@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import active_children
 
 import pytest
-from wbench.benchmark.protocol.executor import Player, Task, _feed, package_versions, play_all
-from wbench.benchmark.protocol.executor import Worker as RealWorker
+from wbench import errors
+from wbench.benchmark.protocol.executor import AgentSpec, Task, Worker, _pooled, package_versions, play_all
+from wbench.benchmark.protocol.fields import plain
 from wbench.benchmark.protocol.spec import protocol
-from wbench.errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
+from wbench.errors import ExecutorError, InvalidValueError, MissingPackageError, TrustError, UnknownNameError
 
 from . import plug_in
 
 NAME = "access/n8-c1-load0.5"
 CHOSEN = protocol("quick", variants=[NAME], shots=[0, 1], seeds=1, episodes=2)
 SIX = protocol("quick", variants=[NAME], shots=[0], seeds=6, episodes=2)
+KINDS = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.WbenchError)}
+KINDS = sorted(KINDS - {UnknownNameError, InvalidValueError, TrustError}, key=lambda kind: kind.__name__)
+ODD = UnknownNameError("a", "b", ["c"], "d"), InvalidValueError("a", 1, "b"), TrustError("a", "b")
 HAS_RAY = importlib.util.find_spec("ray") is not None
 
 
@@ -38,17 +45,17 @@ def moody(tmp_path_factory):
     patch.undo()
 
 
-PLAYERS = (Player("moody"), Player("bc"), Player("moody", track="online"))
+AGENTS = (AgentSpec("moody"), AgentSpec("bc"), AgentSpec("moody", track="online"))
 
 
-def play(executor="local", jobs=None, players=PLAYERS, cells=CHOSEN.cells()):  # noqa: B008
+def play(executor="local", jobs=None, agents=AGENTS, cells=CHOSEN.cells()):  # noqa: B008
     """Results by (agent, track, cell), without the seconds of their ledgers."""
-    tasks = [Task(player, cell, CHOSEN.episodes) for player in players for cell in cells]
+    tasks = [Task(agent, cell, CHOSEN.episodes) for agent in agents for cell in cells]
     found = {}
     for task, result in play_all(tasks, executor, jobs):
-        plain = result.to_dict()
-        plain["ledger"] = {name: value for name, value in plain["ledger"].items() if "seconds" not in name}
-        found[task.player.name, task.player.track, task.cell] = plain
+        data = plain(result)
+        data["ledger"] = {name: value for name, value in data["ledger"].items() if "seconds" not in name}
+        found[task.agent.name, task.agent.track, task.cell] = data
     assert len(found) == len(tasks)
     return found
 
@@ -73,9 +80,9 @@ def test_ray_gives_the_same_bits(in_one_process):
 @pytest.mark.skipif(not HAS_RAY, reason="needs the extra `ray`")
 def test_what_is_wrong_on_ray_is_one_line(moody):
     with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
-        play("ray", 1, [Player("bc", weights=("0" * 64, ""))], CHOSEN.cells()[:1])
+        play("ray", 1, [AgentSpec("bc", weights=("0" * 64, ""))], CHOSEN.cells()[:1])
     with pytest.raises(ExecutorError, match=r"no Ray cluster at --address 127.0.0.1:1 "):
-        next(play_all([Task(Player("bc"), CHOSEN.cells()[0], 1)], "ray", address="127.0.0.1:1"))
+        next(play_all([Task(AgentSpec("bc"), CHOSEN.cells()[0], 1)], "ray", address="127.0.0.1:1"))
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
@@ -87,31 +94,69 @@ def test_without_ray_the_message_says_what_to_install():
 def test_a_worker_that_dies_ends_the_run_with_one_line(moody, monkeypatch):
     monkeypatch.setenv("MOODY", "die 0")
     with pytest.raises(ExecutorError, match="a worker process died"):
-        play(jobs=2, players=[Player("moody")], cells=CHOSEN.cells()[:1])
+        play(jobs=2, agents=[AgentSpec("moody")], cells=CHOSEN.cells()[:1])
 
 
-def test_what_others_have_finished_when_a_worker_dies_is_kept():
-    tasks = [Task(Player("bc"), each, 1) for each in SIX.cells()]
-    dead = ExecutorError("a worker process died")
-
-    def receive(handle):
-        if handle == "first":
-            raise dead
-        return handle
-
-    found = []
+def test_what_others_have_finished_when_a_worker_dies_is_kept(moody, monkeypatch):
+    monkeypatch.setenv("MOODY", "die 5")
+    tasks, found = [Task(AgentSpec("moody"), cell, 2) for cell in SIX.cells()], []
     with pytest.raises(ExecutorError, match="a worker process died"):
-        for task, result in _feed(tasks, ["first", "second"], lambda worker, task: worker, lambda handles: handles, receive):
-            found.append((task, result))
-    assert found == [(tasks[1], "second")]
+        for task, result in play_all(tasks, jobs=2):
+            found.append(task.cell.seed)
+            assert not result.failure
+    assert 3 <= len(found) < 6 and 5 not in found
+
+
+def test_what_other_actors_have_finished_when_one_fails_is_kept():
+    class Pool:
+        """Ray's, with results at hand."""
+
+        waiting: list = []  # noqa: RUF012
+
+        def has_free(self):
+            return len(self.waiting) < 2
+
+        def has_next(self):
+            return bool(self.waiting)
+
+        def submit(self, play, task):
+            self.waiting.append(task)
+
+        def get_next_unordered(self):
+            task = self.waiting.pop(0)
+            if task.cell.seed == 1:
+                raise KeyError("the actor died")
+            return task, "played"
+
+    tasks, found = [Task(AgentSpec("bc"), cell, 1) for cell in SIX.cells()], []
+    with pytest.raises(KeyError, match="the actor died"):
+        for task, _ in _pooled(Pool(), tasks, KeyError):
+            found.append(task.cell.seed)
+    assert found == [0, 2]
+
+
+def test_workers_end_when_nobody_waits_for_them(moody, monkeypatch):
+    monkeypatch.setenv("MOODY", "sleep 30")
+    tasks = [Task(AgentSpec("moody"), cell, 2) for cell in SIX.cells()]
+    before, started = set(active_children()), time.monotonic()
+    running = play_all([Task(AgentSpec("heuristic"), SIX.cells()[0], 2), *tasks], jobs=2)
+    next(running)
+    running.close()
+    assert set(active_children()) == before and time.monotonic() - started < 25
+
+
+@pytest.mark.parametrize("error", [*(kind("x") for kind in KINDS), *ODD], ids=lambda error: type(error).__name__)
+def test_every_error_can_be_handed_on(error):
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert type(other) is type(error) and str(other) == str(error) and other.exit_code == error.exit_code
 
 
 def test_a_worker_with_other_weights_is_refused():
     with pytest.raises(ExecutorError, match="other weights of bc than this machine"):
-        play(jobs=2, players=[Player("bc", weights=("0" * 64, ""))], cells=CHOSEN.cells()[:1])
-    RealWorker().check(package_versions())
+        play(jobs=2, agents=[AgentSpec("bc", weights=("0" * 64, ""))], cells=CHOSEN.cells()[:1])
+    Worker().check(package_versions())
     with pytest.raises(ExecutorError, match="Install the same everywhere"):
-        RealWorker().check({**package_versions(), "torch": "1.0"})
+        Worker().check({**package_versions(), "torch": "1.0"})
 
 
 @pytest.mark.parametrize(
@@ -143,7 +188,7 @@ def test_a_failed_cell_costs_itself_and_the_same_command_tries_it_again(wbench, 
     again = wbench(*command, env=moody)
     assert again.code == 0, again.err
     assert [again.data["cells"][seed] for seed in (0, 1, 3)] == fine and again.data["cells"][2]["failure"] == ""
-    assert again.data["complete"] and [path.name for path in tmp_path.iterdir()] == ["result.json"]
+    assert again.data["complete"] and {path.name for path in tmp_path.iterdir()} == {"result.json", "result.json.cells.jsonl"}
 
 
 @pytest.mark.parametrize(("how", "jobs"), [(signal.SIGKILL, 2), (signal.SIGINT, 1)])
@@ -169,14 +214,14 @@ def test_a_run_that_is_killed_loses_no_finished_cell_and_counts_none_twice(wbenc
     if how == signal.SIGINT:
         assert f"{len(finished)} of 12 cells are in {journal}; the same command goes on" in err and "Traceback" not in err
     with journal.open("a") as stream:
-        stream.write('{"agent": "moody/offline", "torn')
+        stream.write('{"agent":{"label":"moody/offline","torn')
     resumed = wbench(*command, "--json", env=moody)
     assert resumed.code == 0, resumed.err
     cells = {row["label"]: row["cells"] for row in (resumed.data, *resumed.data["comparison"])}
-    assert [len(rows) for rows in cells.values()] == [6, 6] and resumed.data["complete"] and not journal.exists()
+    assert [len(rows) for rows in cells.values()] == [6, 6] and resumed.data["complete"]
     for line in finished:
-        (kept,) = [row for row in cells[line["agent"]] if row["seed"] == line["cell"]["seed"]]
-        assert kept["returns"] == line["returns"] and kept["ledger"]["seconds"] == round(line["ledger"]["seconds"], 3)
-    whole = play(players=[Player("moody")], cells=SIX.cells())
+        (kept,) = [row for row in cells[line["agent"]["label"]] if row["seed"] == line["cell"]["seed"]]
+        assert kept == line["cell"]
+    whole = play(agents=[AgentSpec("moody")], cells=SIX.cells())
     assert [list(found["returns"]) for found in whole.values()] == [row["returns"] for row in resumed.data["cells"]]
     assert json.loads(out.read_text()) == resumed.data

@@ -6,7 +6,7 @@ import pytest
 import torch
 from wbench.benchmark.agent import Agent, State
 from wbench.benchmark.randomness import EpisodeRandom
-from wbench.benchmark.registry import agent_names, get_family, get_variant, make_agent
+from wbench.benchmark.registry import get_family, get_variant, list_agents, make_agent
 from wbench.benchmark.rollout import mean_field, play
 from wbench.commands.show import describe
 from wbench.errors import DataError, InvalidValueError, UnknownNameError
@@ -61,7 +61,7 @@ def test_a_message_of_the_wrong_size_is_named():
         play(FAMILY, VARIANT, talker, [0])
 
 
-@pytest.mark.parametrize("name", [name for name in agent_names() if name != "genie"])
+@pytest.mark.parametrize("name", [name for name in list_agents() if name != "genie"])
 def test_an_agents_action_and_message_depend_on_its_own_observation_and_inbox_alone(name):
     """Replay recorded slots with everybody else's observations replaced; agent i must not notice (DTDE)."""
     agent = make_agent(name)
@@ -113,7 +113,7 @@ def test_a_plug_in_agent_is_found_by_entry_point(tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lazy-agent\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[wbench.agents]\nlazy = lazy_agent:build\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert "lazy" in agent_names()
+    assert "lazy" in list_agents()
     assert play(FAMILY, VARIANT, make_agent("lazy"), [0]).returns.item() == 0.0
     assert describe("lazy").text == "lazy: "  # it has no docstring
     (info / "entry_points.txt").write_text("[wbench.agents]\nlazy = lazy_agnt:build\n")

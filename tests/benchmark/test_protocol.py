@@ -6,7 +6,8 @@ import dataclasses
 import json
 
 import pytest
-from wbench.benchmark.data import recorder as collect
+from wbench.benchmark import seeds as ranges
+from wbench.benchmark.data import recorder
 from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.protocol import spec as module
@@ -14,7 +15,7 @@ from wbench.benchmark.protocol import statistics
 from wbench.benchmark.protocol import support as support_manifest
 from wbench.benchmark.protocol.references import EPISODES
 from wbench.benchmark.protocol.spec import SIZES, protocol
-from wbench.benchmark.registry import family_names, get_family, get_variant
+from wbench.benchmark.registry import get_family, get_variant, list_families
 from wbench.errors import BudgetError, InvalidValueError, UnknownNameError
 
 LITE = protocol("lite")
@@ -100,7 +101,7 @@ def test_the_support_of_every_cell_is_frozen(size):
     assert all(len(digest) == 64 for digest in digests.values())
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", list_families())
 def test_the_frozen_support_is_what_this_machine_records(name):
     family = get_family(name)
     variant = family.select("held-out")[0]
@@ -144,12 +145,12 @@ def test_train_support_practice_query_and_reference_scenarios_are_disjoint(size)
             assert taken.setdefault(seed, (use, owner)) == (use, owner)
 
     for quality in QUALITIES:
-        claim(collect.train_seeds(quality, 144), "train", 0)
-    claim(range(collect.REFERENCE_SEEDS, collect.REFERENCE_SEEDS + EPISODES), "reference", 0)
+        claim(recorder.train_seeds(quality, 144), "train", 0)
+    claim(range(ranges.REFERENCE_SEEDS, ranges.REFERENCE_SEEDS + EPISODES), "reference", 0)
     for seed in range(chosen.seeds):
-        claim(collect.query_seeds(seed, chosen.episodes), "query", seed)
-        claim(collect.support_seeds(seed, max(chosen.shots)), "learning", seed)
-        claim(collect.support_seeds(seed, collect.DRAW_SIZE), "learning", seed)  # as far as practice goes
+        claim(ranges.query_seeds(seed, chosen.episodes), "query", seed)
+        claim(ranges.support_seeds(seed, max(chosen.shots)), "learning", seed)
+        claim(ranges.support_seeds(seed, ranges.DRAW_SIZE), "learning", seed)  # as far as practice goes
 
 
 def test_practice_stays_within_its_draw(monkeypatch):
@@ -161,7 +162,7 @@ def test_practice_stays_within_its_draw(monkeypatch):
         practice.reset(100)
     with pytest.raises(BudgetError):
         practice.reset(1)
-    assert played == collect.support_seeds(999, collect.DRAW_SIZE) and max(played) < collect.QUERY_SEEDS
+    assert played == ranges.support_seeds(999, ranges.DRAW_SIZE) and max(played) < ranges.QUERY_SEEDS
 
 
 def test_a_changed_protocol_is_called_custom():

@@ -24,7 +24,7 @@ from wbench.benchmark.data.download import build, obtain
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.release import RELEASES, contents, dataset_folder, select
 from wbench.benchmark.data.verify import verify
-from wbench.benchmark.registry import family_names, get_family
+from wbench.benchmark.registry import get_family, list_families
 from wbench.errors import DataError, InvalidValueError, OutputError, UnknownNameError
 
 from .tiny import CODE, FAMILY, FILES, RELEASE
@@ -113,7 +113,7 @@ def test_workers_die_with_a_killed_build(tmp_path):
     assert workers and not any(map(_alive, workers))
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", list_families())
 def test_support_files_hold_the_very_episodes_that_the_protocol_adapts_on(name):
     family = get_family(name)
     variant = family.select("held-out")[0]
@@ -127,7 +127,7 @@ def test_support_files_hold_the_very_episodes_that_the_protocol_adapts_on(name):
         assert torch.equal(getattr(adapted_on, column), alone), column
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", list_families())
 def test_the_shipped_mini_manifest_is_what_this_machine_records(name, tmp_path):
     family, release = get_family(name), RELEASES["mini"]
     assert len(manifest.shipped(name, release.id).files) == len(contents(family, release))
@@ -138,7 +138,7 @@ def test_the_shipped_mini_manifest_is_what_this_machine_records(name, tmp_path):
 
 def test_standard_holds_many_agent_transitions():
     transitions = 0
-    for family in map(get_family, family_names()):
+    for family in map(get_family, list_families()):
         shards_ = [s for s in contents(family, RELEASES["standard"]) if s.quality]
         transitions += sum(family.variant(s.variant).agents * family.variant(s.variant).horizon * s.episodes for s in shards_)
         draws = [s for s in contents(family, RELEASES["standard"]) if s.draw is not None]

@@ -14,7 +14,8 @@ import torch
 from wbench.benchmark.agent import Adaptation, Agent
 from wbench.benchmark.data.recorder import support
 from wbench.benchmark.protocol import runner
-from wbench.benchmark.protocol.journal import Journal, alone
+from wbench.benchmark.protocol.fields import adapter, printable
+from wbench.benchmark.protocol.journal import AgentKey, Journal, alone
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.runner import CellResult, run_cell
 from wbench.benchmark.protocol.spec import Cell, protocol
@@ -132,10 +133,12 @@ def boom(*_):
 )
 def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, parts, reason):
     found = run_cell(Scripted(track, **parts), cell(1), 2)
-    assert re.search(reason, found.failure) and "\n" not in found.failure, found.failure
+    assert found.failure == printable(found.failure) and re.search(reason, found.failure) and "\n" not in found.failure, (
+        found.failure
+    )
     assert (found.returns, dict(found.qos), found.score, found.return_mean) == ((), {}, None, None)
     assert found.ledger.environment_steps == (SLOTS if parts.get("practise") is overdraw else 0)
-    assert CellResult.from_dict(found.to_dict()) == found
+    assert adapter(CellResult).validate_json(adapter(CellResult).dump_json(found)) == found
 
 
 def test_a_simulator_that_pays_nan_fails_the_cell(monkeypatch):
@@ -193,22 +196,14 @@ def played():
 
 
 def test_a_journal_gives_back_what_was_written(tmp_path, played):
-    path, agent = tmp_path / "cells.jsonl", Scripted()
-    journal = Journal(path, CHOSEN)
+    path, agent = tmp_path / "cells.jsonl", AgentKey.of(Scripted())
+    journal = Journal(path, CHOSEN, agent)
     for found in (*played, played[0]):  # one of them twice
         journal.add(agent, found)
-    again = Journal(path, CHOSEN)
-    assert list(again.cells(agent).values()) == played and again.cells(Scripted("online")) == {}
-    other = Scripted()
-    other.checkpoint_digest = "0" * 64
-    assert again.cells(other) == {}
-    told = Scripted()
-    told.settings_digest = "1" * 64
-    assert again.cells(told) == {}, "the same weights with settings are another agent"
-    again.finish([other])
-    assert path.exists()  # it holds cells of somebody who did not play this time
-    again.finish([agent, other])
-    assert not path.exists()
+    again = Journal(path, CHOSEN, agent)
+    assert list(again.cells(agent).values()) == played
+    for changes in ({"label": "scripted/online"}, {"checkpoint": "0" * 64}, {"settings": "1" * 64}, {"code": ""}):
+        assert again.cells(dataclasses.replace(agent, **changes)) == {}, changes
 
 
 def test_two_runs_do_not_write_one_file(tmp_path):
@@ -232,17 +227,17 @@ def test_cells_of_an_agent_that_was_edited_since_are_not_taken_for_its_own(tmp_p
         "from wbench.benchmark.agent import Agent\n\n\nclass Mine(Agent):\n    name = 'mine'\n\n\nbuild = lambda *_: Mine()\n"
     )
     source.write_text(text)
-    journal, agent = Journal(path, CHOSEN), make_agent(str(source), run_files=True)
-    journal.add(agent, played[0])
-    assert Journal(path, CHOSEN).cells(agent)
+    agent = AgentKey.of(make_agent(str(source), run_files=True))
+    Journal(path, CHOSEN, agent).add(agent, played[0])
+    assert Journal(path, CHOSEN, agent).cells(agent)
     source.write_text(text.replace("'mine'", "'mine'  # edited"))
-    edited = make_agent(str(source), run_files=True)
-    assert not Journal(path, CHOSEN).cells(edited)
+    edited = AgentKey.of(make_agent(str(source), run_files=True))
+    assert not Journal(path, CHOSEN, edited).cells(edited)
 
 
 def test_a_line_torn_anywhere_costs_that_cell_and_no_other(tmp_path, played):
-    path, agent = tmp_path / "cells.jsonl", Scripted()
-    journal = Journal(path, CHOSEN)
+    path, agent = tmp_path / "cells.jsonl", AgentKey.of(Scripted())
+    journal = Journal(path, CHOSEN, agent)
     head = path.stat().st_size
     journal.add(agent, played[0])
     whole = path.stat().st_size
@@ -251,24 +246,25 @@ def test_a_line_torn_anywhere_costs_that_cell_and_no_other(tmp_path, played):
     for cut in (0, 1, head - 1, head, head + 1, whole - 1, whole, whole + 1, len(content) - 1, len(content)):
         path.write_bytes(content[:cut])
         survivors = played[: (cut >= whole) + (cut == len(content))]
-        again = Journal(path, CHOSEN)
+        again = Journal(path, CHOSEN, agent)
         assert list(again.cells(agent).values()) == survivors, cut
         again.add(agent, played[2])
-        assert list(Journal(path, CHOSEN).cells(agent).values()) == [*survivors, played[2]], cut
+        assert list(Journal(path, CHOSEN, agent).cells(agent).values()) == [*survivors, played[2]], cut
 
 
 def test_a_journal_of_something_else_is_left_alone(tmp_path, played):
     path = tmp_path / "cells.jsonl"
-    Journal(path, CHOSEN).add(Scripted(), played[0])
+    agent = AgentKey.of(Scripted())
+    Journal(path, CHOSEN, agent).add(agent, played[0])
     ours = path.read_text()
-    bad = ours.replace('"failure": ""', '"failure": "yes"')
+    bad = ours.replace('"failure":""', '"failure":"yes"')
     for content in ("precious notes", "precious\n", "[]\n", ours.replace(CHOSEN.hash(), "0" * 64), ours + "[]\n", bad):
         path.write_text(content)
         with pytest.raises(OutputError, match=r"holds cells of something else.*left as it is"):
-            Journal(path, CHOSEN)
+            Journal(path, CHOSEN, agent)
         assert path.read_text() == content
     path.write_text(ours)
     with pytest.raises(OutputError, match="something else"):
-        Journal(path, dataclasses.replace(CHOSEN, episodes=9))
+        Journal(path, dataclasses.replace(CHOSEN, episodes=9), agent)
     with pytest.raises(OutputError, match="cannot write --out"):
-        Journal(tmp_path, CHOSEN)
+        Journal(tmp_path, CHOSEN, agent)

@@ -12,7 +12,7 @@ from wbench.benchmark.data.download import build
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.schema import features
 from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.registry import family_names, get_family
+from wbench.benchmark.registry import get_family, list_families
 from wbench.cards.dataset_card import render, write_dataset_card
 
 from ..benchmark.tiny import FAMILY, RELEASE
@@ -78,7 +78,7 @@ def test_a_part_of_a_release_has_a_card_of_its_part(folder):
     assert config["data_files"] == [{"split": "mixed", "path": f"data/{LABEL}/mixed.parquet"}]
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", list_families())
 def test_every_family_has_a_card_for_its_shipped_release(name):
     from wbench.benchmark.data.manifest import shipped
     from wbench.benchmark.data.release import RELEASES

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from wbench.benchmark.protocol.spec import protocol
-from wbench.leaderboard.consistency import hash_of
-from wbench.leaderboard.result import document
+from wbench.benchmark.protocol.spec import hash_of, protocol
 
 from . import samples
 
@@ -42,7 +40,7 @@ def base() -> str:
     """The text of a small well-formed result with a rival."""
     played = protocol("quick", variants=samples.VARIANTS, shots=[0, 1], seeds=1, episodes=2)
     runs = samples.run("made-up", 0.5, played), samples.run("other", 0.4, played)
-    return json.dumps(document(played, runs[0], runs[1:]))
+    return json.dumps(samples.composed(played, *runs).document())
 
 
 def corpus() -> Iterator[tuple[str, bytes]]:
@@ -64,7 +62,7 @@ def _bytes() -> Iterator[tuple[str, bytes]]:
         "a list": b"[" + whole + b"]",
         "a number": b"7",
         "null": b"null",
-        "a text": b'"wbench-result/2"',
+        "a text": b'"wbench-result/3"',
         "text behind it": whole + b"x",
         "twice": whole + whole,
         "a comment": b"// result\n" + whole,
@@ -73,7 +71,7 @@ def _bytes() -> Iterator[tuple[str, bytes]]:
         "Latin-1": base().replace("Some CPU", "CPU \xe9").encode("latin-1"),
         "binary": bytes(range(256)) * 40,
         "zeros": bytes(4096),
-        "a pickle": pickle.dumps({"schema": "wbench-result/2"}),
+        "a pickle": pickle.dumps({"schema": "wbench-result/3"}),
         "repeated key": whole.replace(b'"agent": ', b'"agent": "networld", "agent": ', 1),
         "repeated key inside": whole.replace(b'"seed": 0', b'"seed": 1, "seed": 0', 1),
         "repeated escaped key": whole.replace(b'"agent": ', b'"\\u0061gent": "networld", "agent": ', 1),
@@ -126,7 +124,7 @@ def _names() -> Iterator[tuple[str, dict]]:
 
 def _types() -> Iterator[tuple[str, dict]]:
     wrong: dict[tuple[Any, ...], tuple[Any, ...]] = {
-        ("schema",): (None, 2, "wbench-result/3", "wbench-result/0", "wbench-result/2 ", ["wbench-result/2"], {}),
+        ("schema",): (None, 2, "wbench-result/2", "wbench-result/0", "wbench-result/3 ", ["wbench-result/3"], {}),
         ("protocol_hash",): (None, 0, "", "0" * 64, "A" * 64, "g" * 64, ["0"]),
         ("checkpoint",): (None, 1, "abc", "../x", "A" * 64),
         ("parameters",): (None, -1, 1.5, "12", True, [], 2**60, HUGE),
@@ -142,9 +140,9 @@ def _types() -> Iterator[tuple[str, dict]]:
         ("comparison",): (None, {}, [{}], [None]),
         ("releases",): (None, {}, [{}], "standard"),
         ("versions",): (None, [], {"torch": 2}),
-        ("hardware",): ([], {}, "fast", {"cpu": "x", "cores": -1, "threads": 1, "device": "cpu"}),
+        ("hardware",): (None, [], {}, "fast", {"cpu": "x", "cores": -1, "threads": 1, "device": "cpu"}),
         ("origin",): (None, {}, {"kind": "no", "name": "", "revision": ""}, {"kind": "hub", "name": "../x", "revision": ""}),
-        ("origin", "kind"): ("none", "hub", "packaged"),
+        ("origin", "kind"): ("none", "hub", "packaged", "unknown"),
         ("origin", "revision"): ("main", "0" * 40, None),
         ("package",): (None, "wbench", {"name": "wbench"}),
         ("cells", 0, "shots"): (None, -1, 3, "0", 0.0, True),
@@ -172,11 +170,10 @@ def _types() -> Iterator[tuple[str, dict]]:
 
 def _parts() -> Iterator[tuple[str, dict]]:
     data = json.loads(base())
-    for name in data.keys() - {"settings"}:  # has a default
+    for name in data:
         yield f"without {name}", {key: value for key, value in data.items() if key != name}
     for name in data["cells"][0]:
-        if name != "failure":  # has a default
-            yield f"a cell without {name}", _with(("cells", 0), {k: v for k, v in data["cells"][0].items() if k != name})
+        yield f"a cell without {name}", _with(("cells", 0), {k: v for k, v in data["cells"][0].items() if k != name})
     for where in (
         (),
         ("cells", 0),

@@ -1,14 +1,21 @@
-"""Synthetic rows for the page: well-formed documents of made-up agents, a dozen for the eye and any number for the clock."""
+"""Synthetic rows for the page: results of made-up agents, a dozen for the eye and any number for the clock."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from wbench.leaderboard.board import ranked
-from wbench.leaderboard.entries import ALL, TIERS, Entry, RankInterval
-from wbench.leaderboard.summary import Grid, summarise
+from wbench.benchmark.protocol.ledger import Ledger
+from wbench.benchmark.protocol.runner import CellResult
+from wbench.benchmark.protocol.statistics import Estimate, Interval, Summary
+from wbench.leaderboard.board import Entry, ranked
+from wbench.leaderboard.result import VERSION, Result
+from wbench.leaderboard.schema import Hardware, Origin, Package, Release
+from wbench.leaderboard.summary import Grid, row_fields
+from wbench.leaderboard.tables import ALL, RankInterval
+from wbench.leaderboard.verification.verify import TIERS
 
 VARIANTS = (
     "access/n8-c1-load0.5",
@@ -66,60 +73,50 @@ CAST = (
 
 def entries() -> list[Entry]:
     """A board of the cast under `lite`, one row without its last cells, and a row under `quick`."""
-    rows = [Entry(f"{made.label.replace('/', '-')}-lite-1f0c2a9be7d4.json", document(made), made.tier) for made in CAST]
-    half = document(Made("dreamer-mf", (60.0, 61.0, 40.0), 5, parameters=4_100_000, milliseconds=12.0), missing=17)
-    quick = document(CAST[0]) | {"protocol": "quick", "protocol_hash": _digest("quick")}
+    rows = [Entry(f"{made.label.replace('/', '-')}-lite-1f0c2a9be7d4.json", result(made), made.tier) for made in CAST]
+    half = result(Made("dreamer-mf", (60.0, 61.0, 40.0), 5, parameters=4_100_000, milliseconds=12.0), missing=17)
+    quick = replace(result(CAST[0]), protocol="quick", protocol_hash=_digest("quick"))
     rows += [Entry("dreamer-mf-lite-77aa.json", half, "recomputed"), Entry("networld-quick-0a1b.json", quick, "rerun")]
     return ranked(rows, shots=RANKED)
 
 
-def document(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) -> dict[str, Any]:
-    """A result document of schema 2; the last `missing` cells have failed."""
+def result(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) -> Result:
+    """A result; the last `missing` cells have failed."""
     grid = Grid.of(contract)
     cells = [_cell(made, variant, k, seed) for variant in grid.variants for k in grid.shots for seed in range(grid.seeds)]
-    for cell in cells[len(cells) - missing :]:
-        cell |= {"score": None, "return_mean": None, "returns": [], "qos": {}, "failure": "RuntimeError: out of memory"}
-    scores = {(c["variant"], c["shots"], c["seed"]): c["score"] for c in cells if c["score"] is not None}
+    for place in range(len(cells) - missing, len(cells)):
+        lost = {"score": None, "return_mean": None, "returns": (), "qos": {}, "failure": "RuntimeError: out of memory"}
+        cells[place] = replace(cells[place], **lost)
     agent = made.label.partition("/")[0]
-    names = cells[0]["ledger"]
-    ledger = {name: round(sum(cell["ledger"][name] for cell in cells), 3) for name in names}
-    return {
-        "schema": "wbench-result/2",
-        "protocol": "lite",
-        "protocol_hash": _digest(f"lite {contract}"),
-        "contract": contract,
-        "agent": agent,
-        "label": made.label,
-        "track": made.track,
-        "package": {"name": "wbench", "version": "0.4.0"},
-        "checkpoint": _digest(made.label) if made.parameters else "",
-        "origin": {
-            "kind": "packaged" if made.parameters else "none",
-            "name": f"{agent}-small" if made.parameters else "",
-            "revision": "",
-        },
-        "parameters": made.parameters,
-        "privileged": made.privileged,
-        "privileged_training": made.privileged_training,
-        "source_transitions": 19_600_000 if made.parameters and "online" not in made.track else 0,
-        "source_steps": 4_000_000 if made.track == "online-pretrained" else 0,
-        "message_floats": {family: made.floats for family in FAMILIES},
-        "complete": not missing,
-        "cells": cells,
-        "summary": summarise(grid, scores),
-        "latency": made.milliseconds / 1000 or None,
-        "ledger": ledger,
-        "releases": [
-            {"family": f, "release": "standard", "version": "v1.0.0", "dynamics": "1", "manifest": _digest(f)} for f in FAMILIES
-        ],
-        "comparison": [],
-        "command": f"wbench eval --agent {agent} --protocol lite --against none --out result.json",
-        "versions": {"wbench": "0.4.0", "torch": "2.12.1", "numpy": "2.3.1", "python": "3.11.9"},
-        "hardware": {"cpu": "Example CPU 3.0 GHz", "cores": 8, "threads": 1, "device": "cpu"},
-    }
+    pretrained = made.parameters and "online" not in made.track
+    found = Result(
+        **row_fields(contract, cells),
+        schema=VERSION,
+        protocol="lite",
+        protocol_hash=_digest(f"lite {contract}"),
+        contract=contract,
+        agent=agent,
+        label=made.label,
+        track=made.track,
+        package=Package("wbench", "0.4.0"),
+        checkpoint=_digest(made.label) if made.parameters else "",
+        settings="",
+        origin=Origin("packaged", f"{agent}-small", "") if made.parameters else Origin("none", "", ""),
+        parameters=made.parameters,
+        privileged=made.privileged,
+        privileged_training=made.privileged_training,
+        source_transitions=19_600_000 if pretrained else 0,
+        source_steps=4_000_000 if made.track == "online-pretrained" else 0,
+        releases=tuple(Release(f, "standard", "v1.0.0", "1", _digest(f)) for f in FAMILIES),
+        comparison=(),
+        command=f"wbench eval --agent {agent} --protocol lite --against none --out result.json",
+        versions={"wbench": "0.4.0", "torch": "2.12.1", "numpy": "2.3.1", "python": "3.11.9"},
+        hardware=Hardware("Example CPU 3.0 GHz", 8, 1, "cpu"),
+    )
+    return replace(found, latency=made.milliseconds / 1000 or None)
 
 
-def _cell(made: Made, variant: str, shots: int, seed: int) -> dict[str, Any]:
+def _cell(made: Made, variant: str, shots: int, seed: int) -> CellResult:
     family, draw = variant.partition("/")[0], random.Random(f"{made.label} {variant} {shots} {seed}")
     learnt = made.gain * (shots / 20) ** 0.4
     noise = 0.0 if made.label in ("genie", "random") else draw.gauss(VARIANTS.index(variant) % 2 * -4.0, 1.5 + made.gain / 6)
@@ -127,47 +124,49 @@ def _cell(made: Made, variant: str, shots: int, seed: int) -> dict[str, Any]:
     offline, steps = made.track == "offline", EPISODES * HORIZON
     delay = 14.0 - 0.11 * score + draw.random() * 0.4
     energy = ENERGY[family] * (0.55 + len(made.label) % 7 / 9 + draw.random() * 0.05)
-    return {
-        "family": family,
-        "variant": variant,
-        "shots": shots,
-        "seed": seed,
-        "return_mean": round(-100 + 0.9 * score, 6),
-        "score": round(score, 4),
-        "returns": [round(-100 + 0.9 * score, 6)] * EPISODES,
-        "qos": {"goodput": [0.5] * EPISODES, "delay_mean": [delay] * EPISODES, "energy": [energy] * EPISODES},
-        "adaptation": {},
-        "failure": "",
-        "ledger": {
-            "support_transitions": shots * HORIZON * AGENTS if offline else 0,
-            "environment_steps": 0 if offline else shots * HORIZON,
-            "gradient_steps": 20 * shots,
-            "message_bits": 32 * made.floats * AGENTS * steps,
-            "planner_calls": 0,
-            "query_steps": steps,
-            "act_seconds": round(steps * made.milliseconds / 1000, 3),
-            "seconds": round(steps * made.milliseconds / 1000 + shots, 3),
-            "cpu_seconds": round(steps * made.milliseconds / 1000 + shots, 3),
-        },
-    }
+    value, seconds = round(-100 + 0.9 * score, 6), round(steps * made.milliseconds / 1000, 3)
+    qos = {"goodput": 0.5, "delay_mean": delay, "energy": energy}
+    return CellResult(
+        family=family,
+        variant=variant,
+        shots=shots,
+        seed=seed,
+        return_mean=value,
+        score=round(score, 4),
+        returns=(value,) * EPISODES,
+        qos={name: (measured,) * EPISODES for name, measured in qos.items()},
+        adaptation={},
+        failure="",
+        ledger=Ledger(
+            support_transitions=shots * HORIZON * AGENTS if offline else 0,
+            environment_steps=0 if offline else shots * HORIZON,
+            gradient_steps=20 * shots,
+            message_bits=32 * made.floats * AGENTS * steps,
+            query_steps=steps,
+            act_seconds=seconds,
+            seconds=seconds + shots,
+            cpu_seconds=seconds + shots,
+        ),
+    )
 
 
 def many(count: int) -> list[Entry]:
     """`count` rows of one board, quickly: the cells of the cast under other names and other summaries."""
-    documents = [document(made, contract=CONTRACT | {"seeds": 1}) for made in CAST if not made.privileged]
+    results = [result(made, contract=CONTRACT | {"seeds": 1}) for made in CAST if not made.privileged]
     found = []
     for number in range(count):
-        base, score = documents[number % len(documents)], 90.0 * (1 - number / count)
+        base, score = results[number % len(results)], 90.0 * (1 - number / count)
         summary = {str(k): _summary(score + k / 10) for k in SHOTS}
-        place = {str(k): RankInterval(number + 1, min(number + 3, count)) for k in SHOTS}
-        row = base | {"label": f"agent-{number * 7919 % count:05d}", "summary": summary}
+        place = {k: RankInterval(number + 1, min(number + 3, count)) for k in SHOTS}
+        row = replace(base, label=f"agent-{number * 7919 % count:05d}", summary=summary)
         found.append(Entry(f"agent-{number:05d}.json", row, TIERS[number % 3], dict.fromkeys((ALL, *FAMILIES), place)))
     return found
 
 
-def _summary(score: float) -> dict[str, Any]:
-    iqm = {"iqm": score, "ci_low": score - 1.5, "ci_high": score + 1.5}
-    return {**iqm, "families": dict.fromkeys(FAMILIES, iqm), "variants": dict.fromkeys(VARIANTS, iqm)}
+def _summary(score: float) -> Summary:
+    ends, other = (score, score - 1.5, score + 1.5), Estimate(score, None, None)
+    one = Interval(*ends)
+    return Summary(*ends, other, other, other, dict.fromkeys(FAMILIES, one), dict.fromkeys(VARIANTS, one))
 
 
 def _digest(text: str) -> str:

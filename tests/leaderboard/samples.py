@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.protocol.references import references
-from wbench.benchmark.protocol.runner import CellResult
+from wbench.benchmark.protocol.runner import CellResult, failed, finished
 from wbench.benchmark.protocol.spec import Cell, Protocol, protocol
 from wbench.benchmark.registry import get_variant
-from wbench.leaderboard.result import Run, document
-from wbench.leaderboard.schema import Hardware, Origin, Package, Player
+from wbench.leaderboard.evaluate import compose
+from wbench.leaderboard.result import Result
+from wbench.leaderboard.schema import AgentRecord, Hardware, Origin, Package
 
 VARIANTS = ("access/n8-c1-load0.5", "offload/n10-e3-p0.4")
 BITS, FLOATS = 32, 2
@@ -29,7 +31,7 @@ def small(seeds: int = 5, episodes: int = 3, shots: tuple[int, ...] = (0, 5)) ->
     return protocol("quick", variants=VARIANTS, seeds=seeds, episodes=episodes, shots=shots)
 
 
-def player(label: str, **changes: Any) -> Player:
+def record(label: str, **changes: Any) -> AgentRecord:
     """An agent that sends two floats a slot and has a checkpoint from a folder."""
     agent, _, track = label.partition("/")
     known = {
@@ -38,6 +40,7 @@ def player(label: str, **changes: Any) -> Player:
         "track": track or "offline",
         "package": Package(name="wbench", version="0.1.0"),
         "checkpoint": hashlib.sha256(label.encode()).hexdigest(),
+        "settings": hashlib.sha256(b"settings").hexdigest(),
         "origin": Origin(kind="folder", name="", revision=""),
         "parameters": 12_345,
         "privileged": False,
@@ -45,7 +48,7 @@ def player(label: str, **changes: Any) -> Player:
         "source_transitions": 1000,
         "source_steps": 0,
     }
-    return Player(**{**known, **changes})
+    return AgentRecord(**{**known, **changes})
 
 
 def cell_result(cell: Cell, episodes: int, share: float, online: bool, own: int = 0) -> CellResult:
@@ -65,32 +68,53 @@ def cell_result(cell: Cell, episodes: int, share: float, online: bool, own: int 
         seconds=0.5,
         cpu_seconds=0.5,
     )
-    qos = {"goodput": tuple(np.round(luck + 1, 6).tolist()), "delay_mean": tuple(np.round(2 - luck, 6).tolist())}
-    return CellResult(cell, tuple(np.round(returns, 6).tolist()), qos, ledger, {"kept": True, "loss": 0.5})
+    qos = {"goodput": np.round(luck + 1, 6).tolist(), "delay_mean": np.round(2 - luck, 6).tolist()}
+    return finished(cell, np.round(returns, 6).tolist(), qos, ledger, {"kept": True, "loss": 0.5})
+
+
+@dataclass
+class Run:
+    """A made-up agent and its cells."""
+
+    record: AgentRecord
+    cells: dict[Cell, CellResult] = field(default_factory=dict)
+
+    def fail(self, cell: Cell, reason: str = "it raised") -> Run:
+        """The same run, failed in one cell."""
+        return Run(self.record, {**self.cells, cell: failed(cell, reason, Ledger())})
 
 
 def run(label: str = "made-up", share: float = 0.5, played: Protocol | None = None, own: int = 0, **changes: Any) -> Run:
     """A finished run of a made-up agent."""
-    played = played or small()
-    found = Run(player(label, **changes), {}, Hardware(cpu="Some CPU", cores=4, threads=1, device="cpu"))
-    for cell in played.cells():
-        found = found.add(cell_result(cell, played.episodes, share, found.player.track != "offline", own))
-    return found
+    played, who = played or small(), record(label, **changes)
+    online = who.track != "offline"
+    return Run(who, {cell: cell_result(cell, played.episodes, share, online, own) for cell in played.cells()})
 
 
-def result(label: str = "made-up", share: float = 0.5, played: Protocol | None = None, **more: Any) -> dict[str, Any]:
-    """The result document of one."""
-    return document(played or small(), run(label, share, played, **more))
+def composed(played: Protocol, *runs: Run) -> Result:
+    """The result of the first run, beside the others."""
+    rows = [(one.record, [one.cells[cell] for cell in played.cells() if cell in one.cells]) for one in runs]
+    return compose(played, rows, Hardware(cpu="Some CPU", cores=4, threads=1, device="cpu"))
 
 
-def save(path: Path, data: dict[str, Any]) -> Path:
+def result(label: str = "made-up", share: float = 0.5, played: Protocol | None = None, **more: Any) -> Result:
+    """The result of one."""
+    return composed(played or small(), run(label, share, played, **more))
+
+
+def document(*given: Any, **more: Any) -> dict[str, Any]:
+    """The same as in a file."""
+    return result(*given, **more).document()
+
+
+def save(path: Path, data: Result | dict[str, Any]) -> Path:
     """Write it as `wbench eval` does."""
-    path.write_text(json.dumps(data), encoding="utf-8")
+    path.write_text(json.dumps(data.document() if isinstance(data, Result) else data), encoding="utf-8")
     return path
 
 
-def changed(data: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+def changed(data: Result | dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
     """A copy that something was done to."""
-    data = copy.deepcopy(data)
+    data = data.document() if isinstance(data, Result) else copy.deepcopy(data)
     change(data)
     return data

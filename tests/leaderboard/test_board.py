@@ -9,30 +9,26 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
-from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
-from wbench.leaderboard import board, board_table
-from wbench.leaderboard.entries import ALL, Entry, RankInterval
-from wbench.leaderboard.reading import parse
-from wbench.leaderboard.result import document
+from wbench.leaderboard import board
+from wbench.leaderboard.board import Entry
+from wbench.leaderboard.result import Result
 from wbench.leaderboard.store import Submission, submit
-from wbench.leaderboard.summary import Grid
+from wbench.leaderboard.summary import Grid, scores_of
+from wbench.leaderboard.tables import ALL, RankInterval, of_boards
 from wbench.leaderboard.verification.verify import SIDECAR, sidecar
 
 from . import samples
 
 
-def entry(data: dict, tier: str = "recomputed") -> Entry:
-    submission = Submission.of(parse(json.dumps(data).encode()))
-    return Entry(submission.name, json.loads(submission.content), tier)
+def entry(result: Result, tier: str = "recomputed") -> Entry:
+    return Entry(Submission.of(result).name, result, tier)
 
 
-def incomplete(label: str, share: float) -> dict:
-    run, cell = samples.run(label, share), samples.small().cells()[-1]
-    lost = replace(run.cells[cell], returns=(), qos={}, ledger=Ledger(), failure="it raised")
-    return document(samples.small(), run.add(lost))
+def incomplete(label: str, share: float) -> Result:
+    return samples.composed(samples.small(), samples.run(label, share).fail(samples.small().cells()[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +45,19 @@ def entries() -> list[Entry]:
 
 
 def ranks(entries: list[Entry], shots: int = 5, family: str = ALL) -> dict[str, str]:
-    return {one.document["label"]: str(one.rank(shots, family)) for one in entries}
+    return {one.result.label: str(one.rank(shots, family)) for one in entries}
 
 
 def test_who_is_not_significantly_different_shares_a_rank(entries):
-    a, b = (Grid.of(one.document["contract"]).lay_out(board.scores(one.document), 5) for one in entries[1:3])
+    a, b = (Grid.of(one.contract).lay_out(scores_of(one.contract, one.cells), 5) for one in (e.result for e in entries[1:3]))
     difference = paired(a, b)
     assert difference.ci_low < 0 < difference.ci_high  # the twins differ, but not significantly
     found = board.ranked(entries)
     wanted = {"worst": "4", "first": "1-2", "twin": "1-2", "middle": "3"}
     assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged"), "None")
-    assert set(found[0].ranks) == {ALL, "access", "offload"} and set(found[0].ranks["access"]) == {"0", "5"}
+    assert set(found[0].ranks) == {ALL, "access", "offload"} and set(found[0].ranks["access"]) == {0, 5}
     assert found[0].rank(0, "access") == RankInterval(4, 4)
-    shown = [(one.document["label"], board.row(one, 5)["unranked"]) for one in board.order(found, 5)]
+    shown = [(one.result.label, board.standing(one, 5).unranked) for one in board.order(found, 5)]
     assert {label for label, _ in shown[:2]} == {"first", "twin"} and [label for label, _ in shown[2:4]] == ["middle", "worst"]
     assert shown[4:] == [("genie", "reference"), ("forged", "does not hold"), ("unfinished", "incomplete")]
 
@@ -74,8 +70,7 @@ def test_without_intervals_everybody_ties():
 
 def test_ranks_follow_from_the_episodes_and_not_from_rounded_scores():
     honest, other = samples.result("honest", 0.5), samples.result("other", 0.5)
-    for cell in other["cells"]:
-        cell["score"] += 9e-5  # within what rounding excuses
+    other = replace(other, cells=tuple(replace(cell, score=cell.score + 1e-5) for cell in other.cells))  # what NEAR excuses
     assert ranks(board.ranked([entry(honest), entry(other)])) == {"honest": "1-2", "other": "1-2"}
 
 
@@ -84,14 +79,14 @@ def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entr
     found = board.ranked([*entries, entry(samples.result("elsewhere", 0.01, other))], (ALL,), (5,))
     assert ranks(found)["elsewhere"] == "1" and ranks(found)["worst"] == "4" and found[0].ranks.keys() == {ALL}
     quick = entry(samples.result("hasty", 0.5, protocol("quick")))
-    assert board.ranked([quick])[0].ranks == {} and board.row(quick, 5)["unranked"] == "too few seeds"
+    assert board.ranked([quick])[0].ranks == {} and board.standing(quick, 5).unranked == "too few seeds"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     for label, share in (("first", 0.8), ("second", 0.4)):
-        submit(Submission.of(parse(json.dumps(samples.result(label, share)).encode())), folder)
+        submit(Submission.of(samples.result(label, share)), folder)
     return folder
 
 
@@ -137,7 +132,8 @@ def test_what_is_not_there_is_said(store, tmp_path):
 def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
     def shown(width: int) -> str:
         console = Console(width=width, record=True, file=io.StringIO())
-        console.print(board_table.render(board.order(board.ranked(entries), 5), 5, width=width))
+        rows = [board.standing(one, 5) for one in board.order(board.ranked(entries), 5)]
+        console.print(of_boards([rows], 5, width=width))
         return console.export_text()
 
     wide, narrow = shown(200), shown(80)
@@ -145,7 +141,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
     assert "--json and --html also show: verified, parameters, ms a slot" in " ".join(narrow.split()) and "12.3k" not in narrow
     for text in (wide, narrow):
         for entry in entries:
-            assert re.search(rf"(?m)^\S.* {entry.document['label']} ", text)  # its name and what comes before it in one line
+            assert re.search(rf"(?m)^\S.* {entry.result.label} ", text)  # its name and what comes before it in one line
         assert "\u2026" not in text and re.search(r"(?m)^1-2 +(first|twin) .* \[\d.*\] +\d", text)
 
 

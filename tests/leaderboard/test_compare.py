@@ -17,20 +17,19 @@ from wbench.errors import InvalidValueError, ResultError, UnknownNameError
 from wbench.leaderboard.compare import compare
 from wbench.leaderboard.export import export, latex
 from wbench.leaderboard.reading import parse
-from wbench.leaderboard.result import document
-from wbench.leaderboard.schema import Result
+from wbench.leaderboard.result import Result
 
 from . import samples
 from .samples import changed
 
 
-def result(data: dict) -> Result:
-    return parse(json.dumps(data).encode())
+def result(data: Result | dict) -> Result:
+    return data if isinstance(data, Result) else parse(json.dumps(data).encode())
 
 
 @cache
 def named(label: str, share: float, own: int = 0) -> Result:
-    return result(samples.result(label, share, own=own))
+    return samples.result(label, share, own=own)
 
 
 def test_a_lead_is_paired_and_says_tie_where_the_interval_holds_0():
@@ -50,16 +49,14 @@ def test_a_lead_is_paired_and_says_tie_where_the_interval_holds_0():
     assert (same.verdict, same.improvement.value, same.episodes_ahead) == ("tie", 0.5, 0.5)
 
 
-def test_too_few_seeds_decide_nothing(wbench, tmp_path):
+def test_too_few_seeds_decide_nothing(command, tmp_path):
     paths = []
     for label, share in (("a", 0.2), ("b", 0.8)):
-        data = samples.result(label, share, samples.small(seeds=2))
-        paths.append(tmp_path / f"{label}.json")
-        paths[-1].write_text(json.dumps(data))
-    done = wbench("results", "compare", *map(str, paths))
+        paths.append(samples.save(tmp_path / f"{label}.json", samples.result(label, share, samples.small(seeds=2))))
+    done = command("results", "compare", *map(str, paths))
     assert done.code == 0 and "undecided" in done.out and "tie" not in done.out
     assert "fewer than 3 seeds give no interval, so nothing is decided" in done.err
-    gate = wbench("results", "compare", *map(str, paths), "--fail-if-worse")
+    gate = command("results", "compare", *map(str, paths), "--fail-if-worse")
     assert gate.code == 2 and "Play both with --seeds 3 or more" in gate.err
 
 
@@ -76,9 +73,7 @@ def test_what_cannot_be_compared_is_refused():
     a = samples.result("a")
     other_release = changed(a, lambda data: data["releases"][0].update(manifest="0" * 64, version="1.0.1"))
     unfinished = samples.run("a")
-    from wbench.leaderboard.result import Run, document
-
-    part = document(samples.small(), Run(unfinished.player, dict(list(unfinished.cells.items())[:3]), unfinished.hardware))
+    part = samples.composed(samples.small(), replace(unfinished, cells=dict(list(unfinished.cells.items())[:3])))
     for left, right, shots, said in (
         (a, samples.result("b", played=samples.small(episodes=2)), None, "of different protocols .custom .* and custom"),
         (a, other_release, None, "on different releases of the datasets .access mini: 1.1.0 .* and 1.0.1 000000000000"),
@@ -138,14 +133,16 @@ def test_csv_holds_every_episode_and_latex_every_score():
 
 
 def test_numbers_that_do_not_hold_are_not_exported_nor_gates_passed_where_cells_lack(command, tmp_path):
-    data = samples.result("a")
+    data = samples.document("a")
     data["summary"]["0"]["iqm"] = 99.0
     path = samples.save(tmp_path / "false.json", data)
     done = command("results", "export", str(path), "--format", "csv")
     assert done.code == 2 and done.out == "" and "do not follow from its episodes" in done.err
     whole, run = samples.result("a"), samples.run("b")
     half = replace(run, cells={cell: found for cell, found in run.cells.items() if cell.shots == 0})
-    paths = [str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((document(samples.small(), half), whole))]
+    paths = [
+        str(samples.save(tmp_path / f"{i}.json", d)) for i, d in enumerate((samples.composed(samples.small(), half), whole))
+    ]
     assert "left out: cells are missing at 5 shots" in command("results", "compare", *paths).err
     gate = command("results", "compare", *paths, "--fail-if-worse")
     assert gate.code == 2 and "cells are missing at 5 shots" in gate.err

@@ -13,11 +13,10 @@ import json, sys
 from pathlib import Path
 from huggingface_hub import HfApi
 from wbench.errors import WbenchError
-from wbench.leaderboard.hub_store import submit
-from wbench.leaderboard.store import Submission
+from wbench.leaderboard.store import Submission, propose
 def attempt(*arguments):
     try:
-        done = submit(*arguments)
+        done = propose(*arguments)
         return [done.status, done.url]
     except WbenchError as error:
         return [type(error).__name__, str(error)]
@@ -64,24 +63,17 @@ def test_a_hub_checkpoint_is_known_by_its_commit_and_fetched_with_trust_alone(hu
         from safetensors.torch import load_file, save_file
         from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint
         from wbench.benchmark.protocol.spec import protocol
-        from wbench.benchmark.registry import make_agent
-        from wbench.benchmark.protocol.runner import run_cell
+        from wbench.leaderboard.evaluate import evaluate
         from wbench.errors import WbenchError
         from wbench.leaderboard.verification.rerun import Plan
-        from wbench.leaderboard.result import Run, document, save
         from wbench.leaderboard.verification.verify import verify
         folder = Path(shutil.copytree(packaged_checkpoints()["bc-small"], {str(tmp_path / "mine")!r}))
         weights = load_file(folder / "model.safetensors")
         save_file({{name: tensor * 1.001 for name, tensor in weights.items()}}, folder / "model.safetensors")
         commit = publish_checkpoint(str(folder), "lab").commit
         tiny = protocol("quick", variants=["access/n4-c1-load0.2"], shots=[0], seeds=1, episodes=2)
-        agent = make_agent("bc", "lab/mine")
-        run = Run.start(agent, "lab/mine")
-        for cell in tiny.cells():
-            run = run.add(run_cell(agent, cell, tiny.episodes))
         path = Path({str(tmp_path / "r.json")!r})
-        data = document(tiny, run)
-        save(path, data)
+        data = evaluate("bc", tiny, checkpoint="lab/mine", out=path, progress=False).document()
         try:
             verify(path, "rerun")
         except WbenchError as error:

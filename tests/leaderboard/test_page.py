@@ -6,16 +6,19 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 from wbench.errors import OutputError
-from wbench.leaderboard.entries import ALL, Entry
+from wbench.leaderboard.board import Entry
 from wbench.leaderboard.page.model import THRESHOLDS, model
 from wbench.leaderboard.page.render import render, write
+from wbench.leaderboard.summary import scores_of
+from wbench.leaderboard.tables import ALL
 
-from .page_data import CAST, CONTRACT, Made, document, entries
+from .page_data import CAST, CONTRACT, Made, entries, result
 
 HOSTILE = "</script ><script>alert(1)</script>"
 
@@ -29,16 +32,16 @@ def rows() -> list[Entry]:
 # What the page is told
 
 
-def test_the_numbers_of_a_row_follow_from_its_document(rows):
+def test_the_numbers_of_a_row_follow_from_its_result(rows):
     board = model(rows)["protocols"][0]
     shown = next(row for row in board["rows"] if row["agent"] == "qmix")
-    entry = next(row for row in rows if row.document["label"] == "qmix")
-    scores = {(c["variant"], c["shots"], c["seed"]): c["score"] for c in entry.document["cells"]}
+    entry = next(row for row in rows if row.result.label == "qmix")
+    scores = scores_of(entry.result.contract, entry.result.cells)
     at_5 = np.array([[scores[v, 5, s] for s in range(5)] for v in CONTRACT["variants"]])
     k = board["shots"].index(5)
 
-    summary = entry.document["summary"]["5"]
-    assert shown["scores"][ALL][k] == [round(summary[end], 2) for end in ("iqm", "ci_low", "ci_high")]
+    summary = entry.result.summary["5"]
+    assert shown["scores"][ALL][k] == [round(end, 2) for end in (summary.iqm, summary.ci_low, summary.ci_high)]
     fraction, low, high = shown["profiles"][ALL][k]
     assert fraction == [round(float((at_5 > tau).mean()), 3) for tau in THRESHOLDS]
     assert all(a <= b <= c for a, b, c in zip(low, fraction, high, strict=True))
@@ -69,10 +72,9 @@ def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
 
 def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
     def at(label: str, delay: float, energy: float, privileged: bool = False, tier: str = "recomputed") -> Entry:
-        made = document(Made(label, (50, 50, 50), 0, privileged=privileged))
-        for cell in made["cells"]:
-            cell["qos"] = {"goodput": [1.0, 1.0], "delay_mean": [delay, delay], "energy": [energy, energy]}
-        return Entry(f"{label}.json", made, tier)
+        made, qos = result(Made(label, (50, 50, 50), 0, privileged=privileged)), {"delay_mean": delay, "energy": energy}
+        qos = {name: (value, value) for name, value in {"goodput": 1.0, **qos}.items()}
+        return Entry(f"{label}.json", replace(made, cells=tuple(replace(cell, qos=qos) for cell in made.cells)), tier)
 
     given = [at("slow", 9, 1), at("fast", 1, 9), at("good", 3, 3), at("worse", 4, 3), at("same", 3, 4), at("genie", 0, 0, True)]
     given.append(at("made up", 0, 0, tier="reported"))
@@ -83,15 +85,14 @@ def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
 
 def test_delay_and_energy_are_those_of_what_was_delivered():
     def shown(label: str, change) -> list:
-        made = document(Made(label, (50, 50, 50), 0), missing=1)
-        for cell in made["cells"]:
-            cell["qos"] = {"goodput": [0.0, 1.0, 3.0], "delay_mean": [0.0, 8.0, 4.0], "energy": [6.0, 1.0, 1.0]}
-            change(cell)
+        made = result(Made(label, (50, 50, 50), 0), missing=1)
+        qos = {"goodput": [0.0, 1.0, 3.0], "delay_mean": [0.0, 8.0, 4.0], "energy": [6.0, 1.0, 1.0]}
+        made = replace(made, cells=tuple(replace(cell, qos=qos | change(cell)) for cell in made.cells))
         return model([Entry("x.json", made, "reported")])["protocols"][0]["rows"][0]["qos"]
 
     def silent(cell):
-        if (cell["variant"], cell["shots"]) == ("power/n10-d500-v1-load0.5", 1):
-            cell["qos"] |= {"goodput": [0.0] * 3, "delay_mean": [0.0] * 3}
+        chosen = (cell.variant, cell.shots) == ("power/n10-d500-v1-load0.5", 1)
+        return {"goodput": [0.0] * 3, "delay_mean": [0.0] * 3} if chosen else {}
 
     found = shown("some", silent)
     assert found["access"] == [[5.0, 2.0]] * 4  # (1 x 8 + 3 x 4) / 4 slots, (6 + 1 + 1) / 4 for each unit
@@ -103,7 +104,7 @@ def test_delay_and_energy_are_those_of_what_was_delivered():
 
 
 def test_the_file_lets_nothing_in_and_nothing_out(rows):
-    text = render([*rows, Entry("x.json", rows[0].document | {"label": HOSTILE}, "reported")])
+    text = render([*rows, Entry("x.json", replace(rows[0].result, label=HOSTILE), "reported")])
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from wbench.leaderboard.entries import ALL, Entry, RankInterval
+from wbench.leaderboard.board import Entry
 from wbench.leaderboard.page.render import model as page_model
 from wbench.leaderboard.page.render import write
+from wbench.leaderboard.tables import ALL, RankInterval
 
 from .browser import CHROMIUM
-from .page_data import CAST, CONTRACT, Made, document, entries, many
+from .page_data import CAST, CONTRACT, EPISODES, Made, entries, many, result
 
 HOSTILE = (
     "</script><script>window.broken = 1; alert(1)</script>",
@@ -96,8 +98,8 @@ def column(tab: Any, key: str) -> list[str]:
 
 def test_it_opens_with_ties_and_with_unranked_rows_below(visit, rows):
     tab = visit()
-    at_5 = {row.document["label"]: row for row in rows if row.rank(5)}
-    best_first = sorted(at_5, key=lambda label: (at_5[label].rank(5).best, -at_5[label].document["summary"]["5"]["iqm"]))
+    at_5 = {row.result.label: row for row in rows if row.rank(5)}
+    best_first = sorted(at_5, key=lambda label: (at_5[label].rank(5).best, -at_5[label].result.summary["5"].iqm))
     assert names(tab) == best_first
     assert column(tab, "rank") == [str(at_5[label].rank(5)).replace("-", "\u2013") for label in best_first]
     assert "\u2013" in "".join(column(tab, "rank"))  # the cast has ties
@@ -135,7 +137,7 @@ def test_it_filters_by_text_family_shots_and_protocol(visit, rows):
     shown = dict(zip(names(tab), column(tab, "score"), strict=True))
     for row in rows:
         if rank := row.rank(20, "power"):
-            assert shown[row.document["label"]].startswith(f"{row.document['summary']['20']['families']['power']['iqm']:.1f}")
+            assert shown[row.result.label].startswith(f"{row.result.summary['20'].families['power'].iqm:.1f}")
             assert str(rank).replace("-", "\u2013") in column(tab, "rank")
     assert "power" in tab.url and "shots=20" in tab.url
     tab.select_option("#protocol", index=1)
@@ -187,16 +189,17 @@ def test_figures_follow_the_ticks_eight_at_most(visit, rows):
 
 
 def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypatch):
-    cast = [document(made) for made in CAST[:3]]
-    for cell in cast[1]["cells"]:
-        cell["qos"] |= {"goodput": [0.0] * len(cell["returns"])} if cell["family"] == "access" else {}
+    cast = [result(made) for made in CAST[:3]]
+    nothing = {"goodput": (0.0,) * EPISODES}
+    cells = [replace(cell, qos=cell.qos | (nothing if cell.family == "access" else {})) for cell in cast[1].cells]
+    cast[1] = replace(cast[1], cells=tuple(cells))
     monkeypatch.setattr(page_model, "PROFILED", 2)
-    tab = visit(page=write([Entry(f"{one['label']}.json", one, "reported") for one in cast], tmp_path))
+    tab = visit(page=write([Entry(f"{one.label}.json", one, "reported") for one in cast], tmp_path))
     delay, profiles = (
         tab.locator("figure", has=tab.get_by_role("heading", name=name)) for name in ("Delay against", "profiles")
     )
     assert delay.locator(".note").text_content() == (
-        f"Not drawn, for they delivered nothing in a variant: {cast[1]['label']} (access)."
+        f"Not drawn, for they delivered nothing in a variant: {cast[1].label} (access)."
     )
     assert [plot.locator(".marker").count() for plot in delay.locator(".plot").all()] == [2, 3, 3]
     last = tab.locator("#unranked .name button").last.text_content()
@@ -205,13 +208,13 @@ def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypa
 
 
 def interval(rows: list[Entry], label: str, shots: str) -> str:
-    found = next(row for row in rows if row.document["label"] == label).document["summary"][shots]
-    return f"{found['iqm']:.1f} [{found['ci_low']:.1f}, {found['ci_high']:.1f}]"
+    found = next(row for row in rows if row.result.label == label).result.summary[shots]
+    return f"{found:.1f}"
 
 
 def test_hostile_names_stay_names(visit, rows, tmp_path):
     hostile = [
-        Entry(f"{name}.json", rows[0].document | {"label": name, "command": name, "versions": {name: name}}, "reported")
+        Entry(f"{name}.json", replace(rows[0].result, label=name, command=name, versions={name: name}), "reported")
         for name in HOSTILE
     ]
     tab = visit(page=write([*rows, *hostile], tmp_path))
@@ -298,9 +301,8 @@ def test_ten_thousand_rows_come_in_pages_and_sort_as_one(visit, tmp_path):
 def test_the_smallest_boards_open_too(visit, tmp_path):
     tab = visit(page=write([], tmp_path))
     assert "No results yet" in tab.locator("#empty").text_content() and not tab.locator("#controls").is_visible()
-    lone = document(Made("lone", (-80.0, 130.0, 0.0), 0), contract=CONTRACT | {"shots": [0], "seeds": 2})
-    for cell in lone["cells"]:
-        cell["qos"] = {}
-    tab = visit(page=write([Entry("lone.json", lone, "reported", {ALL: {"0": RankInterval(1, 1)}})], tmp_path))
+    lone = result(Made("lone", (-80.0, 130.0, 0.0), 0), contract=CONTRACT | {"shots": [0], "seeds": 2})
+    lone = replace(lone, cells=tuple(replace(cell, qos={}) for cell in lone.cells))
+    tab = visit(page=write([Entry("lone.json", lone, "reported", {ALL: {0: RankInterval(1, 1)}})], tmp_path))
     assert names(tab) == ["lone"] and "no interval" in column(tab, "score")[0]
     assert "No row has delivered" in tab.locator("figure", has_text="Delay against energy").text_content()

@@ -12,7 +12,7 @@ import pytest
 from wbench.errors import InvalidValueError, OutputError, ResultError
 from wbench.leaderboard import store as stores
 from wbench.leaderboard.gate import gate, main
-from wbench.leaderboard.reading import parse, read
+from wbench.leaderboard.reading import load_result, parse
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.verification.verify import verify
 
@@ -21,13 +21,11 @@ from .samples import changed, save
 
 
 def submission(**changes) -> Submission:
-    return Submission.of(parse(json.dumps(samples.result(**changes)).encode()))
+    return Submission.of(samples.result(**changes))
 
 
 def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
-    from wbench.leaderboard.result import document
-
-    with_rival = document(samples.small(), samples.run("made-up/online"), [samples.run("other")])
+    with_rival = samples.composed(samples.small(), samples.run("made-up/online"), samples.run("other")).document()
     first = Submission.read(save(tmp_path / "a.json", with_rival))
     alone = Submission.read(save(tmp_path / "b.json", with_rival | {"comparison": []}))
     assert (
@@ -38,15 +36,15 @@ def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
     done = submit(first, tmp_path / "store")
     stored = tmp_path / "store" / done.name
     assert done.status == "added" and verify(stored).tier == "recomputed"
-    found = read(stored)
-    assert found.comparison == () and found.cells == read(tmp_path / "a.json").cells
+    found = load_result(stored)
+    assert found.comparison == () and found.cells == load_result(tmp_path / "a.json").cells
     assert Submission.read(stored) == first  # its own canonical form
 
 
 def test_nothing_is_written_over_and_nothing_is_left_behind(tmp_path):
     one = submission()
     assert [submit(one, tmp_path).status for _ in range(2)] == ["added", "known"]
-    slower = samples.result()
+    slower = samples.document()
     for cell in slower["cells"]:
         cell["ledger"]["cpu_seconds"] = 0.75
     slower["ledger"]["cpu_seconds"] = 0.75 * 20
@@ -99,7 +97,7 @@ def test_fifty_at_once_lose_none(tmp_path):
     for process in processes:
         process.join(timeout=120)
     assert [process.exitcode for process in processes] == [0] * 50
-    found = sorted(read(path).parameters for path in (tmp_path / "store").iterdir())
+    found = sorted(load_result(path).parameters for path in (tmp_path / "store").iterdir())
     assert found == [*range(50), 1000]
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from wbench.benchmark import registry
-from wbench.benchmark.protocol.runner import run_cell
-from wbench.benchmark.protocol.spec import protocol
+from wbench.benchmark.protocol.runner import finished
+from wbench.benchmark.protocol.spec import hash_of, protocol
 from wbench.benchmark.registry import make_agent
 from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from wbench.leaderboard.consistency import hash_of
+from wbench.leaderboard.evaluate import evaluate
 from wbench.leaderboard.reading import parse
-from wbench.leaderboard.result import Run, document
+from wbench.leaderboard.summary import row_fields
 from wbench.leaderboard.verification.rerun import Plan
 from wbench.leaderboard.verification.verify import record, recorded_tier, sidecar, verify
 
@@ -48,11 +48,7 @@ def louder(checkpoint, device):
 
 def played(agent: str, checkpoint: str | None = None) -> dict:
     """A result that was really played."""
-    tiny, player = protocol("quick", **TINY), make_agent(agent, checkpoint, run_files=True)
-    run = Run.start(player, checkpoint)
-    for cell in tiny.cells():
-        run = run.add(run_cell(player, cell, tiny.episodes))
-    return document(tiny, run)
+    return evaluate(agent, protocol("quick", **TINY), checkpoint=checkpoint, progress=False).document()
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +154,7 @@ FOUND = {
 
 @pytest.mark.parametrize("tamper", FOUND, ids=lambda tamper: tamper.__name__)
 def test_recomputing_catches(tamper, tmp_path):
-    data = document(samples.small(), samples.run(), [samples.run("other", 0.4)])
+    data = samples.composed(samples.small(), samples.run(), samples.run("other", 0.4)).document()
     assert verify(save(tmp_path / "honest.json", data)).tier == "recomputed"
     path = save(tmp_path / "r.json", changed(data, tamper))
     assert verify(path, "reported").holds
@@ -170,7 +166,7 @@ def test_recomputing_catches(tamper, tmp_path):
 
 
 def test_a_size_of_the_protocol_goes_by_its_own_name(tmp_path):
-    data = document(protocol("lite"), samples.run(played=protocol("lite")))
+    data = samples.document(played=protocol("lite"))
     assert verify(save(tmp_path / "lite.json", data)).holds
     verdict = verify(save(tmp_path / "r.json", data | {"protocol": "custom"}))
     assert verdict.problems[0] == "protocol is 'custom', but 'lite' follows from its hash"
@@ -205,11 +201,10 @@ def test_an_honest_result_holds_when_rerun_and_a_record_of_it_is_for_these_bytes
 
 
 def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(honest, tmp_path):
-    tiny = protocol("quick", **TINY)
-    run = Run.of(parse(json.dumps(honest).encode()))
-    cell = tiny.cells()[0]
-    better = run.cells[cell].returns[0] + 1.0, run.cells[cell].returns[1]
-    forged = document(tiny, run.add(replace(run.cells[cell], returns=better)))
+    run = parse(json.dumps(honest).encode())
+    first, *others = run.cells
+    better = finished(first.cell, (first.returns[0] + 1.0, first.returns[1]), first.qos, first.ledger, first.adaptation)
+    forged = replace(run, **row_fields(run.contract, [better, *others])).document()
     path = save(tmp_path / "forged.json", forged)
     assert verify(path).tier == "recomputed"
     verdict = verify(path, "rerun", Plan(cells=2))
@@ -247,14 +242,13 @@ def test_rerunning_catches_another_checkpoint(honest, tmp_path):
     def parameters(data):
         data["parameters"] += 1
 
-    def nobody_knows_from_where(data):
-        data["origin"] = {"kind": "unknown", "name": "", "revision": ""}
+    def what_it_saw(data):
         data["privileged_training"] = True
 
     for tamper, said in (
         (digest, "checkpoint is '000"),
         (parameters, "parameters is"),
-        (nobody_knows_from_where, "privileged_training is True"),
+        (what_it_saw, "privileged_training is True"),
     ):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun")

@@ -1,0 +1,68 @@
+"""The types of fields, with their bounds, and what makes a class a record: declared once, in memory as in a file.
+
+A record is a frozen dataclass. What a stranger wrote becomes one through `adapter`, which is strict about types, keeps the
+bounds and refuses unknown fields; what wbench makes itself is trusted and costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from typing_extensions import dataclass_transform
+
+T = TypeVar("T")
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
+Name = Annotated[str, Field(pattern=f"^{_NAME}$")]
+Slashed = Annotated[str, Field(pattern=f"^{_NAME}(/{_NAME})?$")]  # a variant, a label with its track, a Hub id
+MaybeSlashed = Annotated[str, Field(pattern=f"^({_NAME}(/{_NAME})?)?$")]
+Text = Annotated[str, Field(pattern="^[ -~]*$", max_length=4000)]  # one line of printable ASCII: no control characters
+Key = Annotated[str, Field(pattern="^[ -~]{1,64}$")]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+MaybeDigest = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
+Commit = Annotated[str, Field(pattern="^([0-9a-f]{40})?$")]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]
+Shots = Annotated[int, Field(ge=0, le=1000)]
+ShotsKey = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")]
+Seed = Annotated[int, Field(ge=0, lt=1000)]
+PerEpisode = Annotated[tuple[Number, ...], Field(max_length=1000)]  # a number for every query episode
+Plain = bool | int | Number | Text | None  # keeps integers integers: the contract is hashed as it is written
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
+_PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
+
+
+@dataclass_transform(frozen_default=True)
+def record(kind: type[T]) -> type[T]:
+    """Make a class a frozen dataclass whose fields are checked by their types where `adapter` reads one."""
+    kind.__pydantic_config__ = STRICT  # type: ignore[attr-defined]
+    return dataclass(frozen=True)(kind)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What reads a record from JSON, strictly, and writes it."""
+    return cast("TypeAdapter[T]", _adapter(cast("Any", kind)))
+
+
+def plain(what: Any) -> dict[str, Any]:
+    """A record as plain data, as in a file."""
+    return cast("dict[str, Any]", adapter(type(what)).dump_python(what, mode="json"))
+
+
+def printable(text: str, limit: int = 500) -> str:
+    """A line of printable ASCII without paths: what may be told of an agent's exception or a machine."""
+    line = _PATHS.sub("PATH", " ".join(text.split()))
+    return "".join(c if " " <= c <= "~" else "?" for c in line)[:limit]
