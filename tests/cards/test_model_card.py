@@ -41,8 +41,10 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     assert found.dataset_name == "access/n8-c1-load0.5" and card.data.model_name == "networld-small"
     assert "arxiv:2602.00558" in card.data.tags and card.data.license == "apache-2.0"
     assert f"| `access/n8-c1-load0.5` | 0 | {sum(scores) / len(scores):.1f} |" in card.text
-    other = wbench("checkpoint", "card", str(folder), "--agent", "networld-online", "--results", str(out))
-    assert other.code == 2 and "--results is 'networld" in other.err
+    document = json.loads(out.read_text())
+    out.write_text(json.dumps({**document, "checkpoint": "0" * 64}))
+    other = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))
+    assert other.code == 2 and "--results is 'networld 000000000000'" in other.err
     before = (folder / "README.md").read_bytes()
     stranger = wbench("checkpoint", "card", str(folder), "--agent", "bc")
     assert stranger.code == 2 and "config.json is not behaviour cloning's" in stranger.err
