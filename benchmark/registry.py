@@ -44,10 +44,12 @@ _AGENTS = {
     "mappo": "baselines.mappo:build",
     "mappo-imagined": "baselines.mappo_imagined:build",
     "qmix": "baselines.qmix:build",
-    "random": "baselines.heuristics:build_random",
-    "greedy": "baselines.heuristics:build_greedy",
-    "heuristic": "baselines.heuristics:build_heuristic",
-    "genie": "baselines.heuristics:build_genie",
+    "random": "baselines.references:build_random",
+    "prior": "baselines.references:build_prior",
+    "belief": "baselines.references:build_belief",
+    "estimator": "baselines.references:build_estimator",
+    "oracle": "baselines.references:build_oracle",
+    "genie": "baselines.references:build_genie",
 }
 
 
