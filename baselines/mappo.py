@@ -135,12 +135,12 @@ class MappoAgent(Agent):
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
         """Spend exactly the budget, a round of updates after every episode."""
-        model = self._start(environment.family, environment.draw)
+        model = self._start(environment.family, environment.seed)
         config = self._scratch if self.track == "online" else self._careful
         rounds = environment.left // environment.variant.horizon
         returns: list[float] = []
         steps = learn(
-            model, [environment], rounds, 1, config, environment.draw, lambda played, _: returns.extend(played.returns)
+            model, [environment], rounds, 1, config, environment.seed, lambda played, _: returns.extend(played.returns)
         )
         self._play_with(model)
         return Adaptation(steps, {"first_return": returns[0], "last_return": returns[-1]})

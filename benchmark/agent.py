@@ -7,7 +7,7 @@ agent i's action can depend on agent j only through the mean field; a test pertu
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,7 +34,7 @@ class State:
         batch: number of episodes B.
         slot: current slot, from 0.
         action_mask: actions allowed now, [B, N, A] bool, a function of each agent's own observation.
-        env: the environment itself, for agents marked `privileged` only; None for all others.
+        env: the environment itself, for agents marked `privileged` only; for all others `AttributeError`.
         memory: the agent's own.
     """
 
@@ -44,8 +44,18 @@ class State:
     batch: int
     slot: int
     action_mask: Tensor
-    env: Env | None = None
+    hidden: InitVar[Env | None] = None
     memory: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self, hidden: Env | None) -> None:
+        self._hidden = hidden
+
+    @property
+    def env(self) -> Env:
+        """The environment; raises `AttributeError` for agents that are not privileged: they are told no site and no state."""
+        if self._hidden is None:
+            raise AttributeError("state.env is handed to agents marked privileged alone: no other is told site or state.")
+        return self._hidden
 
 
 @dataclass(frozen=True)

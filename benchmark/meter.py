@@ -1,4 +1,4 @@
-"""A target variant to learn in, with a budget of slots that nobody can overdraw: what the online tracks get instead of logs."""
+"""A site to learn in, with a budget of slots that nobody can overdraw: what the online tracks get instead of logs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ from torch import Tensor
 
 from ..errors import BudgetError
 from .family import Family, Info, Variant, require
-from .seeds import DRAW_SIZE, SUPPORT_SEEDS
+from .randomness import generator
+from .seeds import SUPPORT_SEEDS
+
+_SCENARIOS = 1000  # of a site
 
 
 class MeteredEnvironment:
-    """K episodes' worth of slots of one variant; scenarios are those of the support draw, in its order, then further ones.
+    """K episodes' worth of slots at one site of a variant; scenarios are those of its support, in order, then further ones.
 
-    The meter counts slots: a step of a batch of B episodes costs B. Episodes may be left before their end, but a draw has a
-    thousand scenarios and no more.
+    The meter counts slots: a step of a batch of B episodes costs B. Episodes may be left before their end, but a site has a
+    thousand scenarios to practise on and no more.
 
     Args:
         family: the family.
         variant: its variant.
-        draw: which support draw the scenarios come from; also a seed for whatever the learner draws at random.
+        site: where it is played; the learner is not told.
         shots: K; the budget is K episodes of slots.
         device: where the environment runs.
+
+    Attributes:
+        seed: for whatever the learner draws at random; tells nothing of the site.
     """
 
-    def __init__(self, family: Family, variant: Variant, draw: int, shots: int, device: torch.device | str = "cpu") -> None:
-        self.family, self.variant, self.draw = family, variant, draw
+    def __init__(self, family: Family, variant: Variant, site: int, shots: int, device: torch.device | str = "cpu") -> None:
+        self.family, self.variant, self._site = family, variant, site
+        self.seed = int(generator(variant.name, site, "practice").integers(2**31))
         self.budget, self.used = shots * variant.horizon, 0
         self._env, self._next, self._batch = family.make(variant, device), 0, 0
 
@@ -41,19 +48,19 @@ class MeteredEnvironment:
         return self.budget - self.used
 
     def reset(self, episodes: int) -> tuple[Tensor, Info]:
-        """Start the next `episodes` scenarios of the draw; returns obs [B, N, O] and info. Free of charge.
+        """Start the next `episodes` scenarios; returns obs [B, N, O] and info. Free of charge.
 
         Raises:
-            BudgetError: the draw has no scenarios left.
+            BudgetError: the site has no scenarios left.
         """
         require(episodes >= 1, "episodes", episodes, "1 or more")
-        if self._next + episodes > DRAW_SIZE:
+        if self._next + episodes > _SCENARIOS:
             raise BudgetError(
-                f"{self.variant.name}: a draw has {DRAW_SIZE} scenarios, {self._next} are used. Play longer episodes."
+                f"{self.variant.name}: a site has {_SCENARIOS} scenarios to practise on, {self._next} are used. Play longer episodes."
             )
-        first = SUPPORT_SEEDS + self.draw * DRAW_SIZE + self._next
+        first = SUPPORT_SEEDS + self._next
         self._next, self._batch = self._next + episodes, episodes
-        return self._env.reset(range(first, first + episodes))
+        return self._env.reset([self._site] * episodes, range(first, first + episodes))
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot of the batch; Gymnasium's five-tuple, see `benchmark.family.Env`.

@@ -41,10 +41,12 @@ _AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAI
     "iql": "baselines.iql",
     "mappo": "baselines.mappo",
     "qmix": "baselines.qmix",
-    "random": "baselines.heuristics:build_random",
-    "greedy": "baselines.heuristics:build_greedy",
-    "heuristic": "baselines.heuristics:build_heuristic",
-    "genie": "baselines.heuristics:build_genie",
+    "random": "baselines.references:build_random",
+    "prior": "baselines.references:build_prior",
+    "belief": "baselines.references:build_belief",
+    "estimator": "baselines.references:build_estimator",
+    "oracle": "baselines.references:build_oracle",
+    "genie": "baselines.references:build_genie",
 }
 PARTS = {"trainers": "TRAINER", "worlds": "WORLD"}  # what a module of an agent may give, by group of entry points
 

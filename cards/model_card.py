@@ -121,7 +121,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
 
 def _scores(result: Result) -> str:
     rows = "\n".join(f"| `{variant}` | {shots} | {found:.1f} |" for shots, variant, found in by_variant(result))
-    scale = "interquartile mean over seeds [95 % interval], 0 = random, 100 = genie"
+    scale = "interquartile mean over sites [95 % interval], 0 = random, 100 = genie"
     track = f" Track `{result.track}`." if result.label != result.agent else ""
     head = f"Protocol `{result.protocol}` `{result.protocol_hash[:12]}`; {scale}.{track}"
     splits = " and ".join(sorted({get_variant(variant)[1].split for variant in result.contract["variants"]}))

@@ -103,10 +103,10 @@ def _print_verification(found: Verification) -> None:
         print(f"  {problem}")
     if found.replayed:
         rows = [
-            [v.variant, f"{v.shots}", f"{v.seed}", *map(_points, (v.score, v.score_again)), f"{v.same_episodes}/{v.episodes}"]
+            [v.variant, place(v.site), f"{v.shots}", *map(_points, (v.score, v.score_again)), f"{v.same_episodes}/{v.episodes}"]
             for v in found.replayed
         ]
-        print_rows(["variant", "shots", "seed", "score", "played again", "same episodes"], rows)
+        print_rows(["variant", "site", "shots", "score", "played again", "same episodes"], rows)
         print(f"The same cells again: --seed {found.seed}")
 
 
@@ -162,7 +162,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """By how much A is ahead of B, paired on the same episodes, with intervals; over everything and by family."""
-    from ..benchmark.protocol.statistics import MIN_SEEDS
+    from ..benchmark.protocol.statistics import MIN_SITES
     from ..leaderboard import compare as library
     from ..leaderboard.reading import load_result
     from ..leaderboard.tables import ALL
@@ -194,9 +194,9 @@ def compare(
             raise ResultError(f"{where}, so nothing can be said there. Finish the runs, or give --shots.")
         note(f"left out: {where}")
     if any(lead.verdict == "undecided" for lead in leads):
-        fewer = f"fewer than {MIN_SEEDS} seeds give no interval, so nothing is decided"
+        fewer = f"fewer than {MIN_SITES} sites give no interval, so nothing is decided"
         if fail_if_worse:
-            raise ResultError(f"{fewer}. Play both with --seeds {MIN_SEEDS} or more.")
+            raise ResultError(f"{fewer}. Play both at {MIN_SITES} sites or more, e.g. --sites 0-4.")
         note(fewer)
     worse = [str(lead.shots) for lead in leads if lead.family == ALL and lead.verdict == "worse"]
     if fail_if_worse and worse:

@@ -27,7 +27,15 @@ def evaluate(
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
     variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Number of seeds instead.")] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3.", show_default=False)
+    ] = None,
+    support: Annotated[
+        str, typer.Option(help="Whose logs agents adapt on: site; wrong (another site's) and shifted (all random) are controls.")
+    ] = "site",
+    referee: Annotated[
+        bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")
+    ] = False,
     episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
@@ -47,7 +55,7 @@ def evaluate(
     from ..leaderboard.evaluate import evaluate as play
 
     numbers = _numbers("--shots", shots)
-    chosen = get_protocol(protocol, families=family, variants=variant, shots=numbers, seeds=seeds, episodes=episodes)
+    chosen = get_protocol(protocol, families=family, variants=variant, shots=numbers, sites=sites, episodes=episodes)
     with redirect_stdout(sys.stderr):  # whatever an agent prints is no part of what a script reads
         result = play(
             agent,
@@ -100,7 +108,7 @@ def _require_all_played(result: Result) -> None:
     if not failed:
         return
     label, first = failed[0]
-    where = f"{label} on {first.variant}, {first.shots} shots, seed {first.seed}"
+    where = f"{label} on {first.cell}"
     raise FailedCellsError(
         f"{len(failed)} of {sum(len(row.cells) for row in rows)} cells failed and have no score, e.g. {where}: "
         f"{first.failure}. "
@@ -122,7 +130,7 @@ Size = Annotated[str, typer.Argument(help="quick, lite or full.")]
 
 @protocols.command("show")
 def show_protocol(name: Size, as_json: Json = False) -> None:
-    """What a protocol plays: variants, shots, seeds, budgets, and its hash."""
+    """What a protocol plays: variants, sites, shots, and its hash."""
     from .show import describe_protocol
 
     found = describe_protocol(name)

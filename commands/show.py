@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..benchmark.family import Family, Variant
 from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
 from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
+from ..benchmark.site import spans, text_of
 from ..errors import UnknownNameError
 
 
@@ -23,13 +25,13 @@ class Description:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def describe(name: str) -> Description:
-    """Describe whatever has this name; raises `UnknownNameError`."""
+def describe(name: str, sites: Sequence[int] = ()) -> Description:
+    """Describe whatever has this name, a variant with what is hidden at these sites; raises `UnknownNameError`."""
     if name in list_families():
         return _family(get_family(name))
     if name.partition("/")[0] in list_families() and "/" in name:
         family = get_family(name.partition("/")[0])
-        return _variant(family.variant(name))
+        return _variant(family, family.variant(name), sites)
     if name in SIZES:
         return describe_protocol(name)
     if name in list_agents():
@@ -39,11 +41,7 @@ def describe(name: str) -> Description:
 
 
 def _family(family: Family) -> Description:
-    rows = []
-    for name, variant in family.variants.items():
-        frame = references(name)
-        returns = (f"{x:.2f}" for x in (frame.random, frame.heuristic, frame.reference))
-        rows.append([name, variant.split, str(variant.agents), *returns])
+    rows = [[name, variant.split, str(variant.agents), str(variant.horizon)] for name, variant in family.variants.items()]
     data: dict[str, Any] = {
         "name": family.name,
         "version": family.version,
@@ -61,29 +59,47 @@ def _family(family: Family) -> Description:
             f"\ndataset {row['release']} v{row['version']}: {row['agent_transitions']:,} agent transitions in {row['files']}"
         )
         text += f" files, {row['here']} of them here ({row['folder']})"
-    return Description(data, text, ["variant", "split", "agents", "random", "heuristic", "genie"], rows)
+    return Description(data, text, ["variant", "split", "agents", "slots"], rows)
 
 
-def _variant(variant: Variant) -> Description:
-    frame = references(variant.name)
-    data = {"name": variant.name, **asdict(variant), "references": asdict(frame)}  # type: ignore[call-overload]
-    rows = [[key, str(value)] for key, value in data.items() if key not in ("name", "references")]
-    rows += [[f"return of {key}", f"{getattr(frame, key):.3f}"] for key in ("random", "greedy", "heuristic", "reference")]
+def _variant(family: Family, variant: Variant, sites: Sequence[int]) -> Description:
+    """Its public description, and its scores at some sites: what is hidden there is told to people alone."""
+    data: dict[str, Any] = {"name": variant.name, **asdict(variant)}  # type: ignore[call-overload]
+    rows = [[key, str(value)] for key, value in data.items() if key != "name"]
+    data["sites"] = {}
+    for site in sites:
+        hidden = {name: _plain(value) for name, value in family.hidden(variant, site).items()}
+        frame = references(variant.name, site)
+        data["sites"][text_of(site)] = {"hidden": hidden, "random": frame.random, "genie": frame.genie}
+        rows += [[f"{text_of(site)}: {name}", _shown(value)] for name, value in family.hidden(variant, site).items()]
+        rows += [[f"{text_of(site)}: return of {name}", f"{getattr(frame, name):.3f}"] for name in ("random", "genie")]
     return Description(data, variant.name, ["field", "value"], rows)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _shown(value: Any) -> str:
+    """A number, or an array as the lines that a terminal has room for."""
+    if not hasattr(value, "tolist"):
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+    import numpy as np
+
+    return np.array2string(np.asarray(value), precision=2, suppress_small=True, threshold=200, max_line_width=110)
 
 
 def describe_protocol(name: str) -> Description:
     """Describe a protocol; raises `UnknownNameError`."""
     found = protocol(name)
     data: dict[str, Any] = {"name": name, "hash": found.hash(), **found.contract()}
-    slots = sorted({tuple(budget) for budget in data["practice"]["slots"].values()})
     rows = [
         ["variants", ", ".join(found.variants)],
         ["shots", ", ".join(map(str, found.shots))],
-        ["seeds", str(found.seeds)],
+        ["sites", ", ".join(spans(found.sites))],
         ["query episodes a cell", str(found.episodes)],
         ["cells an agent", str(len(found.cells()))],
-        ["slots to practise online", "; ".join(", ".join(map(str, budget)) for budget in slots)],
+        ["support", f"logs of the {found.support}" if found.support != "site" else "logs of the site"],
         ["score", data["metric"]],
         ["hash", found.hash()],
     ]

@@ -48,7 +48,7 @@ def ablate(
         typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
     ] = None,
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, with commas.")] = "0",
-    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
     networks: Annotated[
         Path | None,
@@ -62,12 +62,13 @@ def ablate(
 ) -> None:
     """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
     from ..benchmark.protocol.spec import protocol as get_protocol
+    from ..benchmark.site import parse_sites
     from ..benchmark.registry import get_family
     from ..networld.studies import ablate as ablations
 
     tasks = [get_family(name) for name in family or TUNING]
     names = _variants(family, variant)
-    chosen = get_protocol("lite", variants=names, shots=_numbers(shots), seeds=seeds, episodes=episodes)
+    chosen = get_protocol("lite", variants=names, shots=_numbers(shots), sites=parse_sites(sites), episodes=episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
     if trainings < 1:
         raise InvalidValueError("--trainings", trainings, "1 or more; intervals need 3")
@@ -81,7 +82,7 @@ def ablate(
         advance = add("cells", len(chosen.cells()) * (sum(times) + sum(wholes.values())), 0)
         rows = list(ablations.ablate(checkpoint, wanted, chosen, trained, lambda _: advance(1)))
     if as_json:
-        played = {"variants": names, "seeds": seeds, "episodes": episodes, "trainings": trainings if trained else None}
+        played = {"variants": names, "sites": sites, "episodes": episodes, "trainings": trainings if trained else None}
         print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
         return
     header = ["", *(f"{what} at {k}" for k in chosen.shots for what in ("score", "against the whole"))]
@@ -101,7 +102,7 @@ def transfer(
         typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
     ] = None,
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more each, with commas.")] = "5",
-    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
     steps: Annotated[int | None, typer.Option(help="Gradient steps on the support.", show_default="300")] = None,
     train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
@@ -109,11 +110,12 @@ def transfer(
 ) -> None:
     """Leave one family out: a NetWorld of the others learns it from K episodes, beside one that starts from scratch."""
     from ..benchmark.protocol.spec import protocol as get_protocol
+    from ..benchmark.site import parse_sites
     from ..networld.adapt import AdaptConfig
     from ..networld.studies import transfer as study
 
     names = _variants(family, variant)
-    chosen = get_protocol("lite", variants=names, shots=_numbers(shots, least=1), seeds=seeds, episodes=episodes)
+    chosen = get_protocol("lite", variants=names, shots=_numbers(shots, least=1), sites=parse_sites(sites), episodes=episodes)
     adaptation = AdaptConfig() if steps is None else AdaptConfig(whole_steps=steps)
     with progress() as add:
         if train_steps:
@@ -122,7 +124,7 @@ def transfer(
         advance = add("cells", 2 * len(chosen.cells()), 0)
         rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
     if as_json:
-        print(json.dumps({"variants": names, "seeds": seeds, "episodes": episodes, "rows": [asdict(row) for row in rows]}))
+        print(json.dumps({"variants": names, "sites": sites, "episodes": episodes, "rows": [asdict(row) for row in rows]}))
         return
     table = [
         [row.family, str(row.shots), _shown(row.transferred), _shown(row.scratch), _shown(row.difference, "+.1f")]

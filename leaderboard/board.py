@@ -20,7 +20,7 @@ from .tables import ALL, RankInterval, Standing
 from .verification.verify import TIERS, holds_recomputed, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
-UNRANKED = "quick"  # a first look, with too few seeds to rank by
+UNRANKED = "quick"  # a first look, with too few sites to rank by
 HEADLINE = 5  # shots that a board shows unless told otherwise
 
 
@@ -195,4 +195,4 @@ def _why_unranked(entry: Entry, shots: int) -> str:
         return "incomplete"
     if entry.result.privileged:
         return "reference"
-    return "too few seeds" if entry.result.protocol == UNRANKED else f"not played at {shots} shots"
+    return "too few sites" if entry.result.protocol == UNRANKED else f"not played at {shots} shots"

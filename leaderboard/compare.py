@@ -1,4 +1,4 @@
-"""Two results against each other, paired by (variant, shots, seed) on common episodes."""
+"""Two results against each other, paired by (variant, site, shots) on common episodes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Lead:
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` where the interval excludes 0, else `tie`; `undecided` where too few seeds give no interval."""
+        """`better` or `worse` where the interval excludes 0, else `tie`; `undecided` where too few sites give no interval."""
         said = {None: "undecided", 0: "tie", 1: "better", -1: "worse"}
         return said[self.difference.sign]
 
@@ -87,9 +87,9 @@ def _leads(layout: Grid, ours: Result, theirs: Result, shots: int) -> list[Lead]
 
 def _episodes(part: Grid, ours: Result, theirs: Result, shots: int) -> list[tuple[float, float]]:
     """Returns of both in every query episode of a part."""
-    other = {(cell.variant, cell.shots, cell.seed): cell.returns for cell in theirs.cells}
+    other = {(cell.variant, cell.site, cell.shots): cell.returns for cell in theirs.cells}
     mine = [cell for cell in ours.cells if cell.shots == shots and cell.variant in part.variants]
-    return [pair for c in mine for pair in zip(c.returns, other[c.variant, c.shots, c.seed], strict=True)]
+    return [pair for c in mine for pair in zip(c.returns, other[c.variant, c.site, c.shots], strict=True)]
 
 
 def _require_comparable(ours: Result, theirs: Result) -> None:

@@ -13,6 +13,7 @@ from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
 from ..benchmark.registry import get_family, list_agents, plugins, require_own_name
+from ..benchmark.site import parse_sites, text_of
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
 from . import provenance
 from .progress import bars
@@ -21,7 +22,7 @@ from .result import VERSION, Result
 from .schema import AgentRecord, Hardware, Rival
 from .summary import Grid, differences, row_fields, scores_of
 
-USUAL = ("random", "heuristic", "bc")  # rivals that are played where nobody says which
+USUAL = ("random", "belief", "estimator")  # rivals that are played where nobody says which
 
 
 def evaluate(
@@ -31,7 +32,7 @@ def evaluate(
     family: str | Sequence[str] | None = None,
     variant: str | Sequence[str] | None = None,
     shots: int | Iterable[int] | None = None,
-    seeds: int | None = None,
+    sites: str | Iterable[int] | None = None,
     episodes: int | None = None,
     against: str | Agent | Sequence[str | Agent] | None = (),
     jobs: int | None = 1,
@@ -42,6 +43,8 @@ def evaluate(
     checkpoint: Path | str | None = None,
     device: str = "cpu",
     address: str | None = None,
+    support: str = "site",
+    referee: bool = False,
 ) -> Result:
     """Score an agent under the few-shot protocol, beside others on the same episodes.
 
@@ -52,7 +55,7 @@ def evaluate(
         family: these families only.
         variant: these variants instead.
         shots: numbers of support episodes K instead.
-        seeds: number of seeds instead.
+        sites: sites instead, as numbers or a text like `0-4` (held out), `dev:0-9`.
         episodes: query episodes a cell instead.
         against: rivals, `NAME`, `NAME/TRACK` or an `Agent`; None = those of `USUAL` that know the families.
         jobs: worker processes; None = one here, all free cores with Ray. The numbers are the same.
@@ -63,6 +66,8 @@ def evaluate(
         checkpoint: folder, Hub id or packaged name; None = the packaged one.
         device: where agents and environments compute, `cpu` or `cuda`.
         address: of a running Ray cluster, e.g. `auto`; None = start one on this machine.
+        support: whose logs agents adapt on: `site`, or a control: `wrong` (another site's) or `shifted` (all random).
+        referee: whether sealed sites may be played; the result cannot be submitted.
 
     Returns:
         The result; cells in which an agent failed are in it, with the reason and without a score.
@@ -77,7 +82,7 @@ def evaluate(
     """
     check_options(executor or "local", jobs, address)
     _check_device(device)
-    chosen = _protocol(protocol, family=family, variant=variant, shots=shots, seeds=seeds, episodes=episodes)
+    chosen = _protocol(protocol, family=family, variant=variant, sites=_sites(sites, referee), shots=shots, episodes=episodes, support=support)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
     if not (jobs in (None, 1) and executor in (None, "local")) and any(run.here for run in runs):
@@ -156,11 +161,12 @@ def _protocol(
     family: str | Sequence[str] | None,
     variant: str | Sequence[str] | None,
     shots: int | Iterable[int] | None,
-    seeds: int | None,
+    sites: Sequence[int] | None,
     episodes: int | None,
+    support: str,
 ) -> Protocol:
     if isinstance(given, Protocol):
-        changes = {"family": family, "variant": variant, "shots": shots, "seeds": seeds, "episodes": episodes}
+        changes = {"family": family, "variant": variant, "sites": sites, "shots": shots, "episodes": episodes}
         for name, value in changes.items():
             if value is not None:
                 raise InvalidValueError(name, value, "left out where a Protocol is given, which says it already")
@@ -168,7 +174,16 @@ def _protocol(
     families = [family] if isinstance(family, str) else family
     variants = [variant] if isinstance(variant, str) else variant
     numbers = [shots] if isinstance(shots, int) else shots
-    return get_protocol(given, families=families, variants=variants, shots=numbers, seeds=seeds, episodes=episodes)
+    return get_protocol(
+        given, families=families, variants=variants, sites=sites, shots=numbers, episodes=episodes, support=support
+    )
+
+
+def _sites(given: str | Iterable[int] | None, referee: bool) -> tuple[int, ...] | None:
+    """Numbers of the sites asked for; raises `InvalidValueError` for sealed ones, unless it is the referee who asks."""
+    if given is None or isinstance(given, str):
+        return given if given is None else parse_sites(given, referee)
+    return tuple(number for site in given for number in parse_sites(text_of(site), referee))
 
 
 def _rivals(ours: _Run, protocol: Protocol, against: str | Agent | Sequence[str | Agent] | None, device: str) -> Iterator[_Run]:
@@ -223,7 +238,7 @@ def _play(
     """Play the cells that have no score yet; each is in the journal before the next one is waited for."""
     by_spec, cells = {run.spec: run for run in runs}, protocol.cells()
     tasks = [
-        Task(run.spec, cell, protocol.episodes)
+        Task(run.spec, cell, protocol.episodes, protocol.support)
         for run in runs
         for cell in cells
         if cell not in run.cells or run.cells[cell].failure

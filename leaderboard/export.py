@@ -106,14 +106,14 @@ def _yaml(data: object) -> str:
 def _csv(results: Sequence[Result], _: str | None) -> str:
     """A line for every query episode; quality of service that a family does not have is left empty."""
     qos = list(dict.fromkeys(name for result in results for cell in result.cells for name in cell.qos))
-    about = ["label", "track", "checkpoint", "protocol", "protocol_hash", "family", "variant", "shots", "seed"]
+    about = ["label", "track", "checkpoint", "protocol", "protocol_hash", "family", "variant", "site", "shots"]
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*about, "cell_score", "episode", "return", *qos])
     for result in results:
         of_run = [result.label, result.track, result.checkpoint, result.protocol, result.protocol_hash]
         for cell in result.cells:
-            of_cell = [cell.family, cell.variant, cell.shots, cell.seed, cell.score]
+            of_cell = [cell.family, cell.variant, cell.site, cell.shots, cell.score]
             for episode, value in enumerate(cell.returns):
                 measured = [cell.qos[name][episode] if name in cell.qos else "" for name in qos]
                 table.writerow([*of_run, *of_cell, episode, value, *measured])

@@ -21,6 +21,7 @@ from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
 from ..benchmark.protocol.fields import printable
 from ..benchmark.protocol.spec import SIZES, Protocol
+from ..benchmark.site import spans
 from ..benchmark.registry import list_agents, make_agent, plugins
 from ..learning.checkpoint import WEIGHTS, digest_of_file
 from .schema import AgentRecord, Hardware, Origin, Package, Release
@@ -122,7 +123,9 @@ def command(record: AgentRecord, protocol: Protocol, device: str = "cpu") -> str
 def _custom(protocol: Protocol) -> list[str]:
     variants = [word for name in protocol.variants for word in ("--variant", name)]
     shots = ",".join(map(str, protocol.shots))
-    return [*variants, "--shots", shots, "--seeds", str(protocol.seeds), "--episodes", str(protocol.episodes)]
+    sites = [word for span in spans(protocol.sites) for word in ("--sites", span)]
+    logs = [] if protocol.support == "site" else ["--support", protocol.support]
+    return [*variants, *sites, "--shots", shots, "--episodes", str(protocol.episodes), *logs]
 
 
 def releases(families: Iterable[str]) -> list[Release]:

@@ -156,6 +156,7 @@ def _require_all(checks: Iterable[tuple[bool, str]], place: str = "") -> None:
 def _about_contract(contract: Contract) -> Checks:
     yield all(text.isprintable() for text in _texts(contract)), "contract holds unprintable text"
     yield sorted(set(contract["shots"])) == contract["shots"], "contract.shots do not increase"
+    yield len(set(contract["sites"])) == len(contract["sites"]), "contract.sites repeat a site"
     cells = Grid.of(contract).cells
     yield cells <= MOST_CELLS, f"contract asks for {cells} cells; {MOST_CELLS} are the most"
     for name, variant in contract["variants"].items():
@@ -164,7 +165,10 @@ def _about_contract(contract: Contract) -> Checks:
             value = variant["spec"].get(size)
             fine = type(value) is int and 1 <= value <= 1_000_000
             yield fine, f"contract.variants.{name}.spec.{size} is {value!r:.40}, but must be a whole number from 1 on"
-        yield variant["reference"] > variant["random"], f"contract.variants.{name}: reference is not above random"
+        framed = len(variant["random"]) == len(variant["genie"]) == len(contract["sites"])
+        yield framed, f"contract.variants.{name}: random and genie must have a return for each site"
+        above = all(genie > random for genie, random in zip(variant["genie"], variant["random"], strict=framed))
+        yield above, f"contract.variants.{name}: genie is not above random at every site"
 
 
 def _texts(data: Any) -> Iterator[str]:
@@ -193,10 +197,10 @@ def _about_cells(contract: Contract, row: Row) -> Checks:
     seen: set[tuple[str, int, int]] = set()
     qos: dict[str, set[str]] = {}
     for i, cell in enumerate(row.cells):
-        key, where = (cell.variant, cell.shots, cell.seed), f"cells[{i}]"
-        known = cell.variant in contract["variants"] and cell.shots in contract["shots"] and cell.seed < contract["seeds"]
-        yield known, f"{where} ({cell.variant}, {cell.shots} shots, seed {cell.seed}) is not of the contract"
-        yield key not in seen, f"{where} repeats {cell.variant}, {cell.shots} shots, seed {cell.seed}"
+        key, where = (cell.variant, cell.site, cell.shots), f"cells[{i}]"
+        known = cell.variant in contract["variants"] and cell.site in contract["sites"] and cell.shots in contract["shots"]
+        yield known, f"{where} ({cell.cell}) is not of the contract"
+        yield key not in seen, f"{where} repeats {cell.cell}"
         yield cell.variant.startswith(f"{cell.family}/"), f"{where}: {cell.variant} is not of family {cell.family}"
         seen.add(key)
         yield from _about_episodes(cell, contract["episodes"], where)
@@ -225,7 +229,7 @@ def _about_summary(contract: Contract, row: Row) -> Checks:
     yield list(row.summary) == list(map(str, grid.shots)), "summary has other shots than the contract"
     for shots in grid.shots:
         count = sum(cell.shots == shots and not cell.failure for cell in row.cells)
-        summary, whole = row.summary[str(shots)], count == len(grid.variants) * grid.seeds
+        summary, whole = row.summary[str(shots)], count == len(grid.variants) * len(grid.sites)
         yield (
             (summary is not None) == whole,
             f"summary.{shots} must be there if, and only if, no cell at {shots} shots is missing",

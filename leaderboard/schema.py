@@ -132,6 +132,8 @@ class Row(AgentRecord):
     """Every finished or failed cell."""
     summary: dict[ShotsKey, Summary | None]
     """By number of shots; null while a cell is missing or failed."""
+    gain: dict[ShotsKey, Interval | None]
+    """Adaptation gain by number of shots: the paired difference from zero shots; null while a cell of either is missing."""
     latency: Annotated[float, Field(ge=0, le=1e6)] | None
     """Seconds a slot of play, `act_seconds / query_steps`; null where it was not measured."""
     ledger: Ledger
@@ -142,7 +144,7 @@ class Row(AgentRecord):
         """A line a cell: what it is, its score, mean return, costs, and the reason where the agent failed."""
         import pandas as pd
 
-        about = ("family", "variant", "shots", "seed", "score", "return_mean", "failure")
+        about = ("family", "variant", "site", "shots", "score", "return_mean", "failure")
         costs = [field.name for field in fields(Ledger)]
         lines = [[getattr(c, name) for name in about] + [getattr(c.ledger, name) for name in costs] for c in self.cells]
         return pd.DataFrame(lines, columns=[*about, *costs])

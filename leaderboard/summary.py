@@ -13,7 +13,7 @@ from ..benchmark.protocol.spec import Contract
 from ..benchmark.protocol.statistics import Interval, Summary, paired
 from ..benchmark.rollout import BITS_PER_FLOAT
 
-Scores = Mapping[tuple[str, int, int], float]  # (variant, shots, seed) -> score of a finished cell
+Scores = Mapping[tuple[str, int, int], float]  # (variant, site, shots) -> score of a finished cell
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,22 @@ class Grid:
     Attributes:
         variants: full names.
         shots: numbers of support episodes K.
-        seeds: number of seeds.
+        sites: numbers of the sites.
     """
 
     variants: tuple[str, ...]
     shots: tuple[int, ...]
-    seeds: int
+    sites: tuple[int, ...]
 
     @classmethod
     def of(cls, contract: Contract) -> Grid:
         """The grid of a contract."""
-        return cls(tuple(contract["variants"]), tuple(contract["shots"]), contract["seeds"])
+        return cls(tuple(contract["variants"]), tuple(contract["shots"]), tuple(contract["sites"]))
 
     @property
     def cells(self) -> int:
         """Number of cells."""
-        return len(self.variants) * len(self.shots) * self.seeds
+        return len(self.variants) * len(self.shots) * len(self.sites)
 
     def families(self) -> list[str]:
         """Families of the variants, in order."""
@@ -47,11 +47,11 @@ class Grid:
     def select(self, family: str | None) -> Grid:
         """The part of one family; all of it for None."""
         chosen = tuple(name for name in self.variants if family in (None, name.partition("/")[0]))
-        return Grid(chosen, self.shots, self.seeds)
+        return Grid(chosen, self.shots, self.sites)
 
     def lay_out(self, scores: Scores, shots: int) -> list[list[float]] | None:
-        """Scores [variant][seed] at K shots; None while one is missing, which is never averaged away."""
-        wanted = [[(variant, shots, seed) for seed in range(self.seeds)] for variant in self.variants]
+        """Scores [variant][site] at K shots; None while one is missing, which is never averaged away."""
+        wanted = [[(variant, site, shots) for site in self.sites] for variant in self.variants]
         if any(key not in scores for row in wanted for key in row):
             return None
         return [[scores[key] for key in row] for row in wanted]
@@ -59,13 +59,13 @@ class Grid:
 
 def score_of(contract: Contract, cell: CellResult) -> float:
     """Score of a cell that did not fail, from its episodes and the contract's references."""
-    frame = contract["variants"][cell.variant]
-    return statistics.score(sum(cell.returns) / len(cell.returns), frame["random"], frame["reference"])
+    frame, at = contract["variants"][cell.variant], contract["sites"].index(cell.site)
+    return statistics.score(sum(cell.returns) / len(cell.returns), frame["random"][at], frame["genie"][at])
 
 
 def scores_of(contract: Contract, cells: Iterable[CellResult]) -> dict[tuple[str, int, int], float]:
-    """Scores by (variant, shots, seed), from the episodes; failed cells have none."""
-    return {(c.variant, c.shots, c.seed): score_of(contract, c) for c in cells if not c.failure}
+    """Scores by (variant, site, shots), from the episodes; failed cells have none."""
+    return {(c.variant, c.site, c.shots): score_of(contract, c) for c in cells if not c.failure}
 
 
 def summarise(grid: Grid, scores: Scores) -> dict[str, Summary | None]:
@@ -78,6 +78,13 @@ def differences(grid: Grid, ours: Scores, theirs: Scores) -> dict[str, Interval 
     """IQM of the paired differences by number of shots, with its interval; None where cells of either are missing."""
     tables = {str(shots): (grid.lay_out(ours, shots), grid.lay_out(theirs, shots)) for shots in grid.shots}
     return {k: paired(a, b) if a and b else None for k, (a, b) in tables.items()}
+
+
+def gains(grid: Grid, scores: Scores) -> dict[str, Interval | None]:
+    """Adaptation gain by number of shots: IQM of the paired differences from zero shots; None where a cell is missing."""
+    start = grid.lay_out(scores, 0) if 0 in grid.shots else None
+    tables = {str(shots): grid.lay_out(scores, shots) for shots in grid.shots if shots}
+    return {k: paired(table, start) if table and start else None for k, table in tables.items()}
 
 
 def message_floats(contract: Contract, cells: Iterable[CellResult]) -> dict[str, int]:
@@ -104,6 +111,7 @@ def row_fields(contract: Contract, cells: Iterable[CellResult]) -> dict[str, Any
         "complete": len(scores) == grid.cells,
         "cells": cells,
         "summary": summarise(grid, scores),
+        "gain": gains(grid, scores),
         "latency": ledger.latency,
         "ledger": ledger,
     }

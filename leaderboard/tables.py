@@ -113,13 +113,13 @@ def of_run(title: str, ours: Row, rivals: Sequence[Rival]) -> Group:
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
-    notes = ["Scores: 0 = random, 100 = genie; interquartile mean over variants and seeds [95 % bootstrap interval]."]
+    notes = ["Scores: 0 = random, 100 = genie; interquartile mean over variants and sites [95 % bootstrap interval]."]
     if len(rows) > 1:
         notes.append(
             f"Lead: of {rows[0].label} over the row, interquartile mean of paired differences (not the scores' difference)."
         )
     if any(summary and summary.ci_low is None for row in rows for summary in row.summary.values()):
-        notes.append("Fewer than 3 seeds: no interval. For one, add --seeds 5, or --protocol lite.")
+        notes.append("Fewer than 3 sites: no interval. For one, add --sites 0-4, or --protocol lite.")
     return notes + [f"{row.label} failed in {len(row.failed)} cells." for row in rows if row.failed]
 
 

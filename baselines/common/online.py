@@ -114,7 +114,7 @@ def learn_online(
     """
     family, variant, length = environment.family, environment.variant, model.config.history
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(environment.draw)
+    generator = torch.Generator().manual_seed(environment.seed)
     width = max(1, math.ceil(budget / (config.rounds * variant.horizon)))
     capacity = budget // variant.horizon + 2 * width
     memory = max(width, math.ceil(config.memory * capacity))
@@ -166,7 +166,7 @@ def explore(
 
 def trial(models: Sequence[ValueModel], environment: MeteredEnvironment) -> list[float]:
     """Spend what is left of the budget on play without exploration, in equal shares: mean team reward of a slot by network."""
-    name, generator = environment.family.name, torch.Generator().manual_seed(environment.draw)
+    name, generator = environment.family.name, torch.Generator().manual_seed(environment.seed)
     rewards = []
     for i, model in enumerate(models):
         budget = environment.left // (len(models) - i)

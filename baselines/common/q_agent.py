@@ -73,7 +73,7 @@ class ValueAgent(Agent):
 
         With a checkpoint, the last slots are a trial of what was learned against what it started from; the better one plays.
         """
-        family, seed = environment.family, environment.draw
+        family, seed = environment.family, environment.seed
         self._pretrained.config.require(family.name)
         if self.track == "online":
             self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)

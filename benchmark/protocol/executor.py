@@ -61,11 +61,12 @@ class AgentSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """A cell to be played by an agent, with so many query episodes."""
+    """A cell to be played by an agent, with so many query episodes and with these logs (`Protocol.support`)."""
 
     agent: AgentSpec
     cell: Cell
     episodes: int
+    logs: str = "site"
 
 
 OnSlot = Callable[[Task], None]
@@ -92,7 +93,7 @@ class Worker:
         tell = None if on_slot is None else partial(on_slot, task)
         if task.agent not in self._agents:
             self._agents[task.agent] = task.agent.build()
-        return task, run_cell(self._agents[task.agent], task.cell, task.episodes, task.agent.device, tell)
+        return task, run_cell(self._agents[task.agent], task.cell, task.episodes, task.agent.device, tell, task.logs)
 
 
 def package_versions() -> dict[str, str]:

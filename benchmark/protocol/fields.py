@@ -31,7 +31,7 @@ Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]
 Shots = Annotated[int, Field(ge=0, le=1000)]
 ShotsKey = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")]
-Seed = Annotated[int, Field(ge=0, lt=1000)]
+Site = Annotated[int, Field(ge=0, lt=4_000_000)]  # see `benchmark.site`
 PerEpisode = Annotated[tuple[Number, ...], Field(max_length=1000)]  # a number for every query episode
 Plain = bool | int | Number | Text | None  # keeps integers integers: the contract is hashed as it is written
 

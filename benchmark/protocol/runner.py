@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ...errors import WbenchError
 from ..agent import Adaptation, Agent
-from ..data.recorder import support
+from ..data.support import support
 from ..family import require
 from ..meter import MeteredEnvironment
 from ..processes import one_thread
@@ -58,7 +58,7 @@ class CellResult(Cell):
     @property
     def cell(self) -> Cell:
         """Which cell it is."""
-        return Cell(self.family, self.variant, self.shots, self.seed)
+        return Cell(self.family, self.variant, self.site, self.shots)
 
 
 def finished(
@@ -72,7 +72,7 @@ def finished(
     mean = sum(returns) / len(returns)
     told: dict[str, Plain] = {name: printable(note) if isinstance(note, str) else note for name, note in notes.items()}
     measured = {name: tuple(values) for name, values in qos.items()}
-    score = references(cell.variant).score(mean)
+    score = references(cell.variant, cell.site).score(mean)
     return CellResult(
         **vars(cell),
         return_mean=mean,
@@ -100,9 +100,14 @@ def failed(cell: Cell, reason: str, ledger: Ledger) -> CellResult:
 
 
 def run_cell(
-    agent: Agent, cell: Cell, episodes: int, device: str = "cpu", on_slot: Callable[[], None] | None = None
+    agent: Agent,
+    cell: Cell,
+    episodes: int,
+    device: str = "cpu",
+    on_slot: Callable[[], None] | None = None,
+    logs: str = "site",
 ) -> CellResult:
-    """Adapt on the cell's support, or practise in its variant, then play its query episodes.
+    """Adapt on the support of the cell's site, or practise there, then play its query episodes.
 
     Whatever the agent does wrong (raises, returns a wrong shape, type or number, asks for more than its budget) makes this one
     cell a failed one; with `WBENCH_DEBUG` set it is raised instead. The result depends on agent and cell alone: PyTorch
@@ -114,14 +119,17 @@ def run_cell(
         episodes: number of query episodes.
         device: where the environment runs.
         on_slot: called after every slot of the query episodes, for progress bars.
+        logs: whose support it adapts on, see `spec.Protocol.support`.
     """
     with one_thread():
-        return _run_cell(agent, cell, episodes, device, on_slot)
+        return _run_cell(agent, cell, episodes, device, on_slot, logs)
 
 
-def _run_cell(agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Callable[[], None] | None) -> CellResult:
+def _run_cell(
+    agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Callable[[], None] | None, logs: str
+) -> CellResult:
     _seed_global_generators(cell)
-    attempt = _Attempt(agent, cell, device)
+    attempt = _Attempt(agent, cell, logs, device)
     try:
         adaptation = attempt.prepare()
         played = attempt.play(episodes, on_slot)
@@ -140,17 +148,17 @@ def _run_cell(agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Cal
 class _Attempt:
     """An agent at a cell, with its clocks and meters: a ledger can be drawn up at any time, also after a failure."""
 
-    def __init__(self, agent: Agent, cell: Cell, device: str) -> None:
+    def __init__(self, agent: Agent, cell: Cell, logs: str, device: str) -> None:
         self._agent, self._cell, self._device = agent, cell, device
         self._family, self._variant = get_variant(cell.variant)
         online = agent.track != "offline" and cell.shots > 0
-        self._support = None if online else support(self._family, self._variant, cell.seed, cell.shots)
-        self._meter = MeteredEnvironment(self._family, self._variant, cell.seed, cell.shots, device) if online else None
+        self._support = None if online else support(self._family, self._variant, cell.site, cell.shots, logs)
+        self._meter = MeteredEnvironment(self._family, self._variant, cell.site, cell.shots, device) if online else None
         self._query_steps, self._act_seconds, self._calls = 0, 0.0, agent.planner_calls
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def prepare(self) -> Adaptation:
-        """Let the agent learn the variant."""
+        """Let the agent learn the site."""
         if self._meter is not None:
             found = self._agent.practise(self._meter)
         else:
@@ -159,9 +167,9 @@ class _Attempt:
 
     def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Episodes:
         """Play the query episodes."""
-        seeds = query_seeds(self._cell.seed, episodes)
+        sites, seeds = [self._cell.site] * episodes, query_seeds(episodes)
         start = time.perf_counter()
-        played = play(self._family, self._variant, self._agent, seeds, device=self._device, on_slot=on_slot)
+        played = play(self._family, self._variant, self._agent, sites, seeds, device=self._device, on_slot=on_slot)
         self._act_seconds, self._query_steps = time.perf_counter() - start, played.environment_steps
         return played
 
@@ -208,7 +216,7 @@ def _reason(error: Exception | SystemExit) -> str:
 
 def _seed_global_generators(cell: Cell) -> None:
     """Nothing of wbench draws from these, but an agent of somebody else's may."""
-    seed = int.from_bytes(hashlib.sha256(f"{cell.variant} {cell.shots} {cell.seed}".encode()).digest()[:4])
+    seed = int.from_bytes(hashlib.sha256(f"{cell.variant} {cell.site} {cell.shots}".encode()).digest()[:4])
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -1,8 +1,7 @@
-"""The few-shot protocol `fewshot-v1`: what is played, how often, and the hash that says two scores may be compared.
+"""The few-shot protocol `fewshot-v2`: what is played, where, how often, and the hash that says two scores may be compared.
 
-Support, practice and query episodes of a cell have scenario seeds of their own ranges, which cannot meet: support draw s is
-`SUPPORT_SEEDS + s * DRAW_SIZE` and on, practice in the online tracks goes through the same scenarios as the support draw and on
-to its end, the query episodes of seed s are `QUERY_SEEDS + s * DRAW_SIZE` and on.
+A cell is (variant, held-out site, number of shots): an agent meets a site that nobody trained on, adapts on K of its logged
+episodes, and plays query episodes there. Query episodes of a site are the same for every number of shots and every agent.
 """
 
 from __future__ import annotations
@@ -17,37 +16,41 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from ...errors import InvalidValueError, UnknownNameError
-from ..data.recorder import SUPPORT_ORDER
+from ..data.support import SUPPORTS
 from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
 from ..rollout import BITS_PER_FLOAT
-from ..seeds import DRAW_SIZE, QUERY_SEEDS, SUPPORT_SEEDS
+from ..seeds import QUERY_SEEDS, SUPPORT_SEEDS
+from ..site import RANGES, place, range_of
 from . import statistics
-from .fields import OPEN, Key, Name, Number, Plain, Seed, Shots, Slashed, Text, Whole, record
+from .fields import OPEN, Key, Name, Number, Plain, Shots, Site, Slashed, Text, record
 from .references import references
-from .support import DRAWS, digest
+from .support import digest
 
-VERSION = "fewshot-v1"
+VERSION = "fewshot-v2"
 FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what it plays; plug-in families have protocols of their own
-MAX_SEEDS, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
-METRIC = "100 (R - R_random) / (R_reference - R_random), R = mean return of the cell's query episodes, not clipped"
-AGGREGATION = "interquartile mean over variants and seeds; percentile bootstrap that resamples seeds within variants"
+MAX_SITES, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
+METRIC = "100 (R - R_random) / (R_genie - R_random) by variant and site, R = mean return of the cell's query episodes"
+AGGREGATION = "interquartile mean over variants, sites and trainings; bootstrap over sites within variants and over trainings"
 Size = Literal["quick", "lite", "full", "custom"]
 MESSAGES = "mean of the other agents' messages, delivered one slot late"
 
 
 @record
 class Cell:
-    """The unit of evaluation: one variant at one number of shots and one seed."""
+    """The unit of evaluation: one variant at one site with one number of shots."""
 
     family: Name
     """Family of the variant."""
     variant: Slashed
     """Full name of the variant."""
+    site: Site
+    """Number of the site."""
     shots: Shots
     """Support episodes K."""
-    seed: Seed
-    """Pairs a support draw with query episodes."""
+
+    def __str__(self) -> str:
+        return f"{self.variant}, {place(self.site)}, {self.shots} shots"
 
 
 @with_config(OPEN)
@@ -58,10 +61,10 @@ class FramedVariant(TypedDict):
     """The variant's specification; holds `agents` and `horizon`."""
     dynamics: NotRequired[Text]
     """Version of the family's dynamics."""
-    random: Whole | Number
-    """Mean return that scores 0."""
-    reference: Whole | Number
-    """Mean return that scores 100."""
+    random: Annotated[list[Number], Field(min_length=1, max_length=MAX_SITES)]
+    """Mean return that scores 0, at each of the sites."""
+    genie: Annotated[list[Number], Field(min_length=1, max_length=MAX_SITES)]
+    """Mean return that scores 100, at each of the sites."""
 
 
 @with_config(OPEN)
@@ -72,16 +75,14 @@ class Contract(TypedDict):
     """Version of the protocol."""
     variants: Annotated[dict[Slashed, FramedVariant], Field(min_length=1, max_length=10_000)]
     """What is played, with its references."""
+    sites: Annotated[list[Site], Field(min_length=1, max_length=MAX_SITES)]
+    """Numbers of the sites; every variant is played at each."""
     shots: Annotated[list[Shots], Field(min_length=1, max_length=100)]
     """Numbers of support episodes K."""
-    seeds: Annotated[int, Field(ge=1, le=1000)]
-    """Number of seeds."""
     episodes: Annotated[int, Field(ge=1, le=1000)]
     """Query episodes a cell."""
     support: NotRequired[dict[str, Any]]
     """Where support episodes come from, and digests of what they hold."""
-    practice: NotRequired[dict[str, Any]]
-    """Scenarios and budgets of the online tracks."""
     query: NotRequired[dict[str, Any]]
     """Scenarios of the query episodes."""
     messages: NotRequired[dict[str, Any]]
@@ -99,32 +100,37 @@ class Protocol:
     Attributes:
         name: `quick`, `lite`, `full`, or `custom` where a user changed something.
         variants: full names, in order.
+        sites: numbers of the sites, in order; every variant is played at all of them.
         shots: numbers of support episodes K.
-        seeds: number of seeds; seed s pairs support draw s with query episodes of its own.
         episodes: query episodes a cell.
+        support: whose logs agents adapt on: `site`, or a control: `wrong` (another site's) or `shifted` (all random).
     """
 
     name: Size
     variants: tuple[str, ...]
+    sites: tuple[int, ...]
     shots: tuple[int, ...]
-    seeds: int
     episodes: int
+    support: str = "site"
 
     def __post_init__(self) -> None:
         require(len(self.variants) > 0, "--variant", self.variants, "at least one variant")
+        require(1 <= len(self.sites) <= MAX_SITES, "--sites", len(self.sites), f"1 to {MAX_SITES} sites")
+        require(len({range_of(site) for site in self.sites}) == 1, "--sites", self.sites, "of one range, e.g. held-out:0-4")
         require(len(self.shots) > 0, "--shots", self.shots, "at least one number, e.g. 0,5")
         for shots in self.shots:
             require(0 <= shots <= MAX_SHOTS, "--shots", shots, f"numbers in [0, {MAX_SHOTS}], e.g. 0,5")
-        require(1 <= self.seeds <= MAX_SEEDS, "--seeds", self.seeds, f"in [1, {MAX_SEEDS}]")
         require(1 <= self.episodes <= MAX_EPISODES, "--episodes", self.episodes, f"in [1, {MAX_EPISODES}]")
+        if self.support not in SUPPORTS:
+            raise UnknownNameError("support", self.support, SUPPORTS, "--support site")
 
     def cells(self) -> list[Cell]:
         """Every cell, in the order in which they run."""
         return [
-            Cell(name.partition("/")[0], name, shots, seed)
+            Cell(name.partition("/")[0], name, site, shots)
             for name in self.variants
+            for site in self.sites
             for shots in self.shots
-            for seed in range(self.seeds)
         ]
 
     def families(self) -> list[str]:
@@ -136,18 +142,16 @@ class Protocol:
         return {
             "version": VERSION,
             "variants": {name: self._variant(name) for name in self.variants},
+            "sites": list(self.sites),
             "shots": list(self.shots),
-            "seeds": self.seeds,
             "episodes": self.episodes,
             "support": {
+                "kind": self.support,
                 "first_seed": SUPPORT_SEEDS,
-                "draw_size": DRAW_SIZE,
-                "order": list(SUPPORT_ORDER),
-                "behaviours": self._behaviours(),
-                "manifest": {name: digest(name, min(self.seeds, DRAWS)) for name in self.variants},
+                "policies": {name: [list(pair) for pair in get_family(name).support] for name in sorted(self.families())},
+                "manifest": {name: digest(name, self.sites) for name in self.variants},
             },
-            "practice": {"first_seed": SUPPORT_SEEDS, "draw_size": DRAW_SIZE, "slots": self._slots()},
-            "query": {"first_seed": QUERY_SEEDS, "draw_size": DRAW_SIZE},
+            "query": {"first_seed": QUERY_SEEDS},
             "messages": {"inbox": MESSAGES, "bits_per_float": BITS_PER_FLOAT},
             "metric": METRIC,
             "aggregation": {
@@ -155,7 +159,7 @@ class Protocol:
                 "trim": statistics.TRIM,
                 "resamples": statistics.RESAMPLES,
                 "confidence": statistics.CONFIDENCE,
-                "least_seeds": statistics.MIN_SEEDS,
+                "least_sites": statistics.MIN_SITES,
                 "gamma": statistics.GAMMA,
             },
         }
@@ -166,19 +170,12 @@ class Protocol:
 
     def _variant(self, name: str) -> FramedVariant:
         family, variant = get_variant(name)
-        frame = references(name)
-        spec = json.loads(json.dumps(asdict(variant)))  # type: ignore[call-overload]
-        return {"spec": spec, "dynamics": family.version, "random": frame.random, "reference": frame.reference}
-
-    def _slots(self) -> dict[str, list[int]]:
-        """The budget of the online tracks: slots by variant, one number for each number of shots."""
-        return {name: [shots * get_variant(name)[1].horizon for shots in self.shots] for name in self.variants}
-
-    def _behaviours(self) -> dict[str, Any]:
-        names = {name.partition("/")[0] for name in self.variants}
+        frames = [references(name, site) for site in self.sites]
         return {
-            name: {quality: [list(pair) for pair in mixture] for quality, mixture in get_family(name).behaviours.items()}
-            for name in sorted(names)
+            "spec": json.loads(json.dumps(asdict(variant))),  # type: ignore[call-overload]
+            "dynamics": family.version,
+            "random": [frame.random for frame in frames],
+            "genie": [frame.genie for frame in frames],
         }
 
 
@@ -189,24 +186,27 @@ def hash_of(contract: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Size:
-    """How much of each family a size of the protocol plays; `variants` None = every held-out one."""
+    """How much of each family a size of the protocol plays; `variants` None = every one."""
 
     shots: tuple[int, ...]
-    seeds: int
+    sites: int
     episodes: int
     variants: int | None
 
 
-SIZES = {
+SIZES: dict[Size, _Size] = {
     "quick": _Size((0, 5), 2, 8, 1),
     "lite": _Size((0, 1, 5, 20), 5, 20, 2),
-    "full": _Size((0, 1, 5, 10, 20, 50), 10, 32, None),
+    "full": _Size((0, 1, 2, 5, 10, 20, 50), 10, 32, None),
 }
 
 
-def _held_out(family: Family, count: int | None) -> list[Variant]:
-    """The first `count` held-out variants, in the family's own order."""
-    return list(family.select("held-out")[:count])
+def _played(family: Family, count: int | None) -> list[Variant]:
+    """One variant of training and one held out, in turns; all where there is no count."""
+    train, held_out = family.select("train"), family.select("held-out")
+    if count is None:
+        return [*train, *held_out]
+    return [train[0], held_out[0]][:count]
 
 
 def protocol(
@@ -214,42 +214,45 @@ def protocol(
     *,
     families: Sequence[str] | None = None,
     variants: Sequence[str] | None = None,
+    sites: Sequence[int] | None = None,
     shots: Iterable[int] | None = None,
-    seeds: int | None = None,
     episodes: int | None = None,
+    support: str = "site",
 ) -> Protocol:
     """A size of the protocol, possibly changed; a changed one is called `custom` and has a hash of its own.
 
     Args:
         name: `quick`, `lite` or `full`.
         families: play these only.
-        variants: play these instead; train variants are allowed, for tuning.
+        variants: play these instead.
+        sites: numbers of sites instead; see `site.parse_sites`.
         shots: numbers of support episodes instead.
-        seeds: number of seeds instead.
         episodes: query episodes a cell instead.
+        support: `site`, or a control; see `Protocol`.
 
     Raises:
-        UnknownNameError: of protocol, family or variant.
+        UnknownNameError: of protocol, family, variant or support.
         InvalidValueError: a number out of bounds, or a variant of another family.
     """
     if name not in SIZES:
         raise UnknownNameError("protocol", name, SIZES, "wbench eval --protocol quick")
+    name = cast("Size", name)
     size = SIZES[name]
     named = [get_family(each).name for each in families or FAMILIES]
     order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))
-    chosen = [variant.name for each in map(get_family, order) for variant in _held_out(each, size.variants)]
-    standard = Protocol(cast("Size", name), tuple(chosen), size.shots, size.seeds, size.episodes)
-    if variants:
-        for each in variants:
-            if families and get_variant(each)[0].name not in named:
-                raise InvalidValueError("--variant", each, f"of family {' or '.join(order)}, or leave --family out")
-            get_variant(each)
+    chosen = [variant.name for each in map(get_family, order) for variant in _played(each, size.variants)]
+    standard = Protocol(name, tuple(chosen), tuple(RANGES["held-out"][: size.sites]), size.shots, size.episodes)
+    for each in variants or ():
+        if families and get_variant(each)[0].name not in named:
+            raise InvalidValueError("--variant", each, f"of family {' or '.join(order)}, or leave --family out")
+        get_variant(each)
     changed = replace(
         standard,
         variants=tuple(dict.fromkeys(variants)) if variants and {*variants} != {*standard.variants} else standard.variants,
+        sites=standard.sites if sites is None else tuple(dict.fromkeys(sites)),
         shots=tuple(sorted(set(shots))) if shots is not None else standard.shots,
-        seeds=standard.seeds if seeds is None else seeds,
         episodes=standard.episodes if episodes is None else episodes,
+        support=support,
     )
     whole = set(named) == set(FAMILIES)
     return changed if changed == standard and whole else replace(changed, name="custom")

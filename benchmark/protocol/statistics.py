@@ -1,8 +1,8 @@
-"""Statistics of scores [variant][seed]: point estimates with stratified bootstrap intervals (Agarwal et al., NeurIPS 2021).
+"""Statistics of scores [variant][site]: point estimates with stratified bootstrap intervals (Agarwal et al., NeurIPS 2021).
 
-The unit is a cell, the mean of its query episodes. A resample draws the seeds of every variant anew, with replacement, and
-keeps all variants: a benchmark's variants are chosen, its seeds are luck. Whatever is compared is compared on the same seeds
-(common random numbers), so both sides are resampled together. Fewer than three seeds give no interval.
+The unit is a cell, the mean of its query episodes. A resample draws the sites of every variant anew, with replacement, and
+keeps all variants: a benchmark's variants are chosen, its sites are luck. Whatever is compared is compared on the same sites
+(common random numbers), so both sides are resampled together. Fewer than three sites give no interval.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from scipy.special import stdtrit
 from ...errors import InvalidValueError
 from .fields import Name, Number, Slashed, record
 
-Scores = Sequence[Sequence[float]] | np.ndarray  # [variant][seed], as many seeds for every variant
-Statistic = Callable[[np.ndarray], np.ndarray]  # [..., variants, seeds] -> [...]
+Scores = Sequence[Sequence[float]] | np.ndarray  # [variant][site], as many sites for every variant
+Statistic = Callable[[np.ndarray], np.ndarray]  # [..., variants, sites] -> [...]
 
 RESAMPLES = 2000
 CONFIDENCE = 95.0  # per cent, by percentiles
 TRIM = 0.25  # of each end, for the interquartile mean
-MIN_SEEDS = 3
+MIN_SITES = 3
 GAMMA = 100.0  # what the optimality gap measures against: the genie reference
 
 
-def score(value: float, random: float, reference: float) -> float:
-    """The score of a mean return, 100 (R - R_random) / (R_reference - R_random), not clipped: 0 = random, 100 = genie."""
-    return 100.0 * (value - random) / (reference - random)
+def score(value: float, random: float, genie: float) -> float:
+    """The score of a mean return, 100 (R - R_random) / (R_genie - R_random), not clipped: 0 = random, 100 = genie."""
+    return 100.0 * (value - random) / (genie - random)
 
 
 @record
 class Interval:
-    """An interquartile mean with its 95 % interval; no interval where there are fewer than 3 seeds."""
+    """An interquartile mean with its 95 % interval; no interval where there are fewer than 3 sites."""
 
     iqm: Number
     """The interquartile mean."""
@@ -56,7 +56,7 @@ class Interval:
 
 @record
 class Estimate:
-    """Any other statistic with its 95 % interval; no interval where there are fewer than 3 seeds."""
+    """Any other statistic with its 95 % interval; no interval where there are fewer than 3 sites."""
 
     value: Number
     """The statistic."""
@@ -70,7 +70,7 @@ class Estimate:
 
 
 def _shown(value: float, low: float | None, high: float | None, form: str) -> str:
-    """A figure with its interval, e.g. `71.2 [68.0, 74.1]`; alone where there are too few seeds for one."""
+    """A figure with its interval, e.g. `71.2 [68.0, 74.1]`; alone where there are too few sites for one."""
     form = form or ".1f"
     text = format(value, form)
     return text if low is None or high is None else f"{text} [{low:{form}}, {high:{form}}]"
@@ -83,7 +83,7 @@ class Summary(Interval):
     mean: Estimate
     """Mean of all scores."""
     median: Estimate
-    """Median over variants of the mean over seeds."""
+    """Median over variants of the mean over sites."""
     optimality_gap: Estimate
     """Mean distance below 100; what is above it does not make up for what is below."""
     families: dict[Name, Interval]
@@ -99,7 +99,7 @@ class Profile:
     Attributes:
         thresholds: tau.
         fraction: of cells that score more than tau.
-        ci_low: lower ends; None where there are too few seeds.
+        ci_low: lower ends; None where there are too few sites.
         ci_high: upper ends, likewise.
     """
 
@@ -115,7 +115,7 @@ def iqm(scores: Scores) -> float:
 
 
 def interval(scores: Scores) -> Interval:
-    """IQM of scores [variant][seed] with its interval."""
+    """IQM of scores [variant][site] with its interval."""
     return Interval(*_with_interval(_iqm, scores))
 
 
@@ -134,7 +134,7 @@ def summarise(scores: Mapping[str, Sequence[float]]) -> Summary:
 
 
 def paired(ours: Scores, theirs: Scores) -> Interval:
-    """IQM of the differences `ours - theirs` [variant][seed] on common random numbers, with its interval."""
+    """IQM of the differences `ours - theirs` [variant][site] on common random numbers, with its interval."""
     x, y = _pair(ours, theirs)
     return interval(x - y)
 
@@ -146,7 +146,7 @@ def over_trainings(values: Sequence[float]) -> Interval:
     """
     table = _table([values])[0]
     mean = float(table.mean())
-    if table.size < MIN_SEEDS:
+    if table.size < MIN_SITES:
         return Interval(mean, None, None)
     width = float(stdtrit(table.size - 1, 0.5 + CONFIDENCE / 200) * table.std(ddof=1) / math.sqrt(table.size))
     return Interval(mean, mean - width, mean + width)
@@ -154,7 +154,7 @@ def over_trainings(values: Sequence[float]) -> Interval:
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:
     """P(X > Y) for scores X of ours and Y of theirs on a variant, mean over variants, with its interval; ties count half."""
-    both = np.stack(_pair(ours, theirs), axis=-3)  # [2, variants, seeds]
+    both = np.stack(_pair(ours, theirs), axis=-3)  # [2, variants, sites]
 
     def statistic(drawn: np.ndarray) -> np.ndarray:
         x, y = drawn[..., 0, :, :, None], drawn[..., 1, :, None, :]
@@ -164,7 +164,7 @@ def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:
 
 
 def profile(scores: Scores, thresholds: Sequence[float]) -> Profile:
-    """The performance profile of scores [variant][seed]."""
+    """The performance profile of scores [variant][site]."""
     table, tau = _table(scores), np.asarray(thresholds, dtype=np.float64)
 
     def above(drawn: np.ndarray) -> np.ndarray:
@@ -201,12 +201,12 @@ def _with_interval(statistic: Statistic, scores: Scores) -> tuple[float, float |
 
 
 def _bounds(statistic: Statistic, table: np.ndarray) -> np.ndarray | None:
-    """Both ends of the percentile interval, [2, ...]; None where there are too few seeds."""
-    if table.shape[-1] < MIN_SEEDS:
+    """Both ends of the percentile interval, [2, ...]; None where there are too few sites."""
+    if table.shape[-1] < MIN_SITES:
         return None
     rng = np.random.Generator(np.random.Philox(key=0))
-    seeds = rng.integers(table.shape[-1], size=(RESAMPLES, *table.shape[-2:]))
-    drawn = np.take_along_axis(table[None], np.expand_dims(seeds, tuple(range(1, table.ndim - 1))), axis=-1)
+    sites = rng.integers(table.shape[-1], size=(RESAMPLES, *table.shape[-2:]))
+    drawn = np.take_along_axis(table[None], np.expand_dims(sites, tuple(range(1, table.ndim - 1))), axis=-1)
     tail = (100.0 - CONFIDENCE) / 2
     return np.percentile(statistic(drawn), [tail, 100.0 - tail], axis=0)
 
@@ -217,12 +217,12 @@ def _table(scores: Scores) -> np.ndarray:
     except (ValueError, TypeError):
         table = np.empty(0)
     if table.ndim < 2 or table.size == 0 or not np.isfinite(table).all():
-        raise InvalidValueError("scores", f"of shape {table.shape}", "finite numbers [variant][seed], as many seeds for each")
+        raise InvalidValueError("scores", f"of shape {table.shape}", "finite numbers [variant][site], as many sites for each")
     return table
 
 
 def _pair(ours: Scores, theirs: Scores) -> tuple[np.ndarray, np.ndarray]:
     x, y = _table(ours), _table(theirs)
     if x.shape != y.shape:
-        raise InvalidValueError("scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and seeds")
+        raise InvalidValueError("scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and sites")
     return x, y

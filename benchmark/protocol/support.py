@@ -1,48 +1,54 @@
-"""The support manifest: what the support episodes of all held-out variants hold, frozen: the protocol hash covers it.
+"""The support manifest: what the support episodes of held-out sites hold, frozen: the protocol hash covers it.
 
-Every lab records the support from the same seeds (`data.collect.support`). `support.json` keeps, of each draw, the norm and a
-random projection of every column that an agent adapts on: the numbers of the release manifests, which survive another
-machine's rounding and move when one typical value changes. Whoever changes a simulator, a behaviour or a seed has to freeze
-the manifest again (`wbench protocol freeze`), and gets another protocol hash.
+Every lab records the support from the same seeds (`data.support`). `support.json` keeps, of each site of each variant, the norm
+and a random projection of every column that an agent adapts on: the numbers of the release manifests, which survive another
+machine's rounding and move when one typical value changes. Whoever changes a simulator, a policy that records or a seed has to
+freeze the manifest again (`wbench protocol freeze`), and gets another protocol hash.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 from ..data import shards
 from ..data.manifest import TOLERANCE
 from ..data.paths import write_text
-from ..data.recorder import record_support
+from ..data.support import support
 from ..family import Family, Variant
+from ..site import RANGES
 
 PATH = Path(__file__).with_name("support.json")
-DRAWS, EPISODES = 10, 50  # the most that a size of the protocol asks for; fewer shots and draws are the first of these
+SITES, EPISODES = 10, 50  # the most that a size of the protocol asks for; fewer shots and sites are the first of these
 COLUMNS = ("obs", "action_mask", "action", "reward")
 
 Fingerprint = Mapping[str, Sequence[float]]  # (norm, projection) by column
 
 
-def measure(family: Family, variant: Variant, draws: Iterable[int] = range(DRAWS)) -> Iterator[Fingerprint]:
-    """Record the support of a variant and take the fingerprint of each draw."""
-    for draw in draws:
-        columns = record_support(family, variant, draw, EPISODES)
-        yield {name: shards.summary(columns[name].reshape(-1)) for name in COLUMNS}
+def held_out(count: int = SITES) -> tuple[int, ...]:
+    """Numbers of the first held-out sites."""
+    return tuple(RANGES["held-out"][:count])
 
 
-def frozen(variant: str) -> list[Fingerprint] | None:
-    """The frozen fingerprints of a variant, draw by draw; None for a train variant or a family of another package."""
-    return _table(PATH).get(variant)
+def measure(family: Family, variant: Variant, site: int) -> Fingerprint:
+    """Record the support of a site and take its fingerprint."""
+    logs = support(family, variant, site, EPISODES)
+    assert logs is not None
+    return {name: shards.summary(getattr(logs, name).numpy().reshape(-1)) for name in COLUMNS}
 
 
-def digest(variant: str, draws: int) -> str | None:
-    """SHA-256 of the first frozen fingerprints of a variant; None where there are none."""
-    found = frozen(variant)
-    return hashlib.sha256(json.dumps(found[:draws], sort_keys=True).encode()).hexdigest() if found else None
+def frozen(variant: str, site: int) -> Fingerprint | None:
+    """The frozen fingerprint of a site; None where there is none."""
+    return _table(PATH).get(variant, {}).get(str(site))
+
+
+def digest(variant: str, sites: Sequence[int]) -> str | None:
+    """SHA-256 of the frozen fingerprints of these sites; None where one is not frozen."""
+    found = [frozen(variant, site) for site in sites]
+    return None if None in found else hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def agree(ours: Fingerprint, theirs: Fingerprint) -> bool:
@@ -55,14 +61,14 @@ def _near(ours: Fingerprint, theirs: Fingerprint, name: str) -> bool:
     return all(abs(a - b) <= TOLERANCE * ours[name][0] for a, b in zip(ours[name], theirs[name], strict=True))
 
 
-def freeze(table: Mapping[str, Sequence[Fingerprint]]) -> None:
-    """Put the fingerprints of some variants into the package, beside those of the others."""
-    rows = {**_table(PATH), **table}
-    lines = [f" {json.dumps(name)}: [\n  " + ",\n  ".join(map(json.dumps, rows[name])) + "\n ]" for name in sorted(rows)]
+def freeze(table: Mapping[str, Mapping[int, Fingerprint]]) -> None:
+    """Put the fingerprints of some variants into the package, in the place of what it knew of them."""
+    rows = {**_table(PATH), **{name: {str(site): row for site, row in sites.items()} for name, sites in table.items()}}
+    lines = [f" {json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
     write_text(PATH, "{\n" + ",\n".join(lines) + "\n}\n")
     _table.cache_clear()
 
 
 @cache
-def _table(path: Path) -> dict[str, list[Fingerprint]]:
+def _table(path: Path) -> dict[str, dict[str, Fingerprint]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -50,7 +50,7 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
         "shots": grid.shots,
         "headline": headline,
         "ranked": any(entry.ranks for entry in entries),
-        "seeds": grid.seeds,
+        "sites": len(grid.sites),
         "episodes": result.contract["episodes"],
         "families": grid.families(),
         "variants": grid.variants,
@@ -96,7 +96,7 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
 
 
 def _score(entry: Entry, shots: int, scope: str) -> list[float | None] | None:
-    """`[iqm, low, high]`, the ends None where there are too few seeds; None where cells are missing."""
+    """`[iqm, low, high]`, the ends None where there are too few sites; None where cells are missing."""
     found = entry.estimate(shots, scope)
     if found is None:
         return None
@@ -127,7 +127,7 @@ def _delivery(result: Result, grid: Grid) -> dict[str, list[list[float] | None]]
 
     def at(part: Grid, shots: int) -> list[float] | None:
         cells = [played[variant, shots] for variant in part.variants]
-        pairs = [_per_unit(found) for found in cells if len(found) == grid.seeds]
+        pairs = [_per_unit(found) for found in cells if len(found) == len(grid.sites)]
         known = [pair for pair in pairs if pair is not None]
         return [_round(_mean(column)) for column in zip(*known, strict=True)] if len(known) == len(cells) else None
 
@@ -190,7 +190,7 @@ def _facts(result: Result) -> dict[str, Any]:
 
 
 def _failures(result: Result) -> list[str]:
-    told = [f"{c.variant}, {c.shots} shots, seed {c.seed}: {c.failure}" for c in result.failed[:FAILURES]]
+    told = [f"{c.cell}: {c.failure}" for c in result.failed[:FAILURES]]
     return told + ([f"and {len(result.failed) - FAILURES} more"] if len(result.failed) > FAILURES else [])
 
 

@@ -65,8 +65,8 @@ class Replayed:
     """A cell that was played again: by how much its score is off, and how many of its episodes are the same."""
 
     variant: str
+    site: int
     shots: int
-    seed: int
     score: float | None
     score_again: float | None
     same_episodes: int
@@ -100,13 +100,14 @@ def rerun(result: Result, plan: Plan) -> Rerun:
     if not result.cells:
         return Rerun(seed, (), ("there is no cell to play again",))
     chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
+    logs = result.contract.get("support", {}).get("kind", "site")
     advance = plan.bar(len(chosen))
     replayed: list[Replayed] = []
     problems: list[str] = []
     for cell in chosen:
-        again = run_cell(agent, cell.cell, result.contract["episodes"], plan.device)
+        again = run_cell(agent, cell.cell, result.contract["episodes"], plan.device, logs=logs)
         replayed.append(_replayed(cell, again))
-        where = f"{cell.variant}, {cell.shots} shots, seed {cell.seed}"
+        where = str(cell.cell)
         problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
         advance()
     variants = {cell.family: cell.variant for cell in chosen if not cell.failure}  # one of each family
@@ -194,7 +195,7 @@ def _about_agent(claimed: AgentRecord, loaded: AgentRecord) -> Iterator[str]:
 
 def _replayed(cell: CellResult, again: CellResult) -> Replayed:
     same = sum(_near(a, b) for a, b in zip(cell.returns, again.returns, strict=False))
-    return Replayed(cell.variant, cell.shots, cell.seed, cell.score, again.score, same, len(cell.returns))
+    return Replayed(cell.variant, cell.site, cell.shots, cell.score, again.score, same, len(cell.returns))
 
 
 def _near(a: float, b: float) -> bool:

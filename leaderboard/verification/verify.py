@@ -94,7 +94,7 @@ def record(path: Path, found: Verification) -> Path:
     """Write a verification beside its file, for the board to show; only one that holds after a rerun."""
     if found.tier != "rerun":
         raise InvalidValueError("--record", found.tier, "left out unless --tier rerun holds: lower tiers are checked each time")
-    cells = [[one.variant, one.shots, one.seed] for one in found.replayed]
+    cells = [[one.variant, one.site, one.shots] for one in found.replayed]
     data = {"schema": SIDECAR, "sha256": found.sha256, "tier": found.tier, "seed": found.seed, "cells": cells}
     try:
         write_text(sidecar(path), json.dumps({**data, "versions": provenance.versions()}, indent=1) + "\n")

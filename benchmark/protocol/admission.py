@@ -1,0 +1,141 @@
+"""What the reference policies earn on every variant, site by site, and whether logs can teach anybody anything there.
+
+`admission.json` is made by `wbench protocol admission --write` and committed. A variant is admitted if `oracle` is well ahead of
+`belief`, so that there is something to know of a site, and `estimator` gets most of the way there by reading logs. Two controls
+say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain by any.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..agent import Agent
+from ..data.paths import write_atomically
+from ..data.support import first, support
+from ..family import Family, Variant
+from ..rollout import play
+from ..seeds import query_seeds
+
+PATH = Path(__file__).with_name("admission.json")
+SITES, EPISODES = 50, 8
+SHOTS = (1, 5, 20)
+FIXED = ("random", "prior", "belief", "oracle", "genie")
+READERS = {"estimator": ("estimator", 0), "wrong": ("estimator", 1), "revealed": ("revealed", 0)}  # policy, whose logs
+COLUMNS = (*FIXED, "hindsight", *(f"{name}@{shots}" for name in READERS for shots in SHOTS))
+ROOM, SHARE, CLOSED, MOST = 10.0, 0.2, 0.6, 102.0  # points, of oracle - random, of oracle - belief, points
+BATCH = 128  # episodes played together
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Mean return by policy and site, [S] each, and what follows from it.
+
+    Attributes:
+        returns: by column of `COLUMNS`; `hindsight`, a bound that sees the future, only where the family has one.
+    """
+
+    returns: Mapping[str, np.ndarray]
+
+    def scores(self, column: str) -> np.ndarray:
+        """Scores on the scale of the mean site, where random has 0 and the genie 100: [S]."""
+        low, high = self.returns["random"].mean(), self.returns["genie"].mean()
+        return 100.0 * (self.returns[column] - low) / (high - low)
+
+    def score(self, column: str) -> tuple[float, float]:
+        """Mean over sites, and its standard error."""
+        found = self.scores(column)
+        return float(found.mean()), float(found.std(ddof=1) / np.sqrt(len(found)))
+
+    def difference(self, column: str, other: str) -> tuple[float, float]:
+        """Mean of the paired difference of scores over sites, and its standard error."""
+        gap = self.scores(column) - self.scores(other)
+        return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap)))
+
+    def rises(self, low: str, high: str) -> bool:
+        """Whether the second is ahead of the first by more than two standard errors."""
+        gain, error = self.difference(high, low)
+        return gain > 2.0 * error
+
+    def failures(self) -> list[str]:
+        """What keeps the variant from being admitted, in words."""
+        return [*self._room(), *self._curve(), *self._controls()]
+
+    def _room(self) -> Iterator[str]:
+        room = self.difference("oracle", "belief")[0]
+        if room < ROOM:
+            yield f"oracle - belief is {room:.1f}, below {ROOM:g} points"
+        if room < SHARE * self.difference("oracle", "random")[0]:
+            yield f"oracle - belief is below {SHARE:.0%} of oracle - random"
+        if (found := self.difference("estimator@20", "belief")[0]) < CLOSED * room:
+            yield f"estimator@20 - belief is {found:.1f} of {room:.1f}, below {CLOSED:.0%}"
+        best = max((name for name in self.returns if name != "hindsight"), key=lambda name: self.score(name)[0])
+        if self.score(best)[0] > MOST:
+            yield f"{best} scores {self.score(best)[0]:.1f}, above {MOST:g}: the genie is weak"
+
+    def _curve(self) -> Iterator[str]:
+        for low, high in (("belief", "estimator@1"), ("estimator@1", "estimator@20")):
+            if not self.rises(low, high):
+                gain, error = self.difference(high, low)
+                yield f"{low} to {high}: {gain:.1f} +- {error:.1f} is no rise"
+
+    def _controls(self) -> Iterator[str]:
+        for shots in SHOTS:
+            gain, error = self.difference(f"wrong@{shots}", "belief")
+            if gain > 2.0 * error:
+                yield f"wrong@{shots} - belief is {gain:.1f} +- {error:.1f}: logs of another site help"
+        gain, error = self.difference("revealed@20", "revealed@1")
+        if abs(gain) > max(2.0 * error, 0.5):
+            yield f"revealed@1 to revealed@20: {gain:.1f} +- {error:.1f} is not flat"
+
+
+def measure(
+    family: Family, variant: Variant, sites: Sequence[int], episodes: int = EPISODES, on_part: Callable[[], None] = lambda: None
+) -> Admission:
+    """Play all reference policies at these sites, the same episodes for each; `on_part` is told of every column."""
+    columns: dict[str, np.ndarray] = {}
+    places, seeds = np.repeat(sites, episodes).tolist(), query_seeds(episodes) * len(sites)
+    for name in (*FIXED, *(name for name in ("hindsight",) if name in family.policies)):
+        agent = family.policies[name]()
+        agent.adapt(family, variant, None)
+        columns[name] = _returns(family, variant, agent, places, seeds).reshape(len(sites), episodes).mean(1)
+        on_part()
+    logs = [support(family, variant, site, max(SHOTS)) for site in sites]
+    for name, (policy, shift) in READERS.items():
+        for shots in SHOTS:
+            found = np.empty(len(sites))
+            for k, site in enumerate(sites):
+                agent = family.policies[policy]()
+                agent.adapt(family, variant, first(logs[(k + shift) % len(sites)], shots))
+                found[k] = _returns(family, variant, agent, [site] * episodes, query_seeds(episodes)).mean()
+            columns[f"{name}@{shots}"] = found
+            on_part()
+    return Admission(columns)
+
+
+def _returns(family: Family, variant: Variant, agent: Agent, sites: list[int], seeds: list[int]) -> np.ndarray:
+    parts = (slice(k, k + BATCH) for k in range(0, len(sites), BATCH))
+    return np.concatenate([play(family, variant, agent, sites[part], seeds[part]).returns.numpy() for part in parts])
+
+
+def frozen() -> dict[str, Admission]:
+    """The committed table, by variant."""
+    table = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
+    return {name: Admission({column: np.array(row[column]) for column in row}) for name, row in table.items()}
+
+
+def freeze(table: Mapping[str, Admission]) -> None:
+    """Commit measurements beside those of other variants."""
+    rows = frozen() | dict(table)
+    plain = {name: {c: [round(float(x), 4) for x in v] for c, v in row.returns.items()} for name, row in rows.items()}
+    lines = [f" {json.dumps(name)}: {json.dumps(plain[name])}" for name in sorted(plain)]
+    write_atomically(PATH, partial(_write, "{\n" + ",\n".join(lines) + "\n}\n"))
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
