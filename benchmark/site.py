@@ -82,8 +82,23 @@ def _span(part: str, text: str, referee: bool, kind: str) -> range:
     return RANGES[kind][first : last + 1]
 
 
+_sealed_open = False
+
+
+def open_sealed() -> None:
+    """Let this process play sealed sites from now on: for the referee."""
+    global _sealed_open
+    _sealed_open = True
+
+
 def site_generator(variant: str, site: int) -> np.random.Generator:
-    """The generator of a site's hidden parameters: Philox, keyed by the variant's name and the site's number alone."""
+    """The generator of a site's hidden parameters: Philox, keyed by the variant's name and the site's number alone.
+
+    Raises:
+        InvalidValueError: this is no site's number, or a sealed one, and the referee did not open them.
+    """
+    if range_of(site) == "sealed" and not _sealed_open:
+        raise InvalidValueError("site", site, "of the range train, dev or held-out: sealed sites are the referee's")
     return generator(variant, "site", _number("site", site))
 
 

@@ -55,35 +55,39 @@ def check(
 
 def admission(
     family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)] = None,
-    episodes: Annotated[int, typer.Option(help="Episodes of each variant and policy.")] = 1000,
-    write: Annotated[
-        bool, typer.Option("--write", help="Freeze the references in the package (for developers of a family).")
-    ] = False,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="This variant only; may be repeated.", show_default=False)
+    ] = None,
+    sites: Annotated[str, typer.Option(help="At these sites.")] = "dev:0-49",
+    episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 8,
+    write: Annotated[bool, typer.Option("--write", help="Put the table into the package (for developers of a family).")] = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the reference policies that frame the scores of every variant, and whether each variant is admitted."""
-    from dataclasses import asdict
+    """Measure what the reference policies earn by reading logs, and whether each variant is admitted."""
+    from ..benchmark.protocol import admission as table
+    from ..benchmark.registry import get_family, get_variant, list_families
+    from ..benchmark.site import parse_sites
 
-    from ..benchmark.protocol import references
-    from ..benchmark.registry import get_family, list_families
-
-    if episodes < 2:
-        raise InvalidValueError("--episodes", episodes, "2 or more")
-    table = {}
+    numbers = parse_sites(sites)
+    if episodes < 1 or len(numbers) < 2:
+        raise InvalidValueError("--episodes, --sites", f"{episodes}, {sites}", "1 or more episodes at 2 or more sites")
+    chosen = [get_variant(name)[1] for name in variant or ()] or [
+        one for name in ([family] if family else list_families()) for one in get_family(name).variants.values()
+    ]
+    found = {}
     with progress() as add:
-        for task in [get_family(name) for name in ([family] if family else list_families())]:
-            advance = add(task.name, len(task.variants), 0)
-            for name, variant in task.variants.items():
-                table[name] = references.measure(task, variant, episodes)
-                advance(1)
-    if write:
-        references.write(table)
+        bar = add("columns", len(chosen) * len(table.COLUMNS), 0)
+        for one in chosen:
+            found[one.name] = table.measure(get_family(one.family), one, numbers, episodes, bar)
+            if write:
+                table.freeze({one.name: found[one.name]})
     if as_json:
-        print(json.dumps({name: {**asdict(row), "admitted": row.admitted()} for name, row in table.items()}))
+        told = {name: {c: row.score(c) for c in row.returns} | {"failures": row.failures()} for name, row in found.items()}
+        print(json.dumps(told))
         return
+    shown = ("belief", *(f"estimator@{k}" for k in table.SHOTS), "oracle", "wrong@20", "revealed@20")
     rows = []
-    for name, row in table.items():
-        means = zip((row.random, row.greedy, row.heuristic, row.reference), row.errors, strict=True)
-        shown = [f"{mean:.2f} ±{error:.2f}" for mean, error in means]
-        rows.append([name, *shown, f"{row.score(row.heuristic):.1f}", "yes" if row.admitted() else "NO"])
-    print_rows(["variant", "random", "greedy", "heuristic", "genie", "heuristic scores", "admitted"], rows)
+    for name, row in found.items():
+        scores = [f"{mean:.1f} +-{error:.1f}" for mean, error in map(row.score, shown)]
+        rows.append([name, *scores, "; ".join(row.failures()) or "yes"])
+    print_rows(["variant", *shown, "admitted"], rows)

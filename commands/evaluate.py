@@ -150,21 +150,23 @@ def hash_protocol(name: Size) -> None:
 
 
 @protocols.command("freeze")
-def freeze_support(
+def freeze(
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
 ) -> None:
-    """Record the support episodes of held-out variants and freeze their digests in the package: for who changes a family."""
-    from ..benchmark.protocol import support as support_manifest
+    """Measure the references of held-out sites, record their support, and put both into the package: for who changes a family."""
+    from ..benchmark.protocol import references
+    from ..benchmark.protocol import support as manifest
     from ..benchmark.protocol.spec import FAMILIES
     from ..benchmark.registry import get_family
 
-    variants = [(task, held) for task in map(get_family, family or FAMILIES) for held in task.select("held-out")]
+    variants = [(task, one) for task in map(get_family, family or FAMILIES) for one in task.variants.values()]
     with progress() as add:
-        advance = add("support", len(variants) * support_manifest.DRAWS, 0)
-        for task, held in variants:
-            rows = []
-            for row in support_manifest.measure(task, held):
-                rows.append(row)
-                advance(1)
-            support_manifest.freeze({held.name: rows})
-    note("the support manifest is frozen; protocol hashes have changed if the data has")
+        bar = add("sites", len(variants) * manifest.SITES, 0)
+        for task, one in variants:
+            frames, prints = {}, {}
+            for site in manifest.held_out():
+                frames[site], prints[site] = references.measure(task, one, site), manifest.measure(task, one, site)
+                bar(1)
+            references.freeze({one.name: frames})
+            manifest.freeze({one.name: prints})
+    note("references and support are frozen; protocol hashes have changed if the data has")

@@ -44,12 +44,17 @@ def list_names(
 
 def show(
     name: Annotated[str, typer.Argument(help="A family, variant, agent or protocol.", show_default=False)],
+    site: Annotated[
+        str | None,
+        typer.Option(help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a family, variant, agent or protocol is."""
+    from ..benchmark.site import parse_sites
     from .show import describe
 
-    found = describe(name)
+    found = describe(name, parse_sites(site) if site else ())
     if as_json:
         print(json.dumps(found.data))
         return

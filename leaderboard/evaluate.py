@@ -13,7 +13,7 @@ from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
 from ..benchmark.registry import get_family, list_agents, plugins, require_own_name
-from ..benchmark.site import parse_sites, text_of
+from ..benchmark.site import open_sealed, parse_sites, text_of
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
 from . import provenance
 from .progress import bars
@@ -81,8 +81,10 @@ def evaluate(
         InterruptedRunError: the user stopped it; the message says how to go on.
     """
     check_options(executor or "local", jobs, address)
+    if referee:
+        open_sealed()
     _check_device(device)
-    chosen = _protocol(protocol, family=family, variant=variant, sites=_sites(sites, referee), shots=shots, episodes=episodes, support=support)
+    chosen = _protocol(protocol, family=family, variant=variant, sites=_sites(sites, referee), shots=shots, episodes=episodes, support=support, referee=referee)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
     if not (jobs in (None, 1) and executor in (None, "local")) and any(run.here for run in runs):
@@ -164,6 +166,7 @@ def _protocol(
     sites: Sequence[int] | None,
     episodes: int | None,
     support: str,
+    referee: bool,
 ) -> Protocol:
     if isinstance(given, Protocol):
         changes = {"family": family, "variant": variant, "sites": sites, "shots": shots, "episodes": episodes}
@@ -175,7 +178,7 @@ def _protocol(
     variants = [variant] if isinstance(variant, str) else variant
     numbers = [shots] if isinstance(shots, int) else shots
     return get_protocol(
-        given, families=families, variants=variants, sites=sites, shots=numbers, episodes=episodes, support=support
+        given, families=families, variants=variants, sites=sites, shots=numbers, episodes=episodes, support=support, referee=referee
     )
 
 

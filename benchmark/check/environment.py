@@ -18,10 +18,11 @@ from ..family import Env, Family, Variant
 from ..randomness import EpisodeRandom
 from ..rollout import play
 from ..seeds import REFERENCE_SEEDS
+from ..site import RANGES
 
-SEEDS = (3, 1, 4, 15)  # scenarios of the checks of the dynamics
+SITES, SEEDS = tuple(RANGES["dev"][k] for k in (2, 0, 1, 0)), (3, 1, 4, 15)  # episodes of the checks of the dynamics
 EPISODE_QOS = ("goodput", "delay_mean", "delay_p95", "drops", "energy")
-ROLES = ("random", "greedy", "heuristic", "reference")
+ROLES = ("random", "prior", "belief", "estimator", "oracle", "genie")
 ROUNDING = 1e-5  # relative and absolute, between batches of other sizes
 LARGEST_FEATURE = 1000.0  # training holds observations in half precision, and networks want numbers of order 1
 
@@ -45,18 +46,19 @@ class Case:
     _plays: dict[tuple[str, str], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def roll(self, variant: Variant) -> Transcript:
-        """Uniformly random allowed actions on the scenarios `SEEDS`."""
+        """Uniformly random allowed actions in the episodes of `SITES` and `SEEDS`."""
         if variant.name not in self._rolls:
-            self._rolls[variant.name] = roll(self.family, variant, SEEDS)
+            self._rolls[variant.name] = roll(self.family, variant, SITES, SEEDS)
         return self._rolls[variant.name]
 
     def play(self, variant: Variant, role: str) -> tuple[Tensor, Tensor]:
-        """Returns [E] and team rewards [T, E] of a framing policy on the reference scenarios, the same for every policy."""
+        """Returns [E] and team rewards [T, E] of a reference policy, each episode at another dev site, alike for all policies."""
         if (variant.name, role) not in self._plays:
             team: list[Tensor] = []
-            seeds = range(REFERENCE_SEEDS, REFERENCE_SEEDS + self.episodes)
-            policy = self.family.policies[getattr(self.family, role)]()
-            played = play(self.family, variant, policy, seeds, record=lambda slot: team.append(slot.reward.sum(1)))
+            sites, seeds = RANGES["dev"][: self.episodes], range(REFERENCE_SEEDS, REFERENCE_SEEDS + self.episodes)
+            policy = self.family.policies[role]()
+            policy.adapt(self.family, variant, None)
+            played = play(self.family, variant, policy, sites, seeds, record=lambda slot: team.append(slot.reward.sum(1)))
             self._plays[variant.name, role] = (played.returns, torch.stack(team))
         return self._plays[variant.name, role]
 
@@ -129,12 +131,18 @@ def _variants(case: Case) -> str:
 
 
 def roll(
-    family: Family, variant: Variant, seeds: Sequence[int], keys: Sequence[int] | None = None, env: Env | None = None
+    family: Family,
+    variant: Variant,
+    sites: Sequence[int],
+    seeds: Sequence[int],
+    keys: Sequence[int] | None = None,
+    env: Env | None = None,
 ) -> Transcript:
-    """Play uniformly random allowed actions; `keys`: whose coin flips, by default each scenario's own."""
+    """Play uniformly random allowed actions; `keys`: whose coin flips, by default each episode's own."""
     env = env or family.make(variant, "cpu")
-    obs, info = env.reset(list(seeds))
-    state = State(family, variant, EpisodeRandom(variant.name, keys or seeds), len(seeds), 0, info["action_mask"])
+    obs, info = env.reset(list(sites), list(seeds))
+    random = EpisodeRandom(variant.name, [0] * len(keys) if keys else sites, keys or seeds)
+    state = State(family, variant, random, len(seeds), 0, info["action_mask"])
     slots = [{"obs": obs.clone(), **{name: value.clone() for name, value in info.items()}}]
     for slot in range(variant.horizon):
         state.slot, state.action_mask = slot, info["action_mask"]
@@ -184,7 +192,7 @@ def _horizon(case: Case) -> str:
         end = f"{variant.name}: not truncated after step {variant.horizon - 1}"
         need(bool(slots[-1]["truncated"].all()), end, "set truncated for the last slot of the horizon")
         env = case.family.make(variant, "cpu")
-        roll(case.family, variant, SEEDS, env=env)
+        roll(case.family, variant, SITES, SEEDS, env=env)
         _refuse(f"{variant.name}: a step after the end", lambda env=env, v=variant: env.step(_first_action(case.family, v)))  # type: ignore[misc]
     return "truncated at the horizon, never before; a step after it is refused"
 
@@ -206,7 +214,7 @@ def _bad_actions(case: Case) -> str:
     for variant in case.variants:
         good = _first_action(family, variant)
         clean, tried = family.make(variant, "cpu"), family.make(variant, "cpu")
-        clean.reset(SEEDS), tried.reset(SEEDS)
+        clean.reset(SITES, SEEDS), tried.reset(SITES, SEEDS)
         for label, action in _spoilt(family, good).items():
             _refuse(f"{variant.name}: {label}", lambda env=tried, a=action: env.step(a))  # type: ignore[misc]
             labels.add(label)
@@ -216,9 +224,10 @@ def _bad_actions(case: Case) -> str:
 
 
 def _first_action(family: Family, variant: Variant) -> Tensor:
-    """A random action that is allowed in the first slot of the scenarios `SEEDS`."""
-    _, info = family.make(variant, "cpu").reset(SEEDS)
-    return random_action(State(family, variant, EpisodeRandom(variant.name, SEEDS), len(SEEDS), 0, info["action_mask"]))
+    """A random action that is allowed in the first slot of the episodes of `SITES` and `SEEDS`."""
+    _, info = family.make(variant, "cpu").reset(SITES, SEEDS)
+    random = EpisodeRandom(variant.name, SITES, SEEDS)
+    return random_action(State(family, variant, random, len(SEEDS), 0, info["action_mask"]))
 
 
 def _spoilt(family: Family, good: Tensor) -> dict[str, object]:

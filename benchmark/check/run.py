@@ -15,12 +15,12 @@ from ..family import Family, Variant
 from ..protocol.spec import FAMILIES
 from ..registry import get_family, list_families, make_agent
 from ..user_code import is_file, load
-from . import environment, policies, randomness
+from . import environment, policies, randomness, sites
 from .environment import Broken, Case
 from .policies import peeks
 
 EPISODES = 32  # behind the references of each variant
-CHECKS: dict[str, Callable[[Case], str]] = {**environment.CHECKS, **randomness.CHECKS, **policies.CHECKS}
+CHECKS: dict[str, Callable[[Case], str]] = {**environment.CHECKS, **randomness.CHECKS, **sites.CHECKS, **policies.CHECKS}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from ..processes import one_thread
 from ..registry import get_variant
 from ..rollout import Episodes, play
 from ..seeds import query_seeds
+from ..site import open_sealed, range_of
 from .fields import Key, Name, Number, PerEpisode, Plain, Text, printable, record
 from .ledger import Ledger
 from .references import references
@@ -121,6 +122,8 @@ def run_cell(
         on_slot: called after every slot of the query episodes, for progress bars.
         logs: whose support it adapts on, see `spec.Protocol.support`.
     """
+    if range_of(cell.site) == "sealed":  # a protocol plays them for the referee alone
+        open_sealed()
     with one_thread():
         return _run_cell(agent, cell, episodes, device, on_slot, logs)
 

@@ -21,7 +21,7 @@ from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
 from ..rollout import BITS_PER_FLOAT
 from ..seeds import QUERY_SEEDS, SUPPORT_SEEDS
-from ..site import RANGES, place, range_of
+from ..site import RANGES, place, range_of, spans
 from . import statistics
 from .fields import OPEN, Key, Name, Number, Plain, Shots, Site, Slashed, Text, record
 from .references import references
@@ -104,6 +104,7 @@ class Protocol:
         shots: numbers of support episodes K.
         episodes: query episodes a cell.
         support: whose logs agents adapt on: `site`, or a control: `wrong` (another site's) or `shifted` (all random).
+        referee: whether sealed sites may be played; what comes of it cannot be submitted.
     """
 
     name: Size
@@ -112,11 +113,14 @@ class Protocol:
     shots: tuple[int, ...]
     episodes: int
     support: str = "site"
+    referee: bool = False
 
     def __post_init__(self) -> None:
         require(len(self.variants) > 0, "--variant", self.variants, "at least one variant")
         require(1 <= len(self.sites) <= MAX_SITES, "--sites", len(self.sites), f"1 to {MAX_SITES} sites")
         require(len({range_of(site) for site in self.sites}) == 1, "--sites", self.sites, "of one range, e.g. held-out:0-4")
+        sealed = any(range_of(site) == "sealed" for site in self.sites)
+        require(self.referee or not sealed, "--sites", spans(self.sites), "no sealed sites: they are the referee's")
         require(len(self.shots) > 0, "--shots", self.shots, "at least one number, e.g. 0,5")
         for shots in self.shots:
             require(0 <= shots <= MAX_SHOTS, "--shots", shots, f"numbers in [0, {MAX_SHOTS}], e.g. 0,5")
@@ -218,6 +222,7 @@ def protocol(
     shots: Iterable[int] | None = None,
     episodes: int | None = None,
     support: str = "site",
+    referee: bool = False,
 ) -> Protocol:
     """A size of the protocol, possibly changed; a changed one is called `custom` and has a hash of its own.
 
@@ -229,6 +234,7 @@ def protocol(
         shots: numbers of support episodes instead.
         episodes: query episodes a cell instead.
         support: `site`, or a control; see `Protocol`.
+        referee: whether sealed sites may be played.
 
     Raises:
         UnknownNameError: of protocol, family, variant or support.
@@ -253,6 +259,7 @@ def protocol(
         shots=tuple(sorted(set(shots))) if shots is not None else standard.shots,
         episodes=standard.episodes if episodes is None else episodes,
         support=support,
+        referee=referee,
     )
     whole = set(named) == set(FAMILIES)
     return changed if changed == standard and whole else replace(changed, name="custom")
