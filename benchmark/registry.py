@@ -32,9 +32,9 @@ ROOT = __package__.rpartition(".")[0]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what a result file takes
 
 _FAMILIES = {
-    "access": "benchmark.families.access:FAMILY",
-    "power": "benchmark.families.power:FAMILY",
-    "offload": "benchmark.families.offload:FAMILY",
+    "access": "benchmark.families.access.family:FAMILY",
+    "power": "benchmark.families.power.family:FAMILY",
+    "offload": "benchmark.families.offload.family:FAMILY",
 }
 _AGENTS = {
     "networld": "networld.agent:build",
