@@ -1,0 +1,38 @@
+"""The `power` family: its variants, environment and policies in one record."""
+
+from __future__ import annotations
+
+import torch
+
+from ...family import Env, Family, Variant
+from .env import ACTIONS, PowerEnv
+from .genie import Genie
+from .layout import OBS_SIZE, SLICES
+from .policies import reference_policies
+from .variant import PowerVariant, listed
+
+
+def _make(variant: Variant, device: torch.device | str) -> Env:
+    assert isinstance(variant, PowerVariant)
+    return PowerEnv(variant, device)
+
+
+FAMILY = Family(
+    name="power",
+    version="2",
+    summary="power control with queues among links that disturb each other; continuous action: amplitude",
+    variants=listed(),
+    make=_make,
+    obs_size=OBS_SIZE,
+    descriptor_size=8,
+    actions=ACTIONS,
+    reward_range=(-3.0, 10.0),
+    policies={**reference_policies(), "genie": Genie},
+    shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
+    behaviours={
+        "random": (("random", 0.0),),
+        "medium": (("medium", 0.05),),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), ("medium", 0.05), ("belief", 0.05), ("oracle", 0.05)),
+    },
+)
