@@ -1,0 +1,39 @@
+"""The `access` family, as the harness, the data and the agents know it."""
+
+from __future__ import annotations
+
+import torch
+
+from ...family import ActionComponent, Env, Family, Variant
+from .env import CHARGE, AccessEnv
+from .layout import MAX_CHANNELS, OBS_SIZE, SLICES, relabel_channels
+from .policies import POLICIES
+from .variant import AccessVariant, listed
+
+
+def _make(variant: Variant, device: torch.device | str) -> Env:
+    assert isinstance(variant, AccessVariant)
+    return AccessEnv(variant, device)
+
+
+FAMILY = Family(
+    name="access",
+    version="2",
+    summary="slotted random access on several channels beside hopping incumbents; discrete action: idle or a channel",
+    variants=listed(),
+    make=_make,
+    obs_size=OBS_SIZE,
+    descriptor_size=6,
+    actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
+    reward_range=(-CHARGE, 1.0),
+    policies=POLICIES,
+    shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
+    behaviours={
+        "random": (("random", 0.0),),
+        "medium": (("medium", 0.05), ("aloha", 0.05), ("backoff", 0.05)),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), ("medium", 0.05), ("belief", 0.05), ("oracle", 0.1)),
+    },
+    relabel=relabel_channels,
+    choice=SLICES["queue"].start,
+)

@@ -1,0 +1,62 @@
+"""Where each quantity stands in an `access` observation, for the environment that writes it and the policies that read it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...relabelling import renumber_choices
+
+MAX_CHANNELS = 4  # observations and actions of fewer channels are padded to this
+CLOCK_BITS = 6
+MAX_SUPERFRAME = 2**CLOCK_BITS
+FRAMES = 4  # ages are measured in frames (one turn for everybody), so that they mean the same whatever the number of users
+NEAR_SLOTS = 8  # the distance to the own turn is resolved in slots up to here, whatever the number of users
+
+_SIZES = {
+    "queue": 3,  # has a packet; length / buffer; log length
+    "age": 2,  # head-of-line age in frames: up to FRAMES; log
+    "outcome": 3,  # own last outcome: none, ACK, NACK
+    "sent": MAX_CHANNELS,  # channel of the own last packet
+    "heard": MAX_CHANNELS,  # channel listened to in the last slot: that of the own packet, else the home channel
+    "feedback": 2,  # what was heard there: one sender, several; idle = (0, 0)
+    "silence": 1,  # log of the frames since own last success
+    "static": 1 + MAX_CHANNELS,  # own index / N; home channel
+    "turn": 4,  # own turn now; slots until then, near; sine and cosine of the phase in the frame
+    "clock": 3 + CLOCK_BITS,  # slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits
+}
+_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
+SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
+OBS_SIZE = _ENDS[-1]
+
+
+class View:
+    """Named views into observations [..., O]."""
+
+    queue: Tensor
+    age: Tensor
+    outcome: Tensor
+    sent: Tensor
+    heard: Tensor
+    feedback: Tensor
+    silence: Tensor
+    static: Tensor
+    turn: Tensor
+    clock: Tensor
+
+    def __init__(self, obs: Tensor) -> None:
+        for name, where in SLICES.items():
+            setattr(self, name, obs[..., where])
+
+
+def relabel_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Give the channels random numbers among MAX_CHANNELS, the same for all agents.
+
+    Which number a channel has means nothing; a network trained on a few channels has then met every number.
+    """
+    order = torch.randperm(MAX_CHANNELS, generator=generator)  # new channel k is old channel order[k]
+    renumber_choices(windows, order)
+    view = View(windows["obs"])
+    view.sent[:] = view.sent[..., order]
+    view.heard[:] = view.heard[..., order]
+    view.static[..., 1:] = view.static[..., 1:][..., order]
