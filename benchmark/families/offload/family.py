@@ -1,0 +1,52 @@
+"""The family `offload`, as the registry finds it."""
+
+from __future__ import annotations
+
+import torch
+
+from ...agent import RandomPolicy
+from ...family import ActionComponent, Env, Family, Variant
+from .env import OffloadEnv
+from .genie import Genie
+from .layout import MAX_EDGES, OBS_SIZE, SLICES, relabel_edges
+from .policies import Belief, Estimator, Local, Oracle, Prior, Revealed, Shortest
+from .variant import VARIANTS, OffloadVariant
+
+
+def _make(variant: Variant, device: torch.device | str) -> Env:
+    assert isinstance(variant, OffloadVariant)
+    return OffloadEnv(variant, device)
+
+
+FAMILY = Family(
+    name="offload",
+    version="2",
+    summary="mobile-edge computing offload with queues and hidden tenants and tariffs; hybrid action: a server and the clock",
+    variants=VARIANTS,
+    make=_make,
+    obs_size=OBS_SIZE,
+    descriptor_size=7,
+    actions=(ActionComponent("server", "categorical", MAX_EDGES + 1), ActionComponent("frequency", "ordinal", 5)),
+    reward_range=(-2.0, 0.0),
+    policies={
+        "random": RandomPolicy,
+        "local": Local,
+        "shortest": Shortest,
+        "medium": Shortest,
+        "prior": Prior,
+        "belief": Belief,
+        "estimator": Estimator,
+        "oracle": Oracle,
+        "revealed": Revealed,
+        "genie": Genie,
+    },
+    shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
+    relabel_played=relabel_edges,
+    choice=SLICES["task"].start,
+    behaviours={
+        "random": (("random", 0.0),),
+        "medium": (("shortest", 0.05), ("prior", 0.05), ("belief", 0.3)),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), *((name, 0.1) for name in ("local", "shortest", "belief", "oracle", "genie"))),
+    },
+)

@@ -1,0 +1,73 @@
+"""Where each quantity stands in an `offload` observation, for the environment that writes it and the policies that read it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...relabelling import renumber_choices
+
+SLOT = 0.1  # seconds
+LOCAL_SPEED = 2.6  # GHz, a device's CPU at full clock
+MAX_EDGES = 4  # observations and actions of fewer edges are padded to this
+MIN_SIZE, MAX_SIZE = 1.0, 7.0  # Mbit of a task, uniform; shown as a fraction of the greatest
+MIN_DENSITY, MAX_DENSITY = 0.2, 0.4  # Gcycle per Mbit, uniform; shown as a fraction of the greatest
+MEAN_SIZE, MEAN_WORK = 4.0, 1.2  # Mbit and Gcycle of a task; the two draws are independent
+HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
+
+_SIZES = {
+    "task": 3,  # a task waits for a decision; its size / MAX_SIZE; its density / MAX_DENSITY
+    "local": 1,  # own local backlog: log(1 + slots at full clock)
+    "sending": MAX_EDGES,  # own Mbit to be sent to each edge: log(1 + tasks of mean size)
+    "pending": MAX_EDGES,  # own work that is at each edge: log(1 + tasks of mean work)
+    "channel": MAX_EDGES,  # own spectral efficiency to each edge now, as a multiple of that at the reference SNR
+    "exists": MAX_EDGES,  # whether the edge exists
+    "sent": MAX_EDGES,  # own Mbit sent to each edge in the last slot / MEAN_SIZE
+    "served": MAX_EDGES,  # own work done by each edge in the last slot / MEAN_WORK
+    "delay": MAX_EDGES,  # mean delay / deadline of own tasks that each edge completed in the last slot, 0 where none
+    "alive": 2,  # own tasks alive / deadline; age of the oldest / deadline
+    "outcome": 3,  # completed any, dropped one in the last slot; delay of the last completed task / deadline
+    "server": 1 + MAX_EDGES,  # server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot
+    "frequency": 1,  # chosen in the last slot
+    "phase": 1 + 2 * len(HARMONICS),  # slot of the period / 64; sine and cosine of its harmonics
+    "index": 1,  # own index / N
+}
+_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
+SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
+OBS_SIZE = _ENDS[-1]
+
+
+class View:
+    """Named views into observations [..., O]."""
+
+    task: Tensor
+    local: Tensor
+    sending: Tensor
+    pending: Tensor
+    channel: Tensor
+    exists: Tensor
+    sent: Tensor
+    served: Tensor
+    delay: Tensor
+    alive: Tensor
+    outcome: Tensor
+    server: Tensor
+    frequency: Tensor
+    phase: Tensor
+    index: Tensor
+
+    def __init__(self, obs: Tensor) -> None:
+        for name, where in SLICES.items():
+            setattr(self, name, obs[..., where])
+
+
+def relabel_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Give the edges random numbers among MAX_EDGES, the same for all devices and all windows, so that a site stays one.
+
+    Which number an edge has means nothing; a network trained on two and three edges has then met every number.
+    """
+    order = torch.randperm(MAX_EDGES, generator=generator)  # new edge k is old edge order[k]
+    view, choices = View(windows["obs"]), renumber_choices(windows, order)
+    for edges in (view.sending, view.pending, view.channel, view.exists, view.sent, view.served, view.delay):
+        edges[:] = edges[..., order]
+    view.server[:] = view.server[..., choices]
