@@ -51,7 +51,7 @@ RADIO_POWER = 0.2  # W: 23 dBm, power class 3 of 3GPP TS 38.101-1
 SHADOWING, SHADOWING_MEMORY = 3.0, 0.95  # dB; correlation from slot to slot (Gudmundson, Electronics Letters 1991)
 DROP_PENALTY = 1.0  # on top of the 1 that its wait has cost by then
 ENERGY_WEIGHT = 0.5  # per J
-TARIFF_WEIGHT = 1.0  # per task billed
+TARIFF_WEIGHT = 1.5  # per task billed
 
 
 def total(amounts: Tensor, dim: int) -> Tensor:

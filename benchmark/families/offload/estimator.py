@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from ...agent import Support
+from .env import TARIFF_WEIGHT
 from .layout import MAX_SIZE, MEAN_SIZE, MEAN_WORK, View
 from .planning import Estimate, average
 from .site import SNR_REFERENCE, TARIFF_RUN, TARIFF_SPREAD
 from .variant import OffloadVariant
 
-BILL_NOISE = 0.2  # variance of a bill of 0 or 1
-CELL_VARIANCE, EDGE_VARIANCE = TARIFF_SPREAD**2 / 12.0, (1.0 - TARIFF_SPREAD) ** 2 / 12.0  # of tariffs, within and between
+BILL_NOISE = 0.18  # variance of a bill of 0 or 1
+CELL_VARIANCE, EDGE_VARIANCE = TARIFF_SPREAD**2 / 8.0, (1.0 - TARIFF_SPREAD) ** 2 / 8.0  # of tariffs, within and between
 AVAILABLE_WEIGHT = 1.0  # samples that the mean of an edge is worth in the estimate of one of its slots
 DOUBT = 0.1
 
@@ -72,13 +73,13 @@ def _capacity(view: View, edges: int, slots: Tensor, period: int, prior: Estimat
 def _tariff(variant: OffloadVariant, support: Support, slots: Tensor) -> Tensor:
     """Expected bill of each edge in each slot of the period, [E, L].
 
-    What a slot cost a device beyond its tasks and its drops is a bill and some energy; a bill is 1, and the energy far below .5.
+    What a slot cost a device beyond its tasks and its drops is a bill and some energy; a bill costs TARIFF_WEIGHT, and the energy far below half of it.
     """
     v, view = variant, View(support.obs)
     rest = -v.agents * support.reward[:, :-1] - view.alive[:, :-1, :, 0] - view.outcome[:, 1:, :, 1]
     server = support.action[:, :-1, :, 0] * view.task[:, :-1, :, 0]
     used = (server.unsqueeze(-1) == torch.arange(1, v.edges + 1, device=server.device)).float()
-    bills = used * (rest > 0.5).unsqueeze(-1)
+    bills = used * (rest > 0.5 * TARIFF_WEIGHT).unsqueeze(-1)
     cells = math.ceil(v.period / TARIFF_RUN)
     count, billed = (x.new_zeros(cells, v.edges).index_add(0, slots // TARIFF_RUN, x.sum((0, 2))) for x in (used, bills))
     found = billed / count.clamp(min=1.0)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .env import TARIFF_WEIGHT
 from .layout import LOCAL_SPEED, MEAN_SIZE, MEAN_WORK, SLOT
 from .site import SNR_MEAN, SNR_REFERENCE, TENANT_ACTIVE, TENANT_DUTY, TENANT_SHARE, Sites
 from .variant import OffloadVariant
@@ -75,7 +76,7 @@ class Plan:
         speed: Gcycle a slot that an edge gives to the devices over the next slots.
         band_slower: how much slower than alone a band is; `band_price`: with the delay that one causes to others.
         edge_slower: how much slower than alone a processor is; `edge_price`: with the delay that one causes to others.
-        tariff: expected bill.
+        tariff: expected cost of the bill.
     """
 
     speed: Tensor
@@ -119,6 +120,7 @@ def plan(variant: OffloadVariant, thought: Estimate) -> Plan:
     speed = window(thought.capacity.unsqueeze(-1) * thought.available, 1, AHEAD)
     cpu = (sizes * MEAN_WORK).view(1, 1, -1, 1, 1) / speed[:, None, None]
     alone = sizes.view(1, 1, -1, 1, 1) * MEAN_WORK / (LOCAL_SPEED * SLOT)
+    bill = TARIFF_WEIGHT * thought.tariff
     band_load = edge_load = local_load = None
     for k in range(ITERATIONS):
         band = torch.zeros_like(speed) if band_load is None else band_load
@@ -126,7 +128,7 @@ def plan(variant: OffloadVariant, thought: Estimate) -> Plan:
         own = alone.new_zeros(1, 1, 1, 1, v.period) if local_load is None else local_load
         held = air.unsqueeze(-1) * slower(band)[:, None, None] + 1.0 + cpu * slower(edge)[:, None, None]
         paid = air.unsqueeze(-1) * price(band)[:, None, None] + 1.0 + cpu * price(edge)[:, None, None]
-        there = paid / v.deadline + late(held, v.deadline) + thought.tariff[:, None, None]
+        there = paid / v.deadline + late(held, v.deadline) + bill[:, None, None]
         here = local_cost(v, alone, own)
         cost = torch.cat([here.expand(*there.shape[:3], 1, v.period), there], dim=3)
         chosen = each * torch.softmax(cost / -TEMPERATURE, dim=3)
@@ -140,7 +142,7 @@ def plan(variant: OffloadVariant, thought: Estimate) -> Plan:
             a + step * (b - a) for a, b in zip((band, edge, own), new, strict=True)
         )
     assert band_load is not None and edge_load is not None
-    return Plan(speed, slower(band_load), price(band_load), slower(edge_load), price(edge_load), thought.tariff)
+    return Plan(speed, slower(band_load), price(band_load), slower(edge_load), price(edge_load), bill)
 
 
 def local_cost(variant: OffloadVariant, slots: Tensor, load: Tensor | float = 0.0) -> Tensor:

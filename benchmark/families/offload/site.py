@@ -19,7 +19,7 @@ TENANT_SHARE = (0.5, 0.9)  # of an edge that other tenants take where they are a
 TENANT_DUTY = (0.3, 0.6)  # part of the period that they are scheduled
 TENANT_ACTIVE = (0.5, 0.95)  # probability that they are active in a scheduled slot
 TENANT_RUN = 4  # mean length in slots of a scheduled run
-TARIFF_RUN, TARIFF_SPREAD = 2, 0.6  # slots that a tariff holds; how much of it is of these slots, not of the edge
+TARIFF_RUN, TARIFF_SPREAD = 2, 0.7  # slots that a tariff holds; how much of it is of these slots, not of the edge
 SNR_MEAN, SNR_REFERENCE = (3.0, 15.0), 9.0  # dB: range of a device's mean to an edge; where the band has its nominal rate
 
 
@@ -65,13 +65,18 @@ def _draw(variant: OffloadVariant, number: int) -> tuple[np.ndarray, ...]:
     share, active = rng.uniform(*TENANT_SHARE, size=(e, 1)), rng.uniform(*TENANT_ACTIVE, size=e)
     scheduled = np.stack([_pattern(period, duty, rng) for duty in rng.uniform(*TENANT_DUTY, size=e)])
     cells = rng.random((e, math.ceil(period / TARIFF_RUN))).repeat(TARIFF_RUN, axis=1)[:, :period]
-    tariff = (1.0 - TARIFF_SPREAD) * rng.random((e, 1)) + TARIFF_SPREAD * cells
+    tariff = (1.0 - TARIFF_SPREAD) * _arcsine(rng.random((e, 1))) + TARIFF_SPREAD * _arcsine(cells)
     snr = rng.uniform(*SNR_MEAN, size=(e, variant.agents))
     return tuple(x.astype(np.float32) for x in (capacity, band, share * scheduled, active, tariff, snr))
 
 
 def _parts(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
+
+
+def _arcsine(uniform: np.ndarray) -> np.ndarray:
+    """Draws in [0, 1] with most of them near the ends (arcsine law, variance 1/8): cheap or dear rather than in between."""
+    return np.square(np.sin(0.5 * math.pi * uniform))
 
 
 def _pattern(period: int, duty: float, rng: np.random.Generator) -> np.ndarray:

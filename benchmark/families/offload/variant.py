@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
 from ...family import Split, Variant, require, require_number
 from .layout import MAX_EDGES, MEAN_SIZE, MEAN_WORK, SLOT
 
-SPEED_PER_DEVICE = 6.0  # GHz of all edges together, a device: the first edition's 42 + 21 + 10 GHz for 12 devices
-BAND_PER_DEVICE = 16.0  # Mbit/s of all bands together at the reference SNR, a device: its 60 Mbit/s an edge, likewise
+SPEED_PER_DEVICE = 10.0  # GHz of all edges together, a device: the first edition's 42 + 21 + 10 GHz for 12 devices
+BAND_PER_DEVICE = 28.0  # Mbit/s of all bands together at the reference SNR, a device: its 60 Mbit/s an edge, likewise
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,19 @@ class OffloadVariant:
 
 
 def _listed() -> dict[str, Variant]:
-    """Train: a grid. Held out: one axis away from it each."""
-    train = [OffloadVariant(n, e, p) for n in (8, 12) for e in (2, 3) for p in (0.2, 0.3)]
+    """Train: devices x edges x arrivals, with deadlines and periods that take turns. Held out: one value that is new each."""
+    grid = product(enumerate((8, 12)), enumerate((2, 3)), enumerate((0.15, 0.25)))
+    train = [
+        OffloadVariant(n, e, p, deadline=(10, 14)[(i + k) % 2], period=(32, 24)[(i + j) % 2])
+        for (i, n), (j, e), (k, p) in grid
+    ]
     held_out = [
-        OffloadVariant(18, 3, 0.2, split="held-out"),
-        OffloadVariant(12, 4, 0.2, split="held-out"),
-        OffloadVariant(12, 3, 0.25, split="held-out"),
-        OffloadVariant(12, 3, 0.2, deadline=8, split="held-out"),
-        OffloadVariant(12, 3, 0.2, deadline=14, split="held-out"),
-        OffloadVariant(12, 3, 0.2, period=48, split="held-out"),
+        OffloadVariant(18, 3, 0.15, split="held-out"),
+        OffloadVariant(12, 4, 0.15, split="held-out"),
+        OffloadVariant(12, 3, 0.35, split="held-out"),
+        OffloadVariant(12, 3, 0.2, split="held-out"),
+        OffloadVariant(12, 3, 0.15, deadline=7, split="held-out"),
+        OffloadVariant(12, 3, 0.15, period=48, split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
 
