@@ -18,6 +18,7 @@ uplink of its own at 14 Mbit/s and edges are alike: bands, tenants and tariffs a
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -85,6 +86,7 @@ EPISODIC = {  # what an `OffloadEnv` holds of each episode, and on which axis
     **dict.fromkeys(("_scenario", "_capacity", "_tariff"), 2),
     "_band": 1,
 }
+QUEUES = {name: axis for name, axis in EPISODIC.items() if axis < 2 and name != "_billing"}
 
 
 class OffloadEnv:
@@ -99,6 +101,7 @@ class OffloadEnv:
     """
 
     sites: Sites
+    _billing: Tensor | None
 
     def __init__(self, variant: OffloadVariant, device: torch.device | str = "cpu") -> None:
         self.variant = variant
@@ -122,8 +125,8 @@ class OffloadEnv:
         rates = efficiency(mean.astype(np.float64) + shadowing).astype(np.float32)
         scenario = np.concatenate([tasks, rates], axis=1)
         self._scenario = torch.from_numpy(scenario).to(self.device)  # [T + 1, 2 + E, B, N]: size, work, efficiencies
-        self._billing = torch.from_numpy(billing).to(self.device)  # [T, B, N] uniforms
-        self._set_capacity(torch.from_numpy(tenants).to(self.device))
+        self._billing = torch.from_numpy(billing).to(self.device)  # [T, B, N] uniforms; None: bills are expected ones
+        self._capacity = self._left(torch.from_numpy(tenants).to(self.device))  # [T, E, B, 1]
         self._band = self.sites.band.T.unsqueeze(-1).contiguous()  # Mbit a slot, [E, B, 1]
         tariff = self.sites.tariff.permute(2, 1, 0)  # [L, E, B]
         self._tariff = torch.cat([torch.zeros_like(tariff[:, :1]), tariff], dim=1).contiguous()  # [L, 1 + E, B], local free
@@ -139,11 +142,11 @@ class OffloadEnv:
         self._drops, self._energy = torch.zeros(2, batch, device=self.device).unbind()
         return self._observe(), self._masks()
 
-    def _set_capacity(self, coins: Tensor) -> None:
-        """Gcycle a slot that other tenants leave of each edge, [T, E, B, 1], from uniforms [T, E, B]."""
-        s, slots = self.sites, torch.arange(len(coins), device=self.device) % self.variant.period
+    def _left(self, coins: Tensor, slot: int = 0) -> Tensor:
+        """Gcycle a slot that other tenants leave of each edge from `slot` on, [T, E, B, 1], from uniforms [T, E, B]."""
+        s, slots = self.sites, torch.arange(slot, slot + len(coins), device=self.device) % self.variant.period
         share = s.share.permute(2, 1, 0)[slots]  # [T, E, B]
-        self._capacity = (s.capacity.T * (1.0 - share * (coins < s.active.T))).unsqueeze(-1)
+        return (s.capacity.T * (1.0 - share * (coins < s.active.T))).unsqueeze(-1)
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot.
@@ -157,8 +160,15 @@ class OffloadEnv:
         """
         v, t = self.variant, self._slot
         require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
-        batch = self._work.shape[1]
-        chosen, clock = check_action(action, self._choices, batch, v.agents).unbind(-1)
+        chosen, clock = check_action(action, self._choices, self._work.shape[1], v.agents).unbind(-1)
+        reward, slot = self.advance(chosen, clock)
+        terminated = torch.zeros(len(reward), dtype=torch.bool, device=self.device)
+        truncated = torch.full_like(terminated, self._slot == v.horizon)
+        return self._observe(), reward, terminated, truncated, self._masks() | slot
+
+    def advance(self, chosen: Tensor, clock: Tensor) -> tuple[Tensor, Info]:
+        """Play one slot with these servers and clocks [B, N], unchecked; returns reward [B, N] and quality of service."""
+        v, t = self.variant, self._slot
         alive = self._work > 0
         self._server[0] = self._action = chosen * alive[0]
         self._bits[0] *= self._action > 0
@@ -189,15 +199,12 @@ class OffloadEnv:
         self._work = torch.cat([work.unsqueeze(0), self._work[:-1]])
         self._server = torch.cat([torch.zeros_like(size).unsqueeze(0), self._server[:-1]])
 
-        info = self._masks() | {"delivered": finished, "delay": delay, "dropped": dropped, "energy": energy}
-        terminated = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        truncated = torch.full_like(terminated, self._slot == v.horizon)
-        return self._observe(), reward, terminated, truncated, info
+        return reward, {"delivered": finished, "delay": delay, "dropped": dropped, "energy": energy}
 
     def _bill(self, slot: int) -> Tensor:
         """Whether the task that each device sent off in this slot is billed, [B, N]: with the probability of the tariff."""
         tariff = self._tariff[slot % self.variant.period].gather(0, self._action.long().T).T
-        return (self._billing[slot] < tariff).float()
+        return (self._billing[slot] < tariff).float() if self._billing is not None else tariff
 
     def _compute(self, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Gcycles computed of each task [K, B, N], and those of them on the device itself [B, N]."""
@@ -229,7 +236,30 @@ class OffloadEnv:
     def fork(self, episodes: Tensor) -> OffloadEnv:
         """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
         copied = forked(self, episodes, EPISODIC)
-        copied.sites = Sites(*(getattr(self.sites, name)[episodes] for name in sites_of.FIELDS))
+        copied.sites = self._sites_of(episodes)
+        return copied
+
+    def _sites_of(self, episodes: Tensor) -> Sites:
+        return Sites(*(getattr(self.sites, name)[episodes] for name in sites_of.FIELDS))
+
+    def imagine(self, episodes: Tensor, tasks: Tensor, coins: Tensor) -> OffloadEnv:
+        """A copy of these episodes [F] that goes on with other tasks and tenants, for `advance` alone; bills are expected ones.
+
+        Args:
+            episodes: by number, [F].
+            tasks: size and work of the tasks of the H slots after this one, [H, 2, F, N]; channels stay as they are.
+            coins: uniforms of the tenants of this slot and of those after it, [H, E, F].
+        """
+        copied = copy.copy(self)
+        for name, axis in QUEUES.items():
+            setattr(copied, name, getattr(self, name).index_select(axis, episodes))
+        here = self._scenario[self._slot].index_select(1, episodes)
+        after = torch.cat([tasks, here[2:].expand(len(tasks), -1, -1, -1)], dim=1)
+        copied._scenario, copied._billing = torch.cat([here.unsqueeze(0), after]), None
+        copied.sites = self._sites_of(episodes)
+        copied._capacity = copied._left(coins, self._slot)
+        slots = torch.arange(self._slot, self._slot + len(coins), device=self.device) % self.variant.period
+        copied._tariff, copied._slot = self._tariff[slots].index_select(2, episodes), 0
         return copied
 
     def qos(self) -> dict[str, Tensor]:
@@ -247,6 +277,16 @@ class OffloadEnv:
     def queues(self) -> tuple[Tensor, Tensor]:
         """Hidden state for the genie: Mbit to send to each edge, Gcycles sent or to be sent there, both [E, B, N]."""
         return self._by_server(self._bits)[1:], self._by_server(self._work)[1:]
+
+    def waiting(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For the genie: Mbit and Gcycles of the waiting tasks, slots of local work [B, N]; Mbit a slot alone [E, B, N]."""
+        now = self._scenario[self._slot]
+        local = self._by_server(self._work)[0] / (LOCAL_SPEED * SLOT)
+        return self._bits[0], self._work[0], local, self._band * now[2:]
+
+    def alive(self) -> Tensor:
+        """Tasks that are not done, [B]."""
+        return (self._work > 0).sum((0, 2)).float()
 
     def _by_server(self, table: Tensor) -> Tensor:
         """Sums over the decided tasks of each server, [1 + E, B, N]."""

@@ -55,8 +55,17 @@ class Seen:
     def action(self, server: Tensor) -> Tensor:
         """Actions [B, N, 2]: this server [B, N] where a task waits; the clock slows down where little local work is left."""
         server = torch.where(self.size > 0, server, 0)
-        local = torch.where(server == 0, self.with_local, self.local)
-        return torch.stack([server.float(), (0.8 + 0.1 * local).clamp(max=1.0)], dim=-1)
+        return torch.stack([server.float(), clock(server, self.local, self.work)], dim=-1)
+
+
+def clock(server: Tensor, local: Tensor, work: Tensor) -> Tensor:
+    """The local clock for this many slots of local work, and the new task's Gcycles where it stays; all [B, N].
+
+    A joule costs as much as five task-slots at deadline 10, and a cycle f^2 joules: one task alone is cheapest at some .8 of
+    the full clock, two in a queue at full clock.
+    """
+    backlog = local + (server == 0) * work / (LOCAL_SPEED * SLOT)
+    return (0.8 + 0.1 * backlog).clamp(max=1.0)
 
 
 class Local(Agent):

@@ -19,7 +19,7 @@ TENANT_SHARE = (0.5, 0.9)  # of an edge that other tenants take where they are a
 TENANT_DUTY = (0.3, 0.6)  # part of the period that they are scheduled
 TENANT_ACTIVE = (0.5, 0.95)  # probability that they are active in a scheduled slot
 TENANT_RUN = 4  # mean length in slots of a scheduled run
-TARIFF_RUN, TARIFF_SPREAD = 2, 0.7  # slots that a tariff holds; how much of it is of these slots, not of the edge
+TARIFF_RUN, TARIFF_SPREAD = 2, 0.8  # slots that a tariff holds; how much of it is of these slots, not of the edge
 SNR_MEAN, SNR_REFERENCE = (3.0, 15.0), 9.0  # dB: range of a device's mean to an edge; where the band has its nominal rate
 
 

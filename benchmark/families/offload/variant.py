@@ -86,7 +86,7 @@ def _listed() -> dict[str, Variant]:
     held_out = [
         OffloadVariant(18, 3, 0.15, split="held-out"),
         OffloadVariant(12, 4, 0.15, split="held-out"),
-        OffloadVariant(12, 3, 0.35, split="held-out"),
+        OffloadVariant(12, 3, 0.3, split="held-out"),
         OffloadVariant(12, 3, 0.2, split="held-out"),
         OffloadVariant(12, 3, 0.15, deadline=7, split="held-out"),
         OffloadVariant(12, 3, 0.15, period=48, split="held-out"),
