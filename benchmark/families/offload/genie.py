@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 FUTURE = 0.5  # part of the planned price that a slot of a server is charged, for tasks that are still to come
 AHEAD, FUTURES = 8, 2  # slots of a rollout, and how many futures each candidate meets
-MARGIN = 0.6  # candidates cost at most this much more than the greedy choice, by the greedy estimate
+MARGIN = 0.25  # candidates cost at most this much more than the greedy choice, by the greedy estimate
 ROUNDS = 2  # of the coordinate search
+TRUST = 1.0  # weight of the greedy estimate beside that of the rollouts
 REMAINING = 2.0  # slots that a task alive at the end of a rollout still takes
 
 
@@ -153,12 +154,13 @@ class Genie(Agent):
         placement = Placement(v, env, state.memory["prices"].at(state.slot, everyone))
         local, work = placement.local, placement.work
         servers, costs = placement.in_turn()
-        near = (costs <= costs.gather(0, servers.unsqueeze(0)) + MARGIN) & (placement.size > 0)
+        behind = costs - costs.gather(0, servers.unsqueeze(0))
+        near = (behind <= MARGIN) & (placement.size > 0)
         slots = min(AHEAD, v.horizon - state.slot)
         future = self._future(v, state, slots)
         episodes = everyone
         for _ in range(self.rounds if slots > 1 else 0):
-            episodes, servers = self._improved(state, env, servers, near, episodes, future)
+            episodes, servers = self._improved(state, env, servers, near, behind, episodes, future)
             if not len(episodes):
                 break
         return torch.stack([servers.float(), clock(servers, local, work)], dim=-1)
@@ -172,7 +174,14 @@ class Genie(Agent):
         return torch.stack([size, work], dim=1), state.random.uniform(slots, v.edges, FUTURES).permute(1, 2, 0, 3)
 
     def _improved(
-        self, state: State, env: OffloadEnv, servers: Tensor, near: Tensor, episodes: Tensor, future: tuple[Tensor, Tensor]
+        self,
+        state: State,
+        env: OffloadEnv,
+        servers: Tensor,
+        near: Tensor,
+        behind: Tensor,
+        episodes: Tensor,
+        future: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """One round: the best single change of each of these episodes; returns the episodes that changed, and servers."""
         within = torch.zeros(len(servers), dtype=torch.bool, device=servers.device)
@@ -186,7 +195,7 @@ class Genie(Agent):
         value = self._rollout(state, env, which, tried, future)
         base = torch.full((len(servers),), -torch.inf, dtype=value.dtype, device=value.device)
         base[episodes] = value[: len(episodes)]
-        gain = value[len(episodes) :] - base[episode]
+        gain = (value[len(episodes) :] - base[episode]) * servers.shape[1] - TRUST * behind[place, episode, device]
         best = torch.zeros_like(base).scatter_reduce(0, episode, gain, "amax")
         taken = (gain > 0) & (gain == best[episode])
         servers = servers.clone()

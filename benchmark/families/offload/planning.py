@@ -19,7 +19,7 @@ from .site import SNR_MEAN, SNR_REFERENCE, TENANT_ACTIVE, TENANT_DUTY, TENANT_SH
 from .variant import OffloadVariant
 
 ITERATIONS = 24
-TEMPERATURE = 0.08  # of the softmin, in units of cost; the same in the plan and in play
+TEMPERATURE = 0.06  # of the softmin, in units of cost: tasks and channels differ more in play than in the plan
 AHEAD = 4  # slots that a task looks ahead for what the other tenants leave
 FULLEST = 0.85  # load up to which a shared server slows down by 1 / (1 - load); from there on the tangent goes on
 LOCAL_ENERGY = 0.3  # cost of the energy of a Gcycle at the usual clock

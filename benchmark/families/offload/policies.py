@@ -13,10 +13,9 @@ from torch import Tensor
 
 from ...agent import Adaptation, Agent, State, Support
 from ...family import Family, Variant
-from ...randomness import gumbel
 from .estimator import estimate
 from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
-from .planning import TEMPERATURE, Estimate, Plan, average, late, local_cost, plan, told
+from .planning import Estimate, Plan, average, late, local_cost, plan, told
 
 if TYPE_CHECKING:
     from .env import OffloadEnv
@@ -128,8 +127,7 @@ class Planner(Agent):
         there = paid / v.deadline + late(delay, v.deadline) + now.tariff
         here = self._local(v, seen)
         cost = torch.cat([here.unsqueeze(-1), there], dim=-1)
-        luck = gumbel(state.random.uniform(*cost.shape[1:]))
-        return seen.action((luck - cost / TEMPERATURE).argmax(-1))
+        return seen.action(cost.argmin(-1))
 
     def _local(self, v: OffloadVariant, seen: Seen) -> Tensor:
         """Cost of the own CPU: the wait of the task, what it adds to those that come, energy."""
