@@ -57,22 +57,28 @@ TARIFF_WEIGHT = 1.5  # per task billed
 
 def total(amounts: Tensor, dim: int) -> Tensor:
     """Sum in the order of the entries. `torch.sum` rounds in an order that depends on the place in the batch."""
-    return amounts.cumsum(dim).select(dim, -1)
+    first, *rest = amounts.unbind(dim)
+    found = first.clone()
+    for part in rest:
+        found += part
+    return found
 
 
-def serve(queue: Tensor, capacity: Tensor, upto: Tensor) -> Tensor:
-    """What a first-in-first-out server takes from each task.
+def serve(queue: Tensor, capacity: Tensor) -> Tensor:
+    """What a first-in-first-out server takes from each task; the oldest are served first.
 
     Args:
         queue: remaining amount of each task, youngest first, [..., K, B, N].
         capacity: what the server can do in the slot, [..., B, N].
-        upto: `queue.cumsum(-3)`: the amount in tasks that are as young or younger.
 
     Returns:
         Served amounts, [..., K, B, N].
     """
-    older = upto.narrow(-3, upto.shape[-3] - 1, 1) - upto
-    return torch.minimum((capacity.unsqueeze(-3) - older).clamp_(min=0.0), queue)
+    served, left = torch.empty_like(queue), capacity.clone()
+    for amount, taken in reversed(list(zip(queue.unbind(-3), served.unbind(-3), strict=True))):
+        torch.minimum(left, amount, out=taken)
+        left -= taken
+    return served
 
 
 def efficiency(snr: np.ndarray) -> np.ndarray:
@@ -83,10 +89,10 @@ def efficiency(snr: np.ndarray) -> np.ndarray:
 EPISODIC = {  # what an `OffloadEnv` holds of each episode, and on which axis
     **dict.fromkeys(("_action", "_clock", "_dropped", "_drops", "_energy", "_finished", "_last_delay"), 0),
     **dict.fromkeys(("_bits", "_delays", "_server", "_work", "_sent", "_served", "_delay_at", "_billing"), 1),
-    **dict.fromkeys(("_scenario", "_capacity", "_tariff"), 2),
+    **dict.fromkeys(("_scenario", "_capacity", "_tariff", "_at"), 2),
     "_band": 1,
 }
-QUEUES = {name: axis for name, axis in EPISODIC.items() if axis < 2 and name != "_billing"}
+QUEUES = {name: axis for name, axis in EPISODIC.items() if name not in ("_scenario", "_capacity", "_tariff", "_billing")}
 
 
 class OffloadEnv:
@@ -134,6 +140,7 @@ class OffloadEnv:
         tables = torch.zeros(3, v.deadline, batch, v.agents, device=self.device)
         self._bits, self._work, self._server = tables.unbind()  # Mbit to send, Gcycles to compute, chosen server
         self._bits[0], self._work[0] = self._scenario[0, 0], self._scenario[0, 1]
+        self._at = torch.zeros(1 + v.edges, v.deadline, batch, v.agents, device=self.device)  # `_server`, one-hot
         zeros = torch.zeros(batch, v.agents, device=self.device)
         self._action, self._clock = zeros - 1.0, zeros
         self._finished, self._dropped, self._last_delay = zeros, zeros, zeros
@@ -171,6 +178,7 @@ class OffloadEnv:
         v, t = self.variant, self._slot
         alive = self._work > 0
         self._server[0] = self._action = chosen * alive[0]
+        self._at[:, 0] = self._action == self._servers
         self._bits[0] *= self._action > 0
         bills = self._bill(t)
 
@@ -181,10 +189,9 @@ class OffloadEnv:
         unfinished = self._work > 0
         done = (alive & ~unfinished).float()
         finished, dropped = done.sum(0), unfinished[-1].float()
-        aged = done * self._ages
-        delay = aged.sum(0) / finished.clamp(min=1.0)
-        at_edge = self._server == self._servers[1:].unsqueeze(1)  # [E, K, B, N]
-        self._delay_at = (aged * at_edge).sum(1) / (done * at_edge).sum(1).clamp(min=1.0)
+        delay = (done * self._ages).sum(0) / finished.clamp(min=1.0)
+        done_at = self._at[1:] * done  # [E, K, B, N]
+        self._delay_at = total(done_at * self._ages, 1) / total(done_at, 1).clamp(min=1.0)
         energy = CPU_ENERGY * (LOCAL_SPEED * clock).square() * local + RADIO_POWER * SLOT * airtime
         cost = alive.sum(0) / v.deadline + DROP_PENALTY * dropped + ENERGY_WEIGHT * energy + TARIFF_WEIGHT * bills
         reward = cost / -v.agents
@@ -198,6 +205,7 @@ class OffloadEnv:
         self._bits = torch.cat([size.unsqueeze(0), self._bits[:-1]])
         self._work = torch.cat([work.unsqueeze(0), self._work[:-1]])
         self._server = torch.cat([torch.zeros_like(size).unsqueeze(0), self._server[:-1]])
+        self._at = torch.cat([torch.zeros_like(self._at[:, :1]), self._at[:, :-1]], dim=1)
 
         return reward, {"delivered": finished, "delay": delay, "dropped": dropped, "energy": energy}
 
@@ -208,27 +216,24 @@ class OffloadEnv:
 
     def _compute(self, clock: Tensor) -> tuple[Tensor, Tensor]:
         """Gcycles computed of each task [K, B, N], and those of them on the device itself [B, N]."""
-        ready = self._work * (self._bits == 0)
-        queues = ready * (self._server == self._servers.unsqueeze(1))  # [1 + E, K, B, N]
-        upto = queues.cumsum(1)
-        active = (upto[1:, -1] > 0).sum(-1, keepdim=True)
+        queues = torch.where(self._bits == 0, self._work, 0.0) * self._at  # [1 + E, K, B, N]
+        active = (total(queues[1:], 1) > 0).sum(-1, keepdim=True)
         shares = (self._capacity[self._slot] / active.clamp(min=1)).expand(-1, -1, clock.shape[1])
-        capacity = torch.cat([(LOCAL_SPEED * SLOT * clock).unsqueeze(0), shares])
-        computed = serve(queues, capacity, upto)
+        computed = serve(queues, torch.cat([(LOCAL_SPEED * SLOT * clock).unsqueeze(0), shares]))
         by_server = total(computed, 1)
         self._served = by_server[1:]
-        return computed.sum(0), by_server[0]
+        return total(computed, 0), by_server[0]
 
     def _transmit(self) -> tuple[Tensor, Tensor]:
         """Mbit sent of each task [K, B, N], and the fraction of the slot that each device was on the air [B, N]."""
         radix = MAX_EDGES + 1
-        oldest = ((self._bits > 0) * (self._server + radix * self._ages)).amax(0)  # age first, then server: the oldest wins
+        oldest = torch.where(self._bits > 0, self._server + radix * self._ages, 0.0).amax(0)  # age first, then server
         target = oldest.remainder(radix)  # [B, N]; 0 = nothing to send
         on_air = target == self._servers[1:]  # [E, B, N]
         users = on_air.sum(-1, keepdim=True).clamp(min=1)
         alone = on_air * (self._band * self._scenario[self._slot, 2:])  # Mbit a slot with the band to itself
-        queue = self._bits * (self._server == target)
-        sent = serve(queue, (alone / users).sum(0), queue.cumsum(0))
+        queue = torch.where(self._server == target, self._bits, 0.0)
+        sent = serve(queue, (alone / users).sum(0))
         amount = total(sent, 0)
         self._sent = on_air * amount
         return sent, amount / alone.sum(0).clamp(min=1e-9)  # n sharers have the slot for 1/n each
@@ -290,7 +295,7 @@ class OffloadEnv:
 
     def _by_server(self, table: Tensor) -> Tensor:
         """Sums over the decided tasks of each server, [1 + E, B, N]."""
-        return total(table[1:] * (self._server[1:] == self._servers.unsqueeze(1)), 1)
+        return total(table[1:] * self._at[:, 1:], 1)
 
     def _masks(self) -> Info:
         waiting = self._work[0] > 0
@@ -305,7 +310,7 @@ class OffloadEnv:
         # Written feature by feature, so features come first in memory; agents get them last and contiguous.
         obs = torch.zeros(OBS_SIZE, *size.shape, device=self.device).permute(1, 2, 0)
         view = View(obs)
-        ready = self._by_server(self._work * (self._bits == 0))
+        ready = self._by_server(torch.where(self._bits == 0, self._work, 0.0))
         alive = self._work > 0
         view.task[..., 0] = alive[0]
         view.task[..., 1] = size / MAX_SIZE

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from .env import OffloadEnv
     from .variant import OffloadVariant
 
-FUTURE = 0.5  # part of the planned price that a slot of a server is charged, for tasks that are still to come
+FUTURE = 1.0  # part of the planned price that a slot of a server is charged, for tasks that are still to come
 AHEAD, FUTURES = 8, 2  # slots of a rollout, and how many futures each candidate meets
 MARGIN = 0.25  # candidates cost at most this much more than the greedy choice, by the greedy estimate
-ROUNDS = 2  # of the coordinate search
+ROUNDS = 1  # of the coordinate search; a second one gains nothing
 TRUST = 1.0  # weight of the greedy estimate beside that of the rollouts
-REMAINING = 2.0  # slots that a task alive at the end of a rollout still takes
+REMAINING = 1.5  # slots that a task alive at the end of a rollout still takes
 
 
 class Prices:
