@@ -7,6 +7,7 @@ likelihood of exponential levels is the Itakura-Saito divergence, and its multip
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,11 +18,12 @@ from ...agent import Support
 from ...randomness import generator
 from .layout import View, ratio
 from .planning import Knowledge
-from .site import PRICE, _draw
+from .site import PRICE, draw
 from .variant import PowerVariant
 
 BUFFER, DELAY_COST = 32.0, 0.5
 SITES = 64  # that the average is taken over
+CAUTION = -14.0  # dB over the own signal; from what plans earn at train sites
 ROUNDS = 60  # of the multiplicative updates
 PRIOR = 0.3  # observations that the prior of a gain is worth
 PRIOR_OUTSIDE = 0.3  # the same of an entry of the outside's sequence
@@ -31,23 +33,25 @@ PRIOR_OUTSIDE = 0.3  # the same of an entry of the outside's sequence
 def average(variant: PowerVariant) -> Knowledge:
     """What sites of a variant are like: typical gains, need and outside interference, the mean price. One site (S = 1)."""
     rng = generator(variant.name, "average")
-    places = [_draw(variant, rng) for _ in range(SITES)]
+    places = [draw(variant, rng) for _ in range(SITES)]
     n, off = variant.agents, ~np.eye(variant.agents, dtype=bool)
-    links = np.stack([place.links for place in places])
-    outside = np.stack([place.outside for place in places])
-    direct = np.exp(np.log(links[:, ~off]).mean())
-    cross = torch.full((1, n, n), float(np.exp(np.log(links[:, off]).mean())))
-    cross[:, ~torch.from_numpy(off)] = 0.0
-    usual = float(np.expm1(np.log1p(outside).mean()))
+    links, need, outside = (np.stack([getattr(place, name) for place in places]) for name in ("links", "need", "outside"))
     shape = (1, n, variant.period)
     return Knowledge(
-        cross,
-        torch.full((1, n), float(direct)),
-        torch.full((1, n), float(np.mean([place.need.mean() for place in places]))),
-        torch.full(shape, usual),
+        float(np.median(links[:, off])) * torch.from_numpy(off)[None].float(),
+        torch.full((1, n), float(np.median(links[:, ~off]))),
+        torch.full((1, n), float(need.mean())),
+        torch.full(shape, float(np.expm1(np.log1p(outside).mean()))),
         torch.tensor([sum(PRICE) / 2.0]),
         torch.full(shape, PRIOR_OUTSIDE),
     )
+
+
+def cautious(variant: PowerVariant) -> Knowledge:
+    """The average for a plan of links that know nothing of each other: all of them disturb each other by `CAUTION`."""
+    known = average(variant)
+    cross = (known.cross > 0) * known.direct.unsqueeze(-1) * 10.0 ** (CAUTION / 10.0)
+    return replace(known, cross=cross)
 
 
 def read(variant: PowerVariant, support: Support) -> Knowledge:

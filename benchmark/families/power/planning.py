@@ -16,7 +16,7 @@ from ...physics.interference import SINR_CAP
 from .variant import PowerVariant
 
 AMPLITUDES = (0.0, 0.1, 0.2, 0.35, 0.6, 1.0)
-REFERENCE, EXPONENT = 8.0, 0.5  # a bit is worth what it earns where this many slots of arrivals wait
+REFERENCE, EXPONENT = 16.0, 0.5  # a bit is worth what it earns where this many slots of arrivals wait
 FULL = 32.0  # slots of mean arrivals that a buffer holds
 START = 2.0  # slots of mean arrivals that wait at first, on average
 MOVES = 64  # changes of a single power at most, a slot of a plan

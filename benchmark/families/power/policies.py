@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...agent import Adaptation, Agent, RandomPolicy, State, Support
 from ...family import Family, Variant
-from .estimator import average, read
+from .estimator import cautious, read
 from .layout import View, ratio
 from .planning import AMPLITUDES, Knowledge, levels, make_plan, served, worth
 
@@ -100,7 +100,7 @@ class Prior(Planner):
     name = "prior"
 
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
-        return _on(state, _told(average(cast("PowerVariant", state.variant))))
+        return _on(state, _told(cautious(cast("PowerVariant", state.variant))))
 
 
 class Estimator(Planner):
@@ -119,7 +119,7 @@ class Estimator(Planner):
         return Adaptation()
 
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
-        return _on(state, self._read or average(cast("PowerVariant", state.variant)))
+        return _on(state, self._read or cautious(cast("PowerVariant", state.variant)))
 
 
 class Belief(Estimator):

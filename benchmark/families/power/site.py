@@ -65,10 +65,11 @@ class Site:
 @lru_cache(maxsize=4096)
 def draw_site(variant: PowerVariant, site: int) -> Site:
     """The hidden parameters of a site; the same whatever else is drawn."""
-    return _draw(variant, site_generator(variant.name, site))
+    return draw(variant, site_generator(variant.name, site))
 
 
-def _draw(variant: PowerVariant, rng: np.random.Generator) -> Site:
+def draw(variant: PowerVariant, rng: np.random.Generator) -> Site:
+    """A site from any generator; for what sites are like on average."""
     gain, transmitter = (_pairs if variant.layout == "d2d" else _cells)(variant, rng)
     direct = gain[np.arange(variant.agents), transmitter]
     alone = np.round(np.log2(1.0 + np.minimum(direct, SINR_CAP)), 3)  # the last bits of a logarithm change no arrival

@@ -106,13 +106,13 @@ def listed() -> dict[str, Variant]:
         )
     ]
     held_out = [
-        PowerVariant(20, 300.0, split="held-out"),
+        PowerVariant(size=300.0, split="held-out"),
+        PowerVariant(load=0.2, split="held-out"),
         PowerVariant(30, split="held-out"),
         PowerVariant(40, split="held-out"),
-        PowerVariant(20, load=0.2, split="held-out"),
-        PowerVariant(20, speed=2.0, split="held-out"),
-        PowerVariant(20, period=64, split="held-out"),
-        PowerVariant(20, 800.0, layout="macro", load=0.3, split="held-out"),
-        PowerVariant(20, 200.0, layout="umi", load=0.3, split="held-out"),
+        PowerVariant(speed=2.0, split="held-out"),
+        PowerVariant(period=64, split="held-out"),
+        PowerVariant(size=800.0, load=0.15, layout="macro", split="held-out"),
+        PowerVariant(size=200.0, load=0.15, layout="umi", split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
