@@ -13,29 +13,27 @@ queue and outcome, and hears one channel a slot: that of its packet, or its home
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ...family import ActionComponent, Info, check_action, forked, require
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ...site import scenario_generator
-from .layout import CLOCK_BITS, FRAMES, MAX_CHANNELS, MAX_SUPERFRAME, NEAR_SLOTS, OBS_SIZE, View
+from .features import lookup_tables, past_code
 from .site import draw_site
 from .variant import BURST_DUTY, BURST_MEAN_ON, AccessVariant
 
 DEADLINE = 32  # slots after which a packet has lost DELAY_COST of its worth
 DELAY_COST = 0.8
-CHARGE = 1.0  # a hit of an active protected incumbent
+CHARGE = 2.0  # a hit of an active protected incumbent
 INITIAL_MAX = 2  # packets that a user has at the start, at most
 INITIAL_SHARE = 0.1  # packets that are there at the start, at most, as a share of those that arrive
 
-EPISODIC = "_acked _arrivals _busy _delays _dropped _energy _feedback _heard _last_success _protected _sent".split()
+EPISODIC = "_arrivals _busy _delays _dropped _energy _last_success _past _protected".split()  # and the queues
 
 
 class AccessEnv:
@@ -55,9 +53,7 @@ class AccessEnv:
         index = torch.arange(n, device=self.device)
         self._home = index % c
         self._channel_ids = torch.arange(1, c + 1, device=self.device)
-        self._static = self._static_features(index)
-        self._clock = _clock_features(variant).to(self.device)
-        self._turn = _turn_features(variant).to(self.device)
+        self._lookup = lookup_tables(variant, self.device)
 
     def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
         """Draw the scenarios of these (site, seed) and start their episodes; returns obs [B, N, O] and info."""
@@ -73,11 +69,8 @@ class AccessEnv:
         for packets in initial.unbind(-1):
             self._queue.push(packets, -1)
         self._slot = 0
-        self._sent = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)
-        self._heard = torch.full_like(self._sent, -1)
-        self._acked = torch.zeros(batch, v.agents, dtype=torch.bool, device=self.device)
+        self._past = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)  # code of the last slot's outcome
         self._last_success = torch.full((batch, v.agents), -1, dtype=torch.int64, device=self.device)
-        self._feedback = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)  # senders heard: 0, 1, 2 = more
         self._delays = torch.zeros(batch, v.horizon + 1, device=self.device)  # histogram of delays of delivered packets
         self._dropped = torch.zeros(batch, device=self.device)
         self._energy = torch.zeros(batch, device=self.device)
@@ -106,8 +99,7 @@ class AccessEnv:
         self._queue.pop(success)
         dropped = self._queue.push(self._arrivals[:, t], t)
 
-        self._sent, self._acked, self._heard, self._slot = sent, success, heard, t + 1
-        self._feedback = senders.clamp(max=2)
+        self._past, self._slot = past_code(sent, heard, senders), t + 1
         self._last_success = torch.where(success, t, self._last_success)
         delivered, energy = success.float(), transmitted.float()
         self._delays.scatter_add_(1, delay, delivered)
@@ -145,38 +137,25 @@ class AccessEnv:
         return self._queue.length, self._slot - self._queue.head_stamp()
 
     def coins(self) -> tuple[Tensor, Tensor]:
-        """For the hindsight bound alone: where incumbents send and where protected ones are active, each [B, T, C] of 0 and 1."""
+        """For the hindsight bound alone: the coins of incumbents and of protected ones, each [B, T, C] of 0 and 1."""
         return self._busy.float(), self._protected.float()
 
     def _masks(self) -> Info:
         backlog = self._queue.length > 0
-        mask = torch.zeros(*backlog.shape, MAX_CHANNELS + 1, dtype=torch.bool, device=self.device)
-        mask[..., 0] = True
-        mask[..., 1 : self.variant.channels + 1] = backlog.unsqueeze(-1)
-        return {"action_mask": mask, "agent_mask": torch.ones_like(backlog)}
-
-    def _static_features(self, index: Tensor) -> Tensor:
-        """Features that never change: relative index and one-hot home channel, [N, 1 + MAX_CHANNELS]."""
-        home = one_hot(self._home, MAX_CHANNELS).float()
-        return torch.cat([(index / max(self.variant.agents, 1)).unsqueeze(-1), home], dim=-1)
+        return {"action_mask": self._lookup.allowed[backlog.long()], "agent_mask": torch.ones_like(backlog)}
 
     def _observe(self) -> Tensor:
-        v, t, length = self.variant, self._slot, self._queue.length
-        obs = torch.zeros(*length.shape, OBS_SIZE, device=self.device)
-        view = View(obs)
-        backlog = length > 0
-        age = torch.where(backlog, t - self._queue.head_stamp(), 0) / v.frame
-        view.queue[:] = torch.stack([backlog.float(), length / v.buffer, torch.log1p(length) / math.log1p(v.buffer)], dim=-1)
-        view.age[:] = torch.stack([age.clamp(max=FRAMES) / FRAMES, torch.log1p(age)], dim=-1)
-        view.outcome[:] = one_hot(torch.where(self._sent > 0, torch.where(self._acked, 1, 2), 0), 3)
-        view.sent[:] = one_hot(self._sent, MAX_CHANNELS + 1)[..., 1:]
-        view.heard[:] = one_hot(self._heard + 1, MAX_CHANNELS + 1)[..., 1:]
-        view.feedback[:] = one_hot(self._feedback, 3)[..., 1:]
-        view.silence[:] = torch.log1p((t - 1 - self._last_success) / v.frame).unsqueeze(-1)
-        view.static[:] = self._static
-        view.turn[:] = self._turn[t]
-        view.clock[:] = self._clock[t]
-        return obs
+        """By looking up: the same bits wherever in a batch a number stands."""
+        t, length, find = self._slot, self._queue.length, self._lookup
+        age = torch.where(length > 0, t - self._queue.head_stamp(), 0)
+        parts = (
+            find.queue[length],
+            find.age[age],
+            find.past[self._past],
+            find.silence[t - 1 - self._last_success],
+            find.constant[t].expand(len(length), -1, -1),
+        )
+        return torch.cat(parts, dim=-1)
 
 
 def worth(delay: Tensor) -> Tensor:
@@ -187,22 +166,6 @@ def worth(delay: Tensor) -> Tensor:
 def initial_mean(variant: AccessVariant) -> float:
     """Mean packets that a user has at the start: INITIAL_SHARE of those that arrive, but at most INITIAL_MAX."""
     return min(float(INITIAL_MAX), INITIAL_SHARE * variant.rate * variant.horizon)
-
-
-def _turn_features(variant: AccessVariant) -> Tensor:
-    """Own turn, the wait for it and its phase in the frame of ceil(N / C) slots, [T + 1, N, 4]."""
-    turn = torch.arange(variant.agents) // variant.channels  # slot of the frame in which it is this user's turn
-    wait = (turn - torch.arange(variant.horizon + 1)[:, None]) % variant.frame
-    phase = wait * (2.0 * math.pi / variant.frame)
-    return torch.stack([(wait == 0).float(), wait.clamp(max=NEAR_SLOTS) / NEAR_SLOTS, phase.sin(), phase.cos()], dim=-1)
-
-
-def _clock_features(variant: AccessVariant) -> Tensor:
-    """The slot of the superframe in three notations, [T + 1, 3 + CLOCK_BITS]."""
-    slot = torch.arange(variant.horizon + 1) % variant.superframe
-    phase = slot * (2.0 * math.pi / variant.superframe)
-    digits = (slot[:, None] >> torch.arange(CLOCK_BITS)) & 1
-    return torch.cat([torch.stack([slot / MAX_SUPERFRAME, phase.sin(), phase.cos()], dim=-1), digits], dim=-1).float()
 
 
 def _draw_scenario(variant: AccessVariant, site: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

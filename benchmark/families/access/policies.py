@@ -52,8 +52,8 @@ class Aloha(Agent):
 class BacklogAloha(Agent):
     """ALOHA that estimates the backlog from what it hears and sends with probability min(1, C / estimate).
 
-    Rivest's pseudo-Bayesian rule ('Network control by Bayesian broadcast', IEEE Trans. Inf. Theory 1987): the channel that a user
-    hears stands for all C.
+    Rivest's pseudo-Bayesian rule ('Network control by Bayesian broadcast', IEEE Trans. Inf. Theory 1987): the channel that a
+    user hears stands for all C.
     """
 
     def __init__(self, name: str = "backlog-aloha") -> None:
@@ -235,8 +235,8 @@ class Genie(Agent):
         length, age = cast(AccessEnv, state.env).queues()
         row = memory["row"]
         order, busy, charge = (memory[name][row, t] for name in ("order", "busy", "charge"))  # [B, C], the best first
-        left = (length.sum(1, keepdim=True) - torch.arange(v.channels, device=length.device)).clamp(0, POOLED_QUEUE)
-        pays = (1.0 - busy) * memory["value"][row, t].gather(-1, left) > charge
+        packets = length.sum(1, keepdim=True).clamp(max=POOLED_QUEUE)
+        pays = (1.0 - busy) * memory["value"][row, t].gather(-1, packets) > charge
         used = torch.where(pays, order + 1, 0)
         used = used.gather(1, (~pays).long().argsort(dim=1, stable=True))
         urgent = torch.where(length > 0, length * 4096 + age.clamp(max=4095), -1).argsort(dim=1, descending=True, stable=True)

@@ -14,7 +14,7 @@ from .variant import AccessVariant
 DUTY = (0.3, 0.6)  # share of slots in which an incumbent is scheduled
 ACTIVITY = (0.5, 0.95)  # probability that an incumbent sends where it is scheduled
 PROTECTED = (0.25, 0.4)  # share of the (slot, channel) cells in which a protected incumbent listens for a far sender
-PROTECTED_ACTIVITY = (0.5, 0.95)  # probability that it is active there
+PROTECTED_ACTIVITY = (0.2, 0.6)  # probability that it is active there
 
 Table = NDArray[np.float32]
 

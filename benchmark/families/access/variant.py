@@ -79,9 +79,14 @@ class AccessVariant:
 
 def listed() -> dict[str, Variant]:
     """Train: a grid. Held out: one axis away from it each."""
-    train = [AccessVariant(n, c, load, length) for n, c in ((8, 3), (12, 4)) for load in (0.2, 0.3) for length in (48, 64)]
+    train = [AccessVariant(n, c, load, length) for n, c in ((8, 3), (12, 4)) for load in (0.15, 0.25) for length in (48, 64)]
     held_out = [
-        AccessVariant(16, 4, 0.25, 64, split="held-out"),
-        AccessVariant(10, 3, 0.3, 40, split="held-out"),
+        AccessVariant(16, 4, 0.2, 64, split="held-out"),
+        AccessVariant(12, 4, 0.2, 40, split="held-out"),
+        AccessVariant(8, 2, 0.2, 48, split="held-out"),
+        AccessVariant(8, 3, 0.3, 48, split="held-out"),
+        AccessVariant(8, 3, 0.2, 56, split="held-out"),
+        AccessVariant(8, 3, 0.2, 48, "bursty", split="held-out"),
+        AccessVariant(24, 4, 0.2, 64, split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
