@@ -125,8 +125,10 @@ class OffloadEnv:
         require(len(sites) == len(seeds), "sites", len(sites), f"{len(seeds)}, one a seed")
         v, batch = self.variant, len(seeds)
         self.sites = sites_of.sites(v, sites, self.device)
-        drawn = [_draw_scenario(v, int(site), int(seed)) for site, seed in zip(sites, seeds, strict=True)]
-        tasks, shadowing, tenants, billing = (np.stack(parts, axis) for parts, axis in zip(zip(*drawn, strict=True), _AXES))
+        drawn = [_draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
+        tasks, shadowing, tenants, billing = (
+            np.stack(parts, axis) for parts, axis in zip(zip(*drawn, strict=True), _AXES, strict=True)
+        )
         mean = self.sites.snr.permute(1, 0, 2).cpu().numpy()  # [E, B, N]
         rates = efficiency(mean.astype(np.float64) + shadowing).astype(np.float32)
         scenario = np.concatenate([tasks, rates], axis=1)

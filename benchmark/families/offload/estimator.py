@@ -91,9 +91,7 @@ def _available(bound: Tensor, exact: Tensor, capacity: Tensor, slots: Tensor, pe
     part = bound / capacity
     low, high = exact & (part < 0.75), part > 0.75
     share = 1.0 - (torch.where(low, part, 0.0).sum((0, 1)) + SHARE_WEIGHT * (1.0 - SHARE)) / (low.sum((0, 1)) + SHARE_WEIGHT)
-    taken, free = (
-        torch.zeros(period, x.shape[-1], device=x.device).index_add(0, slots, x.float().sum(0)) for x in (low, high)
-    )
+    taken, free = (torch.zeros(period, x.shape[-1], device=x.device).index_add(0, slots, x.float().sum(0)) for x in (low, high))
     scheduled = taken > 0
     often = torch.where(scheduled, taken - 1.0, 0.0).sum(0) + ACTIVE_WEIGHT * ACTIVE
     seen = torch.where(scheduled, taken + free - 1.0, 0.0).sum(0) + ACTIVE_WEIGHT
@@ -106,7 +104,8 @@ def _available(bound: Tensor, exact: Tensor, capacity: Tensor, slots: Tensor, pe
 def _tariff(variant: OffloadVariant, support: Support, slots: Tensor) -> Tensor:
     """Expected bill of each edge in each slot of the period, [E, L].
 
-    What a slot cost a device beyond its tasks and its drops is a bill and some energy; a bill costs TARIFF_WEIGHT, and the energy far below half of it.
+    What a slot cost a device beyond its tasks and its drops is a bill and some energy; a bill costs TARIFF_WEIGHT, and the
+    energy far below half of it.
     """
     v, view = variant, View(support.obs)
     rest = -v.agents * support.reward[:, :-1] - view.alive[:, :-1, :, 0] - view.outcome[:, 1:, :, 1]

@@ -9,7 +9,7 @@ from ...family import ActionComponent, Env, Family, Variant
 from .env import OffloadEnv
 from .genie import Genie
 from .layout import MAX_EDGES, OBS_SIZE, SLICES, relabel_edges
-from .policies import Belief, Estimator, Local, Oracle, Prior, Revealed, Shortest
+from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
 from .variant import VARIANTS, OffloadVariant
 
 
@@ -32,7 +32,7 @@ FAMILY = Family(
         "random": RandomPolicy,
         "local": Local,
         "shortest": Shortest,
-        "medium": Shortest,
+        "medium": Medium,
         "prior": Prior,
         "belief": Belief,
         "estimator": Estimator,
@@ -45,7 +45,7 @@ FAMILY = Family(
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),
-        "medium": (("shortest", 0.05), ("prior", 0.05), ("belief", 0.3)),
+        "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),
         "expert": (("oracle", 0.05),),
         "mixed": (("random", 0.0), *((name, 0.1) for name in ("local", "shortest", "belief", "oracle", "genie"))),
     },

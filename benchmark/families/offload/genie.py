@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 FUTURE = 1.0  # part of the planned price that a slot of a server is charged, for tasks that are still to come
 AHEAD, FUTURES = 8, 2  # slots of a rollout, and how many futures each candidate meets
 MARGIN = 0.25  # candidates cost at most this much more than the greedy choice, by the greedy estimate
-ROUNDS = 1  # of the coordinate search; a second one gains nothing
 TRUST = 1.0  # weight of the greedy estimate beside that of the rollouts
 REMAINING = 1.5  # slots that a task alive at the end of a rollout still takes
 
@@ -135,12 +134,11 @@ class Genie(Agent):
     """Central: sees every queue, is told the site, and knows no coming coin.
 
     It places the new tasks greedily, then tries single devices elsewhere: each candidate is played on for some slots under
-    sampled tasks and tenants, the same for all candidates, and the best one is kept; again from there.
+    sampled tasks and tenants, the same for all candidates, and the best one is kept. A second round gains nothing.
     """
 
     name = "genie"
     privileged = True
-    rounds = ROUNDS
 
     def begin(self, state: State) -> None:
         """Compute the prices of the sites."""
@@ -155,14 +153,11 @@ class Genie(Agent):
         local, work = placement.local, placement.work
         servers, costs = placement.in_turn()
         behind = costs - costs.gather(0, servers.unsqueeze(0))
-        near = (behind <= MARGIN) & (placement.size > 0)
+        near = torch.where((behind <= MARGIN) & (placement.size > 0), behind, torch.inf)
         slots = min(AHEAD, v.horizon - state.slot)
         future = self._future(v, state, slots)
-        episodes = everyone
-        for _ in range(self.rounds if slots > 1 else 0):
-            episodes, servers = self._improved(state, env, servers, near, behind, episodes, future)
-            if not len(episodes):
-                break
+        if slots > 1:
+            servers = self._improved(state, env, servers, near, future)
         return torch.stack([servers.float(), clock(servers, local, work)], dim=-1)
 
     @staticmethod
@@ -174,37 +169,36 @@ class Genie(Agent):
         return torch.stack([size, work], dim=1), state.random.uniform(slots, v.edges, FUTURES).permute(1, 2, 0, 3)
 
     def _improved(
-        self,
-        state: State,
-        env: OffloadEnv,
-        servers: Tensor,
-        near: Tensor,
-        behind: Tensor,
-        episodes: Tensor,
-        future: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """One round: the best single change of each of these episodes; returns the episodes that changed, and servers."""
-        within = torch.zeros(len(servers), dtype=torch.bool, device=servers.device)
-        within[episodes] = True
-        other = near & (torch.arange(len(near), device=near.device).view(-1, 1, 1) != servers) & within.unsqueeze(-1)
-        place, episode, device = other.permute(1, 2, 0).nonzero()[:, [2, 0, 1]].unbind(1)
-        which = torch.cat([episodes, episode])
-        tried = servers[which].clone()
-        rows = torch.arange(len(episodes), len(which), device=which.device)
-        tried[rows, device] = place
-        value = self._rollout(state, env, which, tried, future)
-        base = torch.full((len(servers),), -torch.inf, dtype=value.dtype, device=value.device)
-        base[episodes] = value[: len(episodes)]
-        gain = (value[len(episodes) :] - base[episode]) * servers.shape[1] - TRUST * behind[place, episode, device]
+        self, state: State, env: OffloadEnv, servers: Tensor, behind: Tensor, future: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Servers [B, N] with the best single change of each episode, if one is worth it.
+
+        Args:
+            state: of the batch.
+            env: the environment as it is.
+            servers: the greedy choice.
+            behind: how much more each place costs than the chosen one by the greedy estimate, [1 + E, B, N]; inf = not tried.
+            future: sampled tasks and tenants.
+        """
+        places = torch.arange(len(behind), device=servers.device).view(-1, 1, 1)
+        tries = (behind.isfinite() & (places != servers)).permute(1, 2, 0)
+        episode, device, place = tries.nonzero().unbind(1)
+        if not len(episode):
+            return servers
+        tried = servers[episode]
+        tried[torch.arange(len(episode), device=servers.device), device] = place
+        bases = episode.unique()
+        value = self._rollout(state, env, torch.cat([bases, episode]), torch.cat([servers[bases], tried]), future)
+        base = torch.zeros(len(servers), device=servers.device)
+        base[bases] = value[: len(bases)]
+        gain = (value[len(bases) :] - base[episode]) * servers.shape[1] - TRUST * behind[place, episode, device]
         best = torch.zeros_like(base).scatter_reduce(0, episode, gain, "amax")
         taken = (gain > 0) & (gain == best[episode])
-        servers = servers.clone()
-        servers[episode[taken], device[taken]] = place[taken]
-        return episode[taken].unique(), servers
+        improved = servers.clone()
+        improved[episode[taken], device[taken]] = place[taken]
+        return improved
 
-    def _rollout(
-        self, state: State, env: OffloadEnv, which: Tensor, servers: Tensor, future: tuple[Tensor, Tensor]
-    ) -> Tensor:
+    def _rollout(self, state: State, env: OffloadEnv, which: Tensor, servers: Tensor, future: tuple[Tensor, Tensor]) -> Tensor:
         """Mean return [F] of these episodes from servers [F, N] on, over the sampled futures."""
         v, prices = cast("OffloadVariant", state.variant), state.memory["prices"]
         tasks, coins = future
@@ -226,4 +220,3 @@ class Genie(Agent):
         if state.slot + h < v.horizon:
             value -= ahead.alive() * (REMAINING / v.deadline / v.agents)
         return value.view(-1, FUTURES).mean(1)
-

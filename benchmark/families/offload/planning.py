@@ -138,9 +138,7 @@ def plan(variant: OffloadVariant, thought: Estimate) -> Plan:
             (chosen[..., :1, :] * alone).sum(2, keepdim=True).mean(-1, keepdim=True) * n / v.agents,
         )
         step = 1.0 if k == 0 else 2.0 / (k + 2)
-        band_load, edge_load, local_load = (
-            a + step * (b - a) for a, b in zip((band, edge, own), new, strict=True)
-        )
+        band_load, edge_load, local_load = (a + step * (b - a) for a, b in zip((band, edge, own), new, strict=True))
     assert band_load is not None and edge_load is not None
     return Plan(speed, slower(band_load), price(band_load), slower(edge_load), price(edge_load), bill)
 

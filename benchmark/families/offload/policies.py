@@ -91,6 +91,12 @@ class Shortest(Agent):
         return seen.action(torch.cat([seen.with_local.unsqueeze(-1), edges], dim=-1).argmin(-1))
 
 
+class Medium(Shortest):
+    """The middling behaviour that records data: a classic rule that knows neither others nor the site."""
+
+    name = "medium"
+
+
 class Planner(Agent):
     """The common rule. Subclasses say what they think of the site."""
 
@@ -133,7 +139,9 @@ class Planner(Agent):
         """Cost of the own CPU: the wait of the task, what it adds to those that come, energy."""
         own = seen.with_local - seen.local
         later = v.arrival * seen.with_local * own * 0.5
-        return local_cost(v, own) + (seen.local + later) / v.deadline + late(seen.with_local, v.deadline) - late(own, v.deadline)
+        return (
+            local_cost(v, own) + (seen.local + later) / v.deadline + late(seen.with_local, v.deadline) - late(own, v.deadline)
+        )
 
     def _learn(self, seen: Seen, memory: dict, slot: int) -> None:
         """A Kalman filter on the logarithm of the speeds, from the shares of the last slot."""

@@ -51,11 +51,11 @@ class Sites:
 
 def sites(variant: OffloadVariant, numbers: Sequence[int], device: torch.device | str = "cpu") -> Sites:
     """The hidden parameters of these sites, as one batch of float32 tensors."""
-    drawn = [_draw(variant, int(number)) for number in numbers]
+    drawn = [_draw(variant, number) for number in numbers]
     return Sites(*(torch.from_numpy(np.stack(parts)).to(device) for parts in zip(*drawn, strict=True)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)  # typed: True is not site 1
 def _draw(variant: OffloadVariant, number: int) -> tuple[np.ndarray, ...]:
     """The fields of `Sites` for one site, float32."""
     rng = site_generator(variant.name, number)

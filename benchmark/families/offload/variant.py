@@ -80,8 +80,7 @@ def _listed() -> dict[str, Variant]:
     """Train: devices x edges x arrivals, with deadlines and periods that take turns. Held out: one value that is new each."""
     grid = product(enumerate((8, 12)), enumerate((2, 3)), enumerate((0.15, 0.25)))
     train = [
-        OffloadVariant(n, e, p, deadline=(10, 14)[(i + k) % 2], period=(32, 24)[(i + j) % 2])
-        for (i, n), (j, e), (k, p) in grid
+        OffloadVariant(n, e, p, deadline=(10, 14)[(i + k) % 2], period=(32, 24)[(i + j) % 2]) for (i, n), (j, e), (k, p) in grid
     ]
     held_out = [
         OffloadVariant(18, 3, 0.15, split="held-out"),
