@@ -19,7 +19,6 @@ uplink of its own at 14 Mbit/s and edges are alike: bands, tenants and tariffs a
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,63 +26,30 @@ import torch
 from torch import Tensor
 
 from ...family import ActionComponent, Info, check_action, forked, require
-from ...physics.channel import autoregression
-from ...site import scenario_generator
+from ...physics.queues import serve, total
 from . import site as sites_of
 from .layout import (
-    HARMONICS,
     LOCAL_SPEED,
     MAX_DENSITY,
     MAX_EDGES,
     MAX_SIZE,
     MEAN_SIZE,
     MEAN_WORK,
-    MIN_DENSITY,
     MIN_SIZE,
     OBS_SIZE,
     SLOT,
     View,
+    phases,
 )
-from .site import SNR_REFERENCE, Sites
+from .scenario import AXES, draw_scenario, efficiency
+from .site import Sites
 from .variant import OffloadVariant
 
 CPU_ENERGY = 0.1  # J per Gcycle and GHz^2: switched capacitance 1e-28 (Mao et al., IEEE JSAC 2016); 1.76 W at 2.6 GHz
 RADIO_POWER = 0.2  # W: 23 dBm, power class 3 of 3GPP TS 38.101-1
-SHADOWING, SHADOWING_MEMORY = 3.0, 0.95  # dB; correlation from slot to slot (Gudmundson, Electronics Letters 1991)
 DROP_PENALTY = 1.0  # on top of the 1 that its wait has cost by then
 ENERGY_WEIGHT = 0.5  # per J
 TARIFF_WEIGHT = 1.5  # per task billed
-
-
-def total(amounts: Tensor, dim: int) -> Tensor:
-    """Sum in the order of the entries. `torch.sum` rounds in an order that depends on the place in the batch."""
-    first, *rest = amounts.unbind(dim)
-    found = first.clone()
-    for part in rest:
-        found += part
-    return found
-
-
-def serve(queue: Tensor, capacity: Tensor) -> Tensor:
-    """What a first-in-first-out server takes from each task; the oldest are served first.
-
-    Args:
-        queue: remaining amount of each task, youngest first, [..., K, B, N].
-        capacity: what the server can do in the slot, [..., B, N].
-
-    Returns:
-        Served amounts, [..., K, B, N].
-    """
-    served, left = torch.empty_like(queue), capacity.clone()
-    for amount, taken in reversed(list(zip(queue.unbind(-3), served.unbind(-3), strict=True))):
-        torch.minimum(left, amount, out=taken)
-        left -= taken
-    return served
-
-
-def efficiency(snr: np.ndarray) -> np.ndarray:
-    """Spectral efficiency log2(1 + SNR) of an SNR in dB, as a multiple of that at SNR_REFERENCE."""
-    return np.log2(1.0 + 10.0 ** (snr / 10.0)) / math.log2(1.0 + 10.0 ** (SNR_REFERENCE / 10.0))
 
 
 EPISODIC = {  # what an `OffloadEnv` holds of each episode, and on which axis
@@ -117,7 +83,7 @@ class OffloadEnv:
         self._servers = torch.arange(e + 1.0, device=self.device).view(-1, 1, 1)  # [1 + E, 1, 1]
         self._ages = torch.arange(1.0, variant.deadline + 1, device=self.device).view(-1, 1, 1)  # at the end of the slot
         self._index = torch.arange(variant.agents, device=self.device) / variant.agents
-        self._phases = _phases(variant.period).to(self.device)
+        self._phases = phases(variant.period).to(self.device)
 
     def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
         """Start the episode of each (site, seed); returns obs [B, N, O] and info."""
@@ -125,9 +91,9 @@ class OffloadEnv:
         require(len(sites) == len(seeds), "sites", len(sites), f"{len(seeds)}, one a seed")
         v, batch = self.variant, len(seeds)
         self.sites = sites_of.sites(v, sites, self.device)
-        drawn = [_draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
+        drawn = [draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
         tasks, shadowing, tenants, billing = (
-            np.stack(parts, axis) for parts, axis in zip(zip(*drawn, strict=True), _AXES, strict=True)
+            np.stack(parts, axis) for parts, axis in zip(zip(*drawn, strict=True), AXES, strict=True)
         )
         mean = self.sites.snr.permute(1, 0, 2).cpu().numpy()  # [E, B, N]
         rates = efficiency(mean.astype(np.float64) + shadowing).astype(np.float32)
@@ -335,32 +301,3 @@ class OffloadEnv:
         view.phase[:] = self._phases[self._slot % v.period]
         view.index[..., 0] = self._index
         return obs.contiguous()
-
-
-_AXES = (-2, -2, -1, -2)  # where the batch stands in the parts of a scenario
-
-
-def _draw_scenario(variant: OffloadVariant, site: int, seed: int) -> tuple[np.ndarray, ...]:
-    """What is random in one episode. Row t is what is there at the start of slot t.
-
-    Returns:
-        Task size (Mbit, 0 = no task) and work (Gcycle) [T + 1, 2, N], shadowing in dB [T + 1, E, N], uniforms of the other
-        tenants [T, E] and of the bills [T, N]; float32, the shadowing float64.
-    """
-    rng = scenario_generator(variant.name, site, seed)
-    slots, n, e = variant.horizon, variant.agents, variant.edges
-    arrive, size, density = rng.random((3, slots + 1, n), dtype=np.float32)
-    size = np.where(arrive < variant.arrival, MIN_SIZE + (MAX_SIZE - MIN_SIZE) * size, 0.0).astype(np.float32)
-    work = size * (MIN_DENSITY + (MAX_DENSITY - MIN_DENSITY) * density)
-    noise = rng.standard_normal((slots + 1, e, n), dtype=np.float32)
-    noise[1:] *= math.sqrt(1.0 - SHADOWING_MEMORY**2)  # the first row starts the process in its stationary distribution
-    shadowing = SHADOWING * autoregression(noise.astype(np.float64), SHADOWING_MEMORY)
-    tenants, billing = rng.random((slots, e), dtype=np.float32), rng.random((slots, n), dtype=np.float32)
-    return np.stack([size, work], axis=1), shadowing, tenants, billing
-
-
-def _phases(period: int) -> Tensor:
-    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
-    slot = torch.arange(period)
-    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
-    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)

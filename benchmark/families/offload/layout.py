@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -71,3 +73,10 @@ def relabel_edges(windows: dict[str, Tensor], generator: torch.Generator) -> Non
     for edges in (view.sending, view.pending, view.channel, view.exists, view.sent, view.served, view.delay):
         edges[:] = edges[..., order]
     view.server[:] = view.server[..., choices]
+
+
+def phases(period: int) -> Tensor:
+    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
+    slot = torch.arange(period)
+    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
+    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)

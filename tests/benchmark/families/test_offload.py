@@ -44,7 +44,7 @@ def scripted(monkeypatch):
         e, slots = variant.edges, variant.horizon
         flat = np.zeros((slots + 1, e, variant.agents))
         coins = np.full((slots, e), 0.5, np.float32), np.full((slots, variant.agents), 0.5, np.float32)
-        monkeypatch.setattr(module, "_draw_scenario", lambda *_: (table, flat, *coins))
+        monkeypatch.setattr(module, "draw_scenario", lambda *_: (table, flat, *coins))
         monkeypatch.setattr(module, "efficiency", lambda snr: np.broadcast_to(efficiency, snr.shape))
         cells = torch.ones(1, e, variant.period)
         hidden = Sites(
@@ -177,7 +177,7 @@ def test_one_device_on_its_own_is_a_geo_d_1_queue(monkeypatch):
         ones = np.ones((variant.horizon, 1), np.float32)
         return tasks, np.zeros((variant.horizon + 1, 1, 1)), ones, ones
 
-    monkeypatch.setattr(module, "_draw_scenario", draw)
+    monkeypatch.setattr(module, "draw_scenario", draw)
     delay = play(FAMILY, variant, FAMILY.policies["local"](), [0] * episodes, range(episodes)).qos["delay_mean"]
     error = float(delay.std()) / math.sqrt(episodes)
     assert float(delay.mean()) == pytest.approx(2.75, abs=4 * error) and error < 0.05
@@ -314,7 +314,7 @@ def test_a_decentralised_policy_looks_at_its_own_observation_only(policy):
 
 
 def test_scenarios_have_the_stated_statistics():
-    drawn = [module._draw_scenario(VARIANT, 0, seed) for seed in range(200)]
+    drawn = [module.draw_scenario(VARIANT, 0, seed) for seed in range(200)]
     tasks, shadowing = (np.stack([d[k] for d in drawn]).astype(np.float64) for k in (0, 1))
     size, work = tasks[:, :, 0], tasks[:, :, 1]
     here = size > 0
