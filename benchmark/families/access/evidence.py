@@ -14,7 +14,7 @@ from torch import Tensor
 from ...agent import Support
 from .env import CHARGE, worth
 from .layout import View
-from .rule import Table, rounded
+from .rule import Table, to_grain
 from .site import ACTIVITY, DUTY, PROTECTED, PROTECTED_ACTIVITY
 from .variant import AccessVariant
 
@@ -43,6 +43,10 @@ class Coin:
         weights = torch.full((POINTS,), there / POINTS, dtype=torch.float64)
         first = torch.tensor([1.0 - there], dtype=torch.float64)
         return cls(torch.cat([first * 0.0 + NEVER, grid]), torch.cat([first, weights]))
+
+    def to(self, device: torch.device) -> Coin:
+        """The same on a device."""
+        return Coin(self.probability.to(device), self.prior.to(device))
 
     def likelihood(self, heads: Tensor, tails: Tensor) -> Tensor:
         """Log-likelihood of counts [...] under each hypothesis, [..., G]."""
@@ -79,13 +83,14 @@ class Evidence:
 
 def believed(busy: Tensor, hit: Tensor) -> Table:
     """The table [1, L, C] of one site."""
-    return rounded(Table(busy.float().unsqueeze(0), CHARGE * hit.float().unsqueeze(0)))
+    return Table(busy.float().unsqueeze(0), CHARGE * hit.float().unsqueeze(0)).rounded()
 
 
 def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
     """What K joint episodes say: the log shows who sent where, so that what is left is the incumbents."""
     channels, length = variant.channels, variant.superframe
-    before, after = View(logs.obs[:, :-1]), View(logs.obs[:, 1:])
+    obs, reward = logs.obs.cpu(), logs.reward[:, :-1].cpu()
+    before, after = View(obs[:, :-1]), View(obs[:, 1:])
     sent = after.sent[..., :channels]  # [K, T - 1, N, C]
     users = sent.sum(2)  # [K, T - 1, C]
     clock = torch.arange(users.shape[1]) % length
@@ -97,7 +102,7 @@ def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
     clear = heard & (users <= 1)  # with two users or more an incumbent cannot be told
     age = torch.expm1(before.age[..., 1]) * variant.frame
     fair = worth(age) * after.outcome[..., 1]
-    short = (fair / channels - logs.reward[:, :-1]) * channels  # own part of the charge
+    short = (fair / channels - reward) * channels  # own part of the charge
     hit = (short.unsqueeze(-1) * sent).sum(2) > 0.5 * CHARGE
     tried = users > 0
     busy = BUSY.likelihood(_count(clear & extra, clock, length), _count(clear & ~extra, clock, length))
@@ -116,13 +121,15 @@ class Listener:
         evidence: what all of them start with.
         variant: the variant.
         batch: number of episodes B.
+        device: where it is kept.
     """
 
-    def __init__(self, evidence: Evidence, variant: AccessVariant, batch: int) -> None:
-        start = evidence.busy.flatten(0, 1)
+    def __init__(self, evidence: Evidence, variant: AccessVariant, batch: int, device: torch.device) -> None:
+        start = evidence.busy.flatten(0, 1).to(device)
         self._likelihood = start.expand(batch, variant.agents, *start.shape).clone()
         self._variant = variant
-        p = BUSY.probability
+        self._coin = BUSY.to(device)
+        p = self._coin.probability
         send = min(0.9, variant.load / 0.5)  # chance that somebody's turn is used
         other = torch.stack([(1 - send) * (1 - p), send * (1 - p) + (1 - send) * p, send * p])  # heard when silent
         alone = torch.stack([1 - p, 1 - p, p])  # heard when sending: an ACK, or a NACK
@@ -145,4 +152,4 @@ class Listener:
         v = self._variant
         cell = slot % v.superframe * v.channels + (channel - 1).clamp(min=0)
         index = cell[..., None, None].expand(-1, -1, 1, self._likelihood.shape[-1])
-        return BUSY.mean(self._likelihood.gather(2, index).squeeze(2)).float()
+        return to_grain(self._coin.mean(self._likelihood.gather(2, index).squeeze(2)).float())

@@ -14,7 +14,7 @@ from ...family import Family, Variant
 from .env import CHARGE, AccessEnv
 from .evidence import Evidence, Listener, read_logs
 from .layout import View
-from .rule import USER_QUEUE, Plan, Table, make_plan, marginal_values, rounded
+from .rule import USER_QUEUE, Plan, Table, make_plan, marginal_values
 from .site import draw_site
 from .variant import AccessVariant
 
@@ -139,7 +139,7 @@ class Prior(TurnTaker):
 
     def _tables(self, state: State) -> tuple[Table, Tensor]:
         row = state.action_mask.new_zeros(state.batch, dtype=torch.int64)
-        return Evidence.none(_variant(state)).table(), row
+        return Evidence.none(_variant(state)).table().to(row.device), row
 
 
 class Estimator(TurnTaker):
@@ -158,7 +158,7 @@ class Estimator(TurnTaker):
     def begin(self, state: State) -> None:
         """Agree on the turns, and start to listen."""
         super().begin(state)
-        state.memory["listener"] = Listener(self._known(state), _variant(state), state.batch)
+        state.memory["listener"] = Listener(self._known(state), _variant(state), state.batch, state.action_mask.device)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""
@@ -170,7 +170,7 @@ class Estimator(TurnTaker):
 
     def _tables(self, state: State) -> tuple[Table, Tensor]:
         row = state.action_mask.new_zeros(state.batch, dtype=torch.int64)
-        return self._known(state).table(), row
+        return self._known(state).table().to(row.device), row
 
     def _busy(self, obs: Tensor, channel: Tensor, state: State) -> Tensor:
         return cast(Listener, state.memory["listener"]).busy(state.slot, channel)
@@ -195,7 +195,7 @@ def true_tables(state: State) -> tuple[Table, Tensor]:
     busy, hit = (torch.stack([torch.from_numpy(getattr(d, name)) for d in drawn]) for name in ("busy", "protected"))
     device = state.action_mask.device
     row = torch.tensor([known.index(site) for site in sites], device=device)
-    return rounded(Table(busy.to(device), CHARGE * hit.to(device))), row
+    return Table(busy, CHARGE * hit).rounded().to(device), row
 
 
 class Oracle(TurnTaker):

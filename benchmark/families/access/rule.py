@@ -37,6 +37,19 @@ class Table:
         clock = torch.arange(horizon, device=self.busy.device) % self.busy.shape[1]
         return Table(self.busy[:, clock], self.charge[:, clock])
 
+    def rounded(self) -> Table:
+        """The same to `GRAIN`."""
+        return Table(to_grain(self.busy), to_grain(self.charge))
+
+    def to(self, device: torch.device) -> Table:
+        """The same on a device."""
+        return Table(self.busy.to(device), self.charge.to(device))
+
+
+def to_grain(x: Tensor) -> Tensor:
+    """Rounded to `GRAIN`."""
+    return (x / GRAIN).round() * GRAIN
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -119,8 +132,3 @@ def _after_arrivals(value: Tensor, arrivals: Tensor) -> Tensor:
     for count, probability in enumerate(arrivals.tolist()):
         expected = expected + probability * value[..., (length + count).clamp(max=size)]
     return expected
-
-
-def rounded(table: Table) -> Table:
-    """Rounded to `GRAIN`."""
-    return Table(*((x / GRAIN).round() * GRAIN for x in (table.busy, table.charge)))
