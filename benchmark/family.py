@@ -77,8 +77,8 @@ class Env(Protocol):
     def variant(self) -> Variant:
         """What is being played."""
 
-    def reset(self, seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Start the episodes with these scenario seeds; returns obs [B, N, O] and info."""
+    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
+        """Start one episode a (site, seed); returns obs [B, N, O] and info. A batch may mix sites."""
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot; returns obs [B, N, O], reward [B, N], terminated [B], truncated [B], info."""
@@ -126,12 +126,10 @@ class Family:
         descriptor_size: length of `Variant.descriptor()`.
         actions: the components of an action.
         reward_range: least and greatest *team* reward (sum over agents) of one slot.
-        policies: what builds a reference policy (`agent.Agent`), by name.
-        random: name of the policy that scores 0.
-        greedy: name of the private greedy policy.
-        heuristic: name of the best informed decentralised policy.
-        reference: name of the genie that scores 100.
+        policies: all reference policies by name. `random` scores 0 and `genie` 100; `prior`, `belief`, `estimator` and
+            `oracle` are there in every family (see `admission`), others as the field knows them.
         behaviours: the policies that record each data quality, with their noise: quality -> ((policy, noise), ...).
+        support: the policies that record the K-th support episode, in turns; none of them is told the site.
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
@@ -150,11 +148,8 @@ class Family:
     actions: tuple[ActionComponent, ...]
     reward_range: tuple[float, float]
     policies: Mapping[str, Callable[[], Any]]
-    random: str
-    greedy: str
-    heuristic: str
-    reference: str
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
+    support: tuple[tuple[str, float], ...] = (("random", 0.0), ("medium", 0.05), ("belief", 0.05))
     references: Path | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None

@@ -14,18 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InvalidValueError
-
 
 def _digest(*parts: object) -> bytes:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
 
 
-def scenario_generator(variant: str, seed: int) -> np.random.Generator:
-    """The generator of one scenario: Philox, keyed by the variant's name and the seed alone."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InvalidValueError("seed", seed, "a whole number, 0 or more")
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(variant, seed)[:16], dtype=np.uint64)))
+def generator(*key: object) -> np.random.Generator:
+    """The generator of everything that hangs on this key alone: Philox, keyed by its SHA-256."""
+    return np.random.Generator(np.random.Philox(key=np.frombuffer(_digest(*key)[:16], dtype=np.uint64)))
 
 
 def gumbel(uniform: Tensor) -> Tensor:
@@ -42,12 +38,16 @@ class EpisodeRandom:
 
     Args:
         variant: name of the variant.
-        seeds: the scenario seed of each of the B episodes.
+        sites: the site of each of the B episodes.
+        seeds: the scenario seed of each.
         device: where draws are made; the bits are the same everywhere.
     """
 
-    def __init__(self, variant: str, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        keys = [int.from_bytes(_digest(variant, seed, "policy")[:8], "little", signed=True) for seed in seeds]
+    def __init__(
+        self, variant: str, sites: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
+        episodes = zip(sites, seeds, strict=True)
+        keys = [int.from_bytes(_digest(variant, *episode, "policy")[:8], "little", signed=True) for episode in episodes]
         self.keys = torch.tensor(keys, dtype=torch.int64, device=device)
         self._draws = 0
 

@@ -55,19 +55,21 @@ def play(
     family: Family,
     variant: Variant,
     agent: Agent,
+    sites: Sequence[int],
     seeds: Sequence[int],
     *,
     device: torch.device | str = "cpu",
     record: Callable[[Slot], None] | None = None,
     on_slot: Callable[[], None] | None = None,
 ) -> Episodes:
-    """Play one episode a seed, all in one batch.
+    """Play one episode a (site, seed), all in one batch.
 
     Args:
         family: the family.
         variant: its variant.
         agent: who plays; already adapted.
-        seeds: scenario seeds.
+        sites: site of each episode; a batch may mix sites.
+        seeds: scenario seed of each episode.
         device: where the environment runs.
         record: called after every slot with what happened, for data collection.
         on_slot: called after every slot, for progress bars.
@@ -76,8 +78,8 @@ def play(
         Returns, quality of service and costs.
     """
     env = family.make(variant, device)
-    obs, info = env.reset(seeds)
-    random = EpisodeRandom(variant.name, seeds, device)
+    obs, info = env.reset(sites, seeds)
+    random = EpisodeRandom(variant.name, sites, seeds, device)
     state = State(family, variant, random, len(seeds), 0, info["action_mask"], env if agent.privileged else None)
     agent.begin(state)
     inbox = obs.new_zeros(*obs.shape[:2], agent.message_size)

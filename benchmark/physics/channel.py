@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,29 @@ def from_db(value: Array | float) -> Array:
 def macro_path_loss(distance: Array) -> Array:
     """Path loss in dB of a macro cell at 2 GHz: 128.1 + 37.6 log10(d in km) (3GPP TR 36.814 case 1; Nasir and Guo 2019)."""
     return 128.1 + 37.6 * np.log10(np.asarray(distance, dtype=np.float64) / 1000.0)
+
+
+def short_range_path_loss(distance: Array, carrier: float = 2.4e9, height: float = 1.5) -> Array:
+    """Path loss in dB between two low antennas with line of sight: the median of ITU-R P.1411, section 4.3.
+
+    The loss at the breakpoint is 6 dB above free space; it rises by 20 dB a decade before and by 40 dB a decade after it (as in Cui,
+    Shen and Yu, 'Spatial deep learning for wireless scheduling', IEEE JSAC 2019).
+
+    Args:
+        distance: in m.
+        carrier: in Hz.
+        height: of both antennas in m.
+    """
+    wave = LIGHT / carrier
+    edge = 4.0 * height**2 / wave
+    at_edge = abs(20.0 * math.log10(wave**2 / (8.0 * math.pi * height**2))) + 6.0
+    decades = np.log10(np.asarray(distance, dtype=np.float64) / edge)
+    return at_edge + np.where(decades > 0.0, 40.0, 20.0) * decades
+
+
+def noise_power(band: float, figure: float) -> float:
+    """Thermal noise in dBm: -174 dBm/Hz over a band in Hz, plus the receiver's noise figure in dB."""
+    return -174.0 + 10.0 * math.log10(band) + figure
 
 
 @dataclass(frozen=True)
@@ -139,4 +162,19 @@ def users_in_hexagons(sites: Array, spacing: float, minimum: float, rng: np.rand
     return sites + found
 
 
-Propagation = Literal["macro", "umi"]
+def pairs_in_square(count: int, side: float, shortest: float, longest: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Transmitters and receivers [N, 2] in a square, link distances uniform (Cui, Shen and Yu, IEEE JSAC 2019).
+
+    Transmitters are uniform in the square; the distance is kept while the direction is drawn until the receiver is inside.
+    """
+    senders = rng.uniform(0.0, side, size=(count, 2))
+    distance = rng.uniform(shortest, longest, size=count)
+    receivers = np.full_like(senders, -1.0)
+    missing = np.ones(count, dtype=bool)
+    while missing.any():
+        angle = rng.uniform(0.0, 2.0 * math.pi, size=count)
+        placed = senders + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        found = missing & ((placed >= 0.0) & (placed <= side)).all(-1)
+        receivers[found] = placed[found]
+        missing &= ~found
+    return senders, receivers

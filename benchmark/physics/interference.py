@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-SINR_CAP = 1000.0  # 30 dB: the highest that a modulation uses
+RATE_CAP = 7.4  # bit/s/Hz, 256-QAM at the highest code rate of 3GPP TS 38.214, table 5.1.3.1-2
+SINR_CAP = 2.0**RATE_CAP - 1.0  # 22.3 dB
 
 
 def interference(gain: Tensor, power: Tensor, noise: float) -> Tensor:
@@ -59,17 +60,17 @@ def wmmse(gain: Tensor, weight: Tensor, p_max: float, noise: float, iterations: 
 def fractional_programming(gain: Tensor, weight: Tensor, p_max: float, noise: float, iterations: int = 20) -> Tensor:
     """Weighted sum-rate powers by closed-form fractional programming (Shen and Yu, 'FP for communication systems', 2018).
 
-    In the paper's order, as in the code of Nasir and Guo (2019): y from the last SINR, then the SINR, then the powers. With the
-    SINR first it would be WMMSE under another name. Arguments and result as in `wmmse`.
+    In the textbook's order, the SINR first, then y, then the powers, every round takes the weighted rate up, and the powers are
+    those of WMMSE. With y from the SINR of the round before, as in the code of Nasir and Guo (2019), it may fall. Arguments and
+    result as in `wmmse`.
     """
     direct = gain.diagonal(dim1=-2, dim2=-1)
     p = torch.full_like(direct, p_max)
     transposed = gain.transpose(-1, -2).contiguous()
-    gamma = sinr(gain, p, noise)
     for _ in range(iterations):
         received = (gain * p.unsqueeze(-2)).sum(-1) + noise
-        y = (weight * (1.0 + gamma) * direct * p).sqrt() / received
         gamma = direct * p / (received - direct * p).clamp(min=noise)
+        y = (weight * (1.0 + gamma) * direct * p).sqrt() / received
         cost = (transposed * y.square().unsqueeze(-2)).sum(-1)
         root = y * (weight * (1.0 + gamma) * direct).sqrt() / cost.clamp(min=1e-30)
         p = torch.where(cost > 0, root.square(), p_max).clamp(0.0, p_max)

@@ -49,6 +49,32 @@ class PacketQueue:
         return arrived & ~accepted
 
 
+def total(amounts: Tensor, dim: int) -> Tensor:
+    """Sum in the order of the entries. `torch.sum` rounds in an order that depends on the place in the batch."""
+    first, *rest = amounts.unbind(dim)
+    found = first.clone()
+    for part in rest:
+        found += part
+    return found
+
+
+def serve(queue: Tensor, capacity: Tensor) -> Tensor:
+    """What a first-in-first-out server takes from each task; the oldest are served first.
+
+    Args:
+        queue: remaining amount of each task, youngest first, [..., K, B, N].
+        capacity: what the server can do in the slot, [..., B, N].
+
+    Returns:
+        Served amounts, [..., K, B, N].
+    """
+    served, left = torch.empty_like(queue), capacity.clone()
+    for amount, taken in reversed(list(zip(queue.unbind(-3), served.unbind(-3), strict=True))):
+        torch.minimum(left, amount, out=taken)
+        left -= taken
+    return served
+
+
 def fifo_delays(accepted: Tensor, departed: Tensor) -> tuple[Tensor, Tensor]:
     """Delays of the bits of fluid queues, first in first out.
 

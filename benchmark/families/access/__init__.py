@@ -1,1 +1,1 @@
-"""The family `access`: multichannel slotted random access with queues."""
+"""The family `access`."""

@@ -1,71 +1,76 @@
-"""`access`: multichannel slotted random access with queues (discrete action).
+"""`access`: slotted random access on several channels beside hopping incumbents (discrete action).
 
-N users share C channels. In each slot a user idles or sends its head-of-line packet on one channel; the packet gets
-through if and only if nobody else used that channel. Then new packets arrive: `Q' = Q - success + arrival`, with finite
-buffers. A delivered packet is worth 1 if sent at once, falling linearly with its delay to `1 - DELAY_COST` at `DEADLINE`
-slots; the reward of user n is that worth divided by C, so the team reward (the sum) is a delay-weighted goodput per channel.
+N users share C channels with incumbents. In each slot a user idles or sends its head-of-line packet on one channel; the
+packet gets through if and only if nobody else, user or incumbent, used that channel. Then new packets arrive:
+`Q' = Q - success + arrival`, with finite buffers. A delivered packet is worth 1 if sent at once, falling linearly with its
+delay to `1 - DELAY_COST` at `DEADLINE` slots. A transmission that hits an active protected incumbent costs `CHARGE`, shared by
+its senders; no user hears that, and no observation shows it. The reward of user n is its worth less its charges, divided by C:
+the team reward (the sum) is a delay-weighted goodput per channel, less the harm done.
 
-What can be planned: a queue left waiting costs more later, a collision costs everybody, and only turn-taking serves loads
-above 1/e. Every user sees its own queue and outcome, the common feedback of each channel {idle, success, collision}, and
-features of its turn in a frame, without which no decentralised policy could take turns.
+Incumbents follow a schedule over a superframe of L slots that is the site's. Every user knows the superframe's clock, its own
+queue and outcome, and hears one channel a slot: that of its packet, or its home channel when silent.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
-from ...randomness import scenario_generator
-from .layout import FEEDBACK_SLOTS, FRAMES, MAX_CHANNELS, NEAR_SLOTS, OBS_SIZE, View
+from ...site import scenario_generator
+from .features import lookup_tables, past_code
+from .site import draw_site
 from .variant import BURST_DUTY, BURST_MEAN_ON, AccessVariant
 
 DEADLINE = 32  # slots after which a packet has lost DELAY_COST of its worth
 DELAY_COST = 0.8
-INITIAL_MAX = 4  # each user starts with 0 to this many packets: contention to resolve from the first slot
-LEGACY_PERIOD, LEGACY_PROBABILITY = 5, 0.2  # legacy neighbours: one TDMA node (1 slot in 5), one ALOHA node
+CHARGE = 2.0  # a hit of an active protected incumbent
+INITIAL_MAX = 2  # packets that a user has at the start, at most
+INITIAL_SHARE = 0.1  # packets that are there at the start, at most, as a share of those that arrive
 
-
-EPISODIC = "_acked _arrivals _delays _dropped _energy _feedback _last_success _legacy _sent".split()  # and the queues
+EPISODIC = "_arrivals _busy _delays _dropped _energy _last_success _past _protected".split()  # and the queues
 
 
 class AccessEnv:
-    """B episodes of one `access` variant, stepped together (see `benchmark.family.Env`)."""
+    """B episodes of one `access` variant, stepped together (see `benchmark.family.Env`).
+
+    Attributes:
+        variant: what is being played.
+        sites: the site of each episode.
+    """
 
     def __init__(self, variant: AccessVariant, device: torch.device | str = "cpu") -> None:
         self.variant = variant
         self.device = torch.device(device)
-        n, c, frame = variant.agents, variant.channels, variant.frame
+        self.sites: tuple[int, ...] = ()
+        n, c = variant.agents, variant.channels
         self._choices = (ActionComponent("channel", "categorical", c + 1),)
         index = torch.arange(n, device=self.device)
-        self._turn = torch.div(index, c, rounding_mode="floor")  # slot of the frame in which it is this user's turn
+        self._home = index % c
         self._channel_ids = torch.arange(1, c + 1, device=self.device)
-        slots = torch.arange(variant.horizon + 1, device=self.device)
-        self._wait = (self._turn - slots[:, None]) % frame  # [T + 1, N] slots until the own turn
-        self._static = self._static_features(index)
+        self._lookup = lookup_tables(variant, self.device)
 
-    def reset(self, seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Draw the scenarios of these seeds and start their episodes; returns obs [B, N, O] and info."""
+    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
+        """Draw the scenarios of these (site, seed) and start their episodes; returns obs [B, N, O] and info."""
         require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
+        require(len(sites) == len(seeds), "sites", len(sites), f"as many as seeds, {len(seeds)}")
         v, batch = self.variant, len(seeds)
-        initial, arrivals, legacy = zip(*(_draw_scenario(v, seed) for seed in seeds), strict=True)
-        self._arrivals = torch.from_numpy(np.stack(arrivals)).to(self.device)  # [B, T, N] bool
-        self._legacy = torch.from_numpy(np.stack(legacy)).to(self.device)  # [B, T, C] senders
+        scenarios = [_draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
+        initial, self._arrivals, self._busy, self._protected = (
+            torch.from_numpy(np.stack(part)).to(self.device) for part in zip(*scenarios, strict=True)
+        )
+        self.sites = tuple(int(site) for site in sites)
         self._queue = PacketQueue((batch, v.agents), v.buffer, self.device)
-        for packets in torch.from_numpy(np.stack(initial)).to(self.device).unbind(-1):
+        for packets in initial.unbind(-1):
             self._queue.push(packets, -1)
         self._slot = 0
-        self._sent = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)
-        self._acked = torch.zeros(batch, v.agents, dtype=torch.bool, device=self.device)
+        self._past = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)  # code of the last slot's outcome
         self._last_success = torch.full((batch, v.agents), -1, dtype=torch.int64, device=self.device)
-        self._feedback = torch.zeros(batch, FEEDBACK_SLOTS, MAX_CHANNELS, 2, device=self.device)
         self._delays = torch.zeros(batch, v.horizon + 1, device=self.device)  # histogram of delays of delivered packets
         self._dropped = torch.zeros(batch, device=self.device)
         self._energy = torch.zeros(batch, device=self.device)
@@ -84,36 +89,34 @@ class AccessEnv:
         require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
         batch = self._queue.length.shape[0]
         sent = check_action(action, self._choices, batch, v.agents) * (self._queue.length > 0)
-        on_channel = sent.unsqueeze(-1) == self._channel_ids  # [B, N, C]
-        senders = on_channel.sum(1) + self._legacy[:, t]  # [B, C]
-        success = (on_channel & (senders == 1).unsqueeze(1)).any(-1)
+        heard = torch.where(sent > 0, sent - 1, self._home)  # [B, N] from 0
+        users = (sent.unsqueeze(1) == self._channel_ids[:, None]).sum(-1)  # [B, C] users that send there
+        senders = (users + self._busy[:, t]).gather(1, heard)
+        transmitted, success = sent > 0, (sent > 0) & (senders == 1)
         delay = torch.where(success, t - self._queue.head_stamp(), 0)
-        worth = 1.0 - DELAY_COST * (delay - 1).clamp(max=DEADLINE) / DEADLINE
-        reward = torch.where(success, worth / v.channels, 0.0)
+        charge = (self._protected[:, t] * CHARGE / users.clamp(min=1)).gather(1, heard) * transmitted
+        reward = (worth(delay) * success - charge) / v.channels
         self._queue.pop(success)
         dropped = self._queue.push(self._arrivals[:, t], t)
 
-        self._sent, self._acked, self._slot = sent, success, t + 1
+        self._past, self._slot = past_code(sent, heard, senders), t + 1
         self._last_success = torch.where(success, t, self._last_success)
-        self._feedback = self._feedback.roll(1, dims=1)
-        self._feedback[:, 0, : v.channels, 0] = (senders == 1).float()
-        self._feedback[:, 0, : v.channels, 1] = (senders > 1).float()
-        transmitted = (sent > 0).float()
-        delivered = success.float()
+        delivered, energy = success.float(), transmitted.float()
         self._delays.scatter_add_(1, delay, delivered)
         self._dropped += dropped.sum(1)
-        self._energy += transmitted.sum(1)
+        self._energy += energy.sum(1)
 
         info = self._masks()
-        info |= {"delivered": delivered, "delay": delay.float(), "dropped": dropped.float(), "energy": transmitted}
+        info |= {"delivered": delivered, "delay": delay.float(), "dropped": dropped.float(), "energy": energy}
         terminated = torch.zeros(batch, dtype=torch.bool, device=self.device)
         truncated = torch.full_like(terminated, self._slot == v.horizon)
         return self._observe(), reward, terminated, truncated, info
 
     def clone_episodes(self, episodes: Tensor) -> AccessEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
+        """A copy that goes on with these episodes; see `benchmark.family.Forkable`."""
         copied = clone_rows(self, episodes, dict.fromkeys(EPISODIC, 0))
         copied._queue = self._queue.clone_episodes(episodes)
+        copied.sites = tuple(self.sites[k] for k in episodes.tolist())
         return copied
 
     def qos(self) -> dict[str, Tensor]:
@@ -129,61 +132,55 @@ class AccessEnv:
             "energy": self._energy.clone(),
         }
 
-    def oldest(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Hidden state for the genie: queue lengths [B, N], head-of-line ages [B, N], channels that legacy nodes use [B, C]."""
-        t = min(self._slot, self.variant.horizon - 1)
-        return self._queue.length, self._slot - self._queue.head_stamp(), self._legacy[:, t] > 0
+    def queues(self) -> tuple[Tensor, Tensor]:
+        """Hidden state for the genie: queue lengths and head-of-line ages, each [B, N]."""
+        return self._queue.length, self._slot - self._queue.head_stamp()
+
+    def coins(self) -> tuple[Tensor, Tensor]:
+        """For the hindsight bound alone: the coins of incumbents and of protected ones, each [B, T, C] of 0 and 1."""
+        return self._busy.float(), self._protected.float()
 
     def _masks(self) -> Info:
         backlog = self._queue.length > 0
-        mask = torch.zeros(*backlog.shape, MAX_CHANNELS + 1, dtype=torch.bool, device=self.device)
-        mask[..., 0] = True
-        mask[..., 1 : self.variant.channels + 1] = backlog.unsqueeze(-1)
-        return {"action_mask": mask, "agent_mask": torch.ones_like(backlog)}
-
-    def _static_features(self, index: Tensor) -> Tensor:
-        """Features that never change: relative index and one-hot home channel, [N, 1 + MAX_CHANNELS]."""
-        home = one_hot(index % self.variant.channels, MAX_CHANNELS).float()
-        return torch.cat([(index / max(self.variant.agents, 1)).unsqueeze(-1), home], dim=-1)
+        return {"action_mask": self._lookup.allowed[backlog.long()], "agent_mask": torch.ones_like(backlog)}
 
     def _observe(self) -> Tensor:
-        v, t, length = self.variant, self._slot, self._queue.length
-        obs = torch.zeros(*length.shape, OBS_SIZE, device=self.device)
-        view = View(obs)
-        backlog = length > 0
-        age = torch.where(backlog, t - self._queue.head_stamp(), 0)
-        silent = t - 1 - self._last_success
-        wait = self._wait[t]
-        phase = wait * (2.0 * math.pi / v.frame)
-        turn = torch.stack([(wait == 0).float(), wait.clamp(max=NEAR_SLOTS) / NEAR_SLOTS, phase.sin(), phase.cos()], dim=-1)
-        log_buffer = math.log1p(v.buffer)
-        view.queue[:] = torch.stack([backlog.float(), length / v.buffer, torch.log1p(length) / log_buffer], dim=-1)
-        view.age[:] = torch.stack([(age / v.frame).clamp(max=FRAMES) / FRAMES, torch.log1p(age / v.frame)], dim=-1)
-        outcome = torch.where(self._sent > 0, torch.where(self._acked, 1, 2), 0)
-        view.outcome[:] = one_hot(outcome, 3)
-        view.sent[:] = one_hot(self._sent, MAX_CHANNELS + 1)[..., 1:]
-        view.feedback[:] = self._feedback.flatten(1).unsqueeze(1)
-        view.silence[:] = torch.log1p(silent / v.frame).unsqueeze(-1)
-        view.static[:] = self._static
-        view.turn[:] = turn
-        return obs
+        """By looking up: the same bits wherever in a batch a number stands."""
+        t, length, find = self._slot, self._queue.length, self._lookup
+        age = torch.where(length > 0, t - self._queue.head_stamp(), 0)
+        parts = (
+            find.queue[length],
+            find.age[age],
+            find.past[self._past],
+            find.silence[t - 1 - self._last_success],
+            find.constant[t].expand(len(length), -1, -1),
+        )
+        return torch.cat(parts, dim=-1)
 
 
-def _draw_scenario(variant: AccessVariant, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Initial packets [N, INITIAL_MAX] bool, arrivals [T, N] bool and legacy senders a channel [T, C] of one episode."""
-    rng = scenario_generator(variant.name, seed)
-    initial = np.arange(INITIAL_MAX) < rng.integers(INITIAL_MAX + 1, size=(variant.agents, 1))
-    shape = (variant.horizon, variant.agents)
-    arrive = rng.random(shape, dtype=np.float32)
+def worth(delay: Tensor) -> Tensor:
+    """Worth of a packet that is delivered after so many slots, 1 or more."""
+    return 1.0 - DELAY_COST * (delay - 1).clamp(min=0, max=DEADLINE) / DEADLINE
+
+
+def initial_mean(variant: AccessVariant) -> float:
+    """Mean packets that a user has at the start: INITIAL_SHARE of those that arrive, but at most INITIAL_MAX."""
+    return min(float(INITIAL_MAX), INITIAL_SHARE * variant.rate * variant.horizon)
+
+
+def _draw_scenario(variant: AccessVariant, site: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One episode: initial packets [N, INITIAL_MAX], arrivals [T, N], busy and protected cells [T, C]; all bool."""
+    rng = scenario_generator(variant.name, site, seed)
+    hidden = draw_site(variant, int(site))
+    users, cells = (variant.horizon, variant.agents), (variant.horizon, variant.channels)
+    initial = rng.random((variant.agents, INITIAL_MAX)) < initial_mean(variant) / INITIAL_MAX
+    arrive = rng.random(users, dtype=np.float32)
     if variant.traffic == "bursty":
-        switch = rng.random(shape, dtype=np.float32)
+        switch = rng.random(users, dtype=np.float32)
         arrivals = on_off_arrivals(switch, arrive, variant.rate, BURST_DUTY, BURST_MEAN_ON)
     else:
         arrivals = bernoulli_arrivals(arrive, variant.rate)
-    legacy = np.zeros((variant.horizon, variant.channels), dtype=np.int64)
-    if variant.legacy:
-        slots = np.arange(variant.horizon)
-        phase, tdma_channel, aloha_channel = rng.integers([LEGACY_PERIOD, variant.channels, variant.channels])
-        legacy[slots % LEGACY_PERIOD == phase, tdma_channel] += 1
-        legacy[rng.random(variant.horizon) < LEGACY_PROBABILITY, aloha_channel] += 1
-    return initial, arrivals, legacy
+    clock = np.arange(variant.horizon) % variant.superframe
+    busy = rng.random(cells, dtype=np.float32) < hidden.busy[clock]
+    protected = rng.random(cells, dtype=np.float32) < hidden.protected[clock]
+    return initial, arrivals, busy, protected

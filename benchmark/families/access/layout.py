@@ -7,8 +7,9 @@ from torch import Tensor
 
 from ..permutation import renumber_choices
 
-MAX_CHANNELS = 3  # observations and actions of fewer channels are padded to this
-FEEDBACK_SLOTS = 4  # slots of channel feedback in an observation
+MAX_CHANNELS = 4  # observations and actions of fewer channels are padded to this
+CLOCK_BITS = 6
+MAX_SUPERFRAME = 2**CLOCK_BITS
 FRAMES = 4  # ages are measured in frames (one turn for everybody), so that they mean the same whatever the number of users
 NEAR_SLOTS = 8  # the distance to the own turn is resolved in slots up to here, whatever the number of users
 
@@ -17,10 +18,12 @@ _SIZES = {
     "age": 2,  # head-of-line age in frames: up to FRAMES; log
     "outcome": 3,  # own last outcome: none, ACK, NACK
     "sent": MAX_CHANNELS,  # channel of the own last packet
-    "feedback": FEEDBACK_SLOTS * MAX_CHANNELS * 2,  # newest slot first; (success, collision) a channel, idle = (0, 0)
+    "heard": MAX_CHANNELS,  # channel listened to in the last slot: that of the own packet, else the home channel
+    "feedback": 2,  # what was heard there: one sender, several; idle = (0, 0)
     "silence": 1,  # log of the frames since own last success
     "static": 1 + MAX_CHANNELS,  # own index / N; home channel
     "turn": 4,  # own turn now; slots until then, near; sine and cosine of the phase in the frame
+    "clock": 3 + CLOCK_BITS,  # slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits
 }
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
 SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
@@ -34,10 +37,12 @@ class View:
     age: Tensor
     outcome: Tensor
     sent: Tensor
+    heard: Tensor
     feedback: Tensor
     silence: Tensor
     static: Tensor
     turn: Tensor
+    clock: Tensor
 
     def __init__(self, obs: Tensor) -> None:
         for name, where in SLICES.items():
@@ -47,12 +52,11 @@ class View:
 def permute_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
     """Give the channels random numbers among MAX_CHANNELS, the same for all agents.
 
-    Which number a channel has means nothing; a network trained on one and two channels has then met every number.
+    Which number a channel has means nothing; a network trained on a few channels has then met every number.
     """
     order = torch.randperm(MAX_CHANNELS, generator=generator)  # new channel k is old channel order[k]
     renumber_choices(windows, order)
     view = View(windows["obs"])
-    feedback = view.feedback.unflatten(-1, (FEEDBACK_SLOTS, MAX_CHANNELS, 2))
     view.sent[:] = view.sent[..., order]
-    view.feedback[:] = feedback[..., order, :].flatten(-3)
+    view.heard[:] = view.heard[..., order]
     view.static[..., 1:] = view.static[..., 1:][..., order]

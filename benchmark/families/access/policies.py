@@ -1,20 +1,24 @@
-"""Reference policies of `access`. All but the genie use only what a user may see."""
+"""Reference policies of `access`. All but those marked privileged use only what a user may see."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Agent, RandomPolicy, State
-from .layout import FEEDBACK_SLOTS, MAX_CHANNELS, View
+from ...agent import Adaptation, Agent, RandomPolicy, State, Support
+from ...family import Family, Variant
+from .env import CHARGE, AccessEnv
+from .evidence import Evidence, Listener, read_logs
+from .layout import View
+from .rule import USER_QUEUE, Plan, Table, make_plan, marginal_values
+from .site import draw_site
+from .variant import AccessVariant
 
-if TYPE_CHECKING:
-    from .env import AccessEnv
-    from .variant import AccessVariant
+POOLED_QUEUE = 48  # packets that the genie's dynamic program tells apart
 
 
 def _variant(state: State) -> AccessVariant:
@@ -45,32 +49,25 @@ class Aloha(Agent):
         return torch.where(send, _random_channel(state), 0)
 
 
-def _backlog_estimate(obs: Tensor, state: State) -> Tensor:
-    """Each user's estimate of the number of users with packets, [B, N], from the common channel feedback that it saw.
-
-    Rivest's pseudo-Bayesian rule ('Network control by Bayesian broadcast', IEEE Trans. Inf. Theory 1987), a channel at a time.
-    """
-    v = _variant(state)
-    estimate = cast(Tensor, state.memory.get("estimate", obs.new_ones(obs.shape[:2])))
-    if state.slot > 0:
-        newest = View(obs).feedback.unflatten(-1, (FEEDBACK_SLOTS, MAX_CHANNELS, 2))[..., 0, : v.channels, :]
-        collisions = newest[..., 1].sum(-1)
-        estimate = estimate + v.load * v.channels + collisions / (math.e - 2.0) - (v.channels - collisions)
-        estimate = estimate.clamp(min=v.load * v.channels, max=v.agents)
-    state.memory["estimate"] = estimate
-    return estimate
-
-
 class BacklogAloha(Agent):
-    """ALOHA that estimates the backlog from the feedback and sends with probability min(1, C / estimate)."""
+    """ALOHA that estimates the backlog from what it hears and sends with probability min(1, C / estimate).
 
-    name = "backlog-aloha"
+    Rivest's pseudo-Bayesian rule ('Network control by Bayesian broadcast', IEEE Trans. Inf. Theory 1987): the channel that a
+    user hears stands for all C.
+    """
+
+    def __init__(self, name: str = "backlog-aloha") -> None:
+        self.name = name
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""
-        v = _variant(state)
-        probability = v.channels / _backlog_estimate(obs, state)
-        send = (state.random.uniform(v.agents) < probability) & (View(obs).queue[..., 0] > 0)
+        v, view = _variant(state), View(obs)
+        estimate = cast(Tensor, state.memory.get("estimate", obs.new_ones(obs.shape[:2])))
+        if state.slot > 0:
+            step = torch.where(view.feedback[..., 1] > 0, 1.0 / (math.e - 2.0), -1.0)
+            estimate = (estimate + v.channels * (v.load + step)).clamp(min=v.load * v.channels, max=v.agents)
+        state.memory["estimate"] = estimate
+        send = (state.random.uniform(v.agents) < v.channels / estimate) & (view.queue[..., 0] > 0)
         return torch.where(send, _random_channel(state), 0)
 
 
@@ -105,33 +102,181 @@ class Tdma(Agent):
         return torch.where(send, 1 + view.static[..., 1:].argmax(-1), 0)
 
 
+class TurnTaker(Agent):
+    """Takes turns by a table of the site, and sends where it pays (see `rule`)."""
+
+    def begin(self, state: State) -> None:
+        """Agree on the turns: everybody computes the same."""
+        table, row = self._tables(state)
+        state.memory["table"], state.memory["row"] = table.over(state.variant.horizon), row
+        state.memory["plan"] = make_plan(_variant(state), table)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        row, plan = cast(Tensor, state.memory["row"]), cast(Plan, state.memory["plan"])
+        channel = plan.channel[row, state.slot]  # [B, N]
+        packets = (View(obs).queue[..., 1] * _variant(state).buffer).round().long().clamp(max=USER_QUEUE)
+        value = plan.value[row, state.slot].gather(-1, packets.unsqueeze(-1)).squeeze(-1)
+        table = cast(Table, state.memory["table"])
+        charge = table.charge[row, state.slot].gather(-1, (channel - 1).clamp(min=0))
+        pays = (1.0 - self._busy(obs, channel, state)) * value > charge
+        return torch.where(pays & (channel > 0) & (packets > 0), channel, 0)
+
+    def _tables(self, state: State) -> tuple[Table, Tensor]:
+        """Tables of the sites at hand, and which of them each episode has, [B]."""
+        raise NotImplementedError
+
+    def _busy(self, obs: Tensor, channel: Tensor, state: State) -> Tensor:
+        """Belief that an incumbent sends now on each user's channel, [B, N]."""
+        row, table = cast(Tensor, state.memory["row"]), cast(Table, state.memory["table"])
+        return table.busy[row, state.slot].gather(-1, (channel - 1).clamp(min=0))
+
+
+class Prior(TurnTaker):
+    """Told the average site."""
+
+    name = "prior"
+
+    def _tables(self, state: State) -> tuple[Table, Tensor]:
+        row = state.action_mask.new_zeros(state.batch, dtype=torch.int64)
+        return Evidence.none(_variant(state)).table().to(row.device), row
+
+
+class Estimator(TurnTaker):
+    """Counts in the joint logs, takes turns by what they say, and goes on listening while it plays. Without logs: `belief`."""
+
+    def __init__(self, name: str = "estimator") -> None:
+        self.name = name
+        self._evidence: Evidence | None = None
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Read the logs."""
+        v = cast(AccessVariant, variant)
+        self._evidence = Evidence.none(v) if support is None else read_logs(v, support)
+        return Adaptation()
+
+    def begin(self, state: State) -> None:
+        """Agree on the turns, and start to listen."""
+        super().begin(state)
+        state.memory["listener"] = Listener(self._known(state), _variant(state), state.batch, state.action_mask.device)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        cast(Listener, state.memory["listener"]).hear(obs, state.slot)
+        return super().act(obs, inbox, state)
+
+    def _known(self, state: State) -> Evidence:
+        return self._evidence or Evidence.none(_variant(state))
+
+    def _tables(self, state: State) -> tuple[Table, Tensor]:
+        row = state.action_mask.new_zeros(state.batch, dtype=torch.int64)
+        return self._known(state).table().to(row.device), row
+
+    def _busy(self, obs: Tensor, channel: Tensor, state: State) -> Tensor:
+        return cast(Listener, state.memory["listener"]).busy(state.slot, channel)
+
+
+class Belief(Estimator):
+    """Starts as `prior` and learns the incumbents within the episode from what it hears; reads no logs."""
+
+    def __init__(self) -> None:
+        super().__init__("belief")
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Nothing to read."""
+        return super().adapt(family, variant, None)
+
+
+def true_tables(state: State) -> tuple[Table, Tensor]:
+    """The tables of the sites being played, and which of them each episode has: what privileged policies are told."""
+    sites = cast(AccessEnv, state.env).sites
+    known = sorted(set(sites))
+    drawn = [draw_site(_variant(state), site) for site in known]
+    busy, hit = (torch.stack([torch.from_numpy(getattr(d, name)) for d in drawn]) for name in ("busy", "protected"))
+    device = state.action_mask.device
+    row = torch.tensor([known.index(site) for site in sites], device=device)
+    return Table(busy, CHARGE * hit).rounded().to(device), row
+
+
+class Oracle(TurnTaker):
+    """Told the site; acts on own observations alone."""
+
+    privileged = True
+
+    def __init__(self, name: str = "oracle") -> None:
+        self.name = name
+
+    def _tables(self, state: State) -> tuple[Table, Tensor]:
+        return true_tables(state)
+
+
 class Genie(Agent):
-    """Longest queue first, the oldest packet among equals, on every channel that no legacy node uses; sees everything."""
+    """Central: sees all queues and knows the site, not the coming coins.
+
+    A dynamic program over all packets as one queue with C servers says which channels to use; the longest queues, the older
+    head first among equals, get the best of them.
+    """
 
     name = "genie"
     privileged = True
 
+    def begin(self, state: State) -> None:
+        """Solve the dynamic program of every site at hand."""
+        v = _variant(state)
+        table, row = self._timed(state)
+        order = (1.0 - table.busy - table.charge).argsort(dim=-1, stable=True)  # the worst first
+        busy, charge = table.busy.gather(-1, order), table.charge.gather(-1, order)
+        value = marginal_values(busy, charge, _binomial(v.agents, v.rate).to(busy.device), POOLED_QUEUE)
+        state.memory.update(row=row, order=order.flip(-1), busy=busy.flip(-1), charge=charge.flip(-1), value=value)
+
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""
-        length, age, busy = cast("AccessEnv", state.env).oldest()
-        order = torch.where(length > 0, length * 4096 + age.clamp(max=4095), -1).argsort(dim=1, descending=True, stable=True)
-        free = (~busy).long()
-        channel_of_rank = torch.where(free.bool(), 0, MAX_CHANNELS + 1)  # the k-th ranked user gets the k-th free channel
-        ids = torch.arange(1, busy.shape[1] + 1, device=busy.device)
-        channel_of_rank = (channel_of_rank + ids).sort(dim=1).values
-        channel_of_rank = torch.where(channel_of_rank <= MAX_CHANNELS, channel_of_rank, 0)
-        action = torch.zeros_like(length)
-        ranks = min(busy.shape[1], length.shape[1])
-        action.scatter_(1, order[:, :ranks], channel_of_rank[:, :ranks])
+        v, t, memory = _variant(state), state.slot, state.memory
+        length, age = cast(AccessEnv, state.env).queues()
+        row = memory["row"]
+        order, busy, charge = (memory[name][row, t] for name in ("order", "busy", "charge"))  # [B, C], the best first
+        packets = length.sum(1, keepdim=True).clamp(max=POOLED_QUEUE)
+        pays = (1.0 - busy) * memory["value"][row, t].gather(-1, packets) > charge
+        used = torch.where(pays, order + 1, 0)
+        used = used.gather(1, (~pays).long().argsort(dim=1, stable=True))
+        urgent = torch.where(length > 0, length * 4096 + age.clamp(max=4095), -1).argsort(dim=1, descending=True, stable=True)
+        count = min(v.channels, v.agents)
+        action = torch.zeros_like(length).scatter_(1, urgent[:, :count], used[:, :count])
         return action * (length > 0)
+
+    def _timed(self, state: State) -> tuple[Table, Tensor]:
+        table, row = true_tables(state)
+        return table.over(state.variant.horizon), row
+
+
+class Hindsight(Genie):
+    """The genie, told the coming coins of incumbents and of protected ones as well: a bound, no policy."""
+
+    name = "hindsight"
+
+    def _timed(self, state: State) -> tuple[Table, Tensor]:
+        busy, protected = cast(AccessEnv, state.env).coins()
+        return Table(busy, CHARGE * protected), torch.arange(state.batch, device=busy.device)
+
+
+def _binomial(count: int, probability: float, tail: float = 1e-4) -> Tensor:
+    """Probabilities of 0, 1, ... new packets, up to where the rest is below `tail` and added to the last."""
+    whole = [math.comb(count, k) * probability**k * (1 - probability) ** (count - k) for k in range(count + 1)]
+    kept = next(k for k in range(1, count + 2) if 1.0 - sum(whole[:k]) < tail)
+    return torch.tensor([*whole[: kept - 1], 1.0 - sum(whole[: kept - 1])])
 
 
 POLICIES: dict[str, Callable[[], Agent]] = {
     "random": RandomPolicy,
-    "greedy": lambda: Aloha(1.0, "greedy"),
+    "medium": lambda: BacklogAloha("medium"),
     "aloha": Aloha,
-    "backlog-aloha": BacklogAloha,
     "backoff": Backoff,
     "tdma": Tdma,
+    "prior": Prior,
+    "belief": Belief,
+    "estimator": Estimator,
+    "oracle": Oracle,
+    "revealed": lambda: Oracle("revealed"),
     "genie": Genie,
+    "hindsight": Hindsight,
 }

@@ -1,1 +1,1 @@
-"""The family `offload`: edge computing with queues."""
+"""The family `offload`."""

@@ -1,19 +1,16 @@
-"""`offload` as a family: its variants, references and behaviours."""
+"""The family `offload`, as the registry finds it."""
 
 from __future__ import annotations
 
 import torch
 
+from ...agent import RandomPolicy
 from ...family import ActionComponent, Env, Family, Variant
-from . import policies as policies
 from .env import OffloadEnv
-from .layout import (
-    MAX_EDGES,
-    OBS_SIZE,
-    SLICES,
-    permute_edges,
-)
-from .variant import OffloadVariant, _listed
+from .genie import Genie
+from .layout import MAX_EDGES, OBS_SIZE, SLICES, permute_edges
+from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
+from .variant import VARIANTS, OffloadVariant
 
 
 def _make(variant: Variant, device: torch.device | str) -> Env:
@@ -23,28 +20,33 @@ def _make(variant: Variant, device: torch.device | str) -> Env:
 
 FAMILY = Family(
     name="offload",
-    version="1",
-    summary="mobile-edge computing offload with queues; hybrid action: a server and the local clock",
-    variants=_listed(),
+    version="2",
+    summary="mobile-edge computing offload with queues and hidden tenants and tariffs; hybrid action: a server and the clock",
+    variants=VARIANTS,
     make=_make,
     obs_size=OBS_SIZE,
-    descriptor_size=8,
+    descriptor_size=7,
     actions=(ActionComponent("server", "categorical", MAX_EDGES + 1), ActionComponent("frequency", "ordinal", 5)),
-    reward_range=(-1.5, 0.0),
-    policies=policies.POLICIES,
-    random="random",
-    greedy="greedy",
-    heuristic="softmax",
-    reference="genie",
+    reward_range=(-2.0, 0.0),
+    policies={
+        "random": RandomPolicy,
+        "local": Local,
+        "shortest": Shortest,
+        "medium": Medium,
+        "prior": Prior,
+        "belief": Belief,
+        "estimator": Estimator,
+        "oracle": Oracle,
+        "revealed": Revealed,
+        "genie": Genie,
+    },
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    # Recordings keep their numbers: relabelled, they cost bcq five points near train variants; own play loses none (LOG.md).
     permute_played=permute_edges,
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),
-        # Herd and local-only do worse than random: they are in the mixture, but no middle quality.
-        "medium": (("greedy", 0.05), ("split", 0.05), ("softmax", 0.5)),
-        "expert": (("softmax", 0.05),),
-        "mixed": (("random", 0.0), *((name, 0.1) for name in ("local", "herd", "greedy", "split", "softmax", "genie"))),
+        "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), *((name, 0.1) for name in ("local", "shortest", "belief", "oracle", "genie"))),
     },
 )

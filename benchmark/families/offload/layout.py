@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,22 +15,23 @@ MAX_EDGES = 4  # observations and actions of fewer edges are padded to this
 MIN_SIZE, MAX_SIZE = 1.0, 7.0  # Mbit of a task, uniform; shown as a fraction of the greatest
 MIN_DENSITY, MAX_DENSITY = 0.2, 0.4  # Gcycle per Mbit, uniform; shown as a fraction of the greatest
 MEAN_SIZE, MEAN_WORK = 4.0, 1.2  # Mbit and Gcycle of a task; the two draws are independent
-TOP_SPEED = 42.0  # GHz; speeds are shown as a fraction of it
+HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 
 _SIZES = {
     "task": 3,  # a task waits for a decision; its size / MAX_SIZE; its density / MAX_DENSITY
     "local": 1,  # own local backlog: log(1 + slots at full clock)
-    "radio": 1,  # own radio backlog: log(1 + slots alone on the band at the reference SNR)
-    "pending": MAX_EDGES,  # own work sent or to be sent to each edge: log(1 + slots of the whole edge)
+    "sending": MAX_EDGES,  # own Mbit to be sent to each edge: log(1 + tasks of mean size)
+    "pending": MAX_EDGES,  # own work that is at each edge: log(1 + tasks of mean work)
     "channel": MAX_EDGES,  # own spectral efficiency to each edge now, as a multiple of that at the reference SNR
     "exists": MAX_EDGES,  # whether the edge exists
-    "speed": MAX_EDGES,  # speed of each edge / TOP_SPEED
-    "backlog": MAX_EDGES,  # work that was at each edge, everybody's, one slot ago: log(1 + slots of the edge)
-    "users": 2 * MAX_EDGES,  # devices that sent to each edge in the last slot, as a fraction of N; then log(1 + number)
+    "sent": MAX_EDGES,  # own Mbit sent to each edge in the last slot / MEAN_SIZE
+    "served": MAX_EDGES,  # own work done by each edge in the last slot / MEAN_WORK
+    "delay": MAX_EDGES,  # mean delay / deadline of own tasks that each edge completed in the last slot, 0 where none
     "alive": 2,  # own tasks alive / deadline; age of the oldest / deadline
     "outcome": 3,  # completed any, dropped one in the last slot; delay of the last completed task / deadline
     "server": 1 + MAX_EDGES,  # server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot
-    "clock": 1,  # frequency chosen in the last slot
+    "frequency": 1,  # chosen in the last slot
+    "phase": 1 + 2 * len(HARMONICS),  # slot of the period / 64; sine and cosine of its harmonics
     "index": 1,  # own index / N
 }
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
@@ -41,17 +44,18 @@ class View:
 
     task: Tensor
     local: Tensor
-    radio: Tensor
+    sending: Tensor
     pending: Tensor
     channel: Tensor
     exists: Tensor
-    speed: Tensor
-    backlog: Tensor
-    users: Tensor
+    sent: Tensor
+    served: Tensor
+    delay: Tensor
     alive: Tensor
     outcome: Tensor
     server: Tensor
-    clock: Tensor
+    frequency: Tensor
+    phase: Tensor
     index: Tensor
 
     def __init__(self, obs: Tensor) -> None:
@@ -60,12 +64,19 @@ class View:
 
 
 def permute_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Give the edges random numbers among MAX_EDGES, the same for all devices.
+    """Give the edges random numbers among MAX_EDGES, the same for all devices and all windows, so that a site stays one.
 
     Which number an edge has means nothing; a network trained on two and three edges has then met every number.
     """
     order = torch.randperm(MAX_EDGES, generator=generator)  # new edge k is old edge order[k]
     view, choices = View(windows["obs"]), renumber_choices(windows, order)
-    for edges in (view.pending, view.channel, view.exists, view.speed, view.backlog, *view.users.split(MAX_EDGES, -1)):
+    for edges in (view.sending, view.pending, view.channel, view.exists, view.sent, view.served, view.delay):
         edges[:] = edges[..., order]
     view.server[:] = view.server[..., choices]
+
+
+def phases(period: int) -> Tensor:
+    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
+    slot = torch.arange(period)
+    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
+    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)

@@ -1,72 +1,70 @@
-"""Reference policies of `offload`. All but the genie use only what a device may see. Times are in slots."""
+"""Reference policies of `offload` that act alone. Times are in slots.
+
+`prior`, `belief`, `estimator` and `oracle` are one rule (`Planner`) with different estimates of the site: they compute the
+same plan, and each device then sends its task where the cost to it and to all others is least.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Agent, RandomPolicy, State
-from ...randomness import gumbel
-from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
+from ...agent import Adaptation, Agent, State, Support
+from ...family import Family, Variant
+from .estimator import estimate
+from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
+from .planning import Estimate, Plan, average, late, local_cost, plan, told
 
 if TYPE_CHECKING:
     from .env import OffloadEnv
     from .variant import OffloadVariant
 
-# Chosen on train variants (docs/offload.md).
 HANDOVER = 1.0  # slots: a task that leaves the radio in one slot is computed from the next
-OTHERS_TIME = 1.5  # the softmax policy counts each other user once for itself, and half for what it costs that user
-TEMPERATURE = 0.25  # slots
-FUTURE = 0.5  # the genie charges each slot on the air half a slot more, for tasks that are still to come
+NOISE = 0.7  # variance of the logarithm of a share that is seen, around what the plan expects
+MEMORY, DRIFT = 0.97, 0.02  # of the logarithm of a speed from slot to slot, and the variance that each slot adds
 
 
-class _Seen:
+class Seen:
     """What a device reads off its observation, in physical units; the E edges come last.
 
     Attributes:
         size: Mbit of the task that waits for a decision, 0 where none does, [B, N].
         work: its Gcycles, [B, N].
-        speeds: Gcycles a slot of each edge, [E].
-        rate: Mbit a slot that the device would have alone on each band, [B, N, E].
         local: slots of work in the own CPU's queue, at full clock, [B, N].
         with_local: the same with the waiting task added, [B, N].
-        alone: slots on the air until the task is sent, were nobody else to send there, [B, N, E].
-        pending: own work sent or to be sent to each edge, in slots of the edge, [B, N, E].
-        backlog: everybody's work at each edge one slot ago, in slots of the edge, [B, N, E].
-        users: devices that sent to each edge in the last slot, [B, N, E].
+        channel: own spectral efficiency, as a multiple of that at the reference SNR, [B, N, E].
+        sending: own Mbit to be sent to each edge, [B, N, E].
+        pending: own Gcycles at each edge, [B, N, E].
+        sent, served: own Mbit and Gcycles of the last slot, [B, N, E].
     """
 
-    def __init__(self, obs: Tensor, state: State) -> None:
-        v, view = cast("OffloadVariant", state.variant), View(obs)
-        e, band = v.edges, v.uplink * SLOT
+    def __init__(self, obs: Tensor, edges: int) -> None:
+        view, e = View(obs), edges
         self.size = view.task[..., 1] * MAX_SIZE
         self.work = self.size * view.task[..., 2] * MAX_DENSITY
-        self.speeds = SLOT * torch.tensor(v.speeds, device=obs.device)
         self.local = view.local[..., 0].expm1()
         self.with_local = self.local + self.work / (LOCAL_SPEED * SLOT)
-        self.rate = band * view.channel[..., :e]
-        on_radio = view.radio[..., 0].expm1() * band + self.size
-        self.alone = on_radio.unsqueeze(-1) / self.rate
-        self.pending = view.pending[..., :e].expm1()
-        self.backlog = view.backlog[..., :e].expm1()
-        self.users = view.users[..., MAX_EDGES : MAX_EDGES + e].expm1()
-
-    def computing(self) -> Tensor:
-        """Slots that each edge would compute the task for, were it alone, [B, N, E]."""
-        return self.work.unsqueeze(-1) / self.speeds
+        self.channel = view.channel[..., :e]
+        self.sending = view.sending[..., :e].expm1() * MEAN_SIZE
+        self.pending = view.pending[..., :e].expm1() * MEAN_WORK
+        self.sent, self.served = view.sent[..., :e] * MEAN_SIZE, view.served[..., :e] * MEAN_WORK
 
     def action(self, server: Tensor) -> Tensor:
-        """Actions [B, N, 2]: this server [B, N] where a task waits; the clock slows down where little local work is left.
-
-        A joule costs as much as five task-slots at deadline 10, and a cycle f^2 joules: one task alone is cheapest at
-        some .8 of the full clock, two in a queue at full clock.
-        """
+        """Actions [B, N, 2]: this server [B, N] where a task waits; the clock slows down where little local work is left."""
         server = torch.where(self.size > 0, server, 0)
-        local = torch.where(server == 0, self.with_local, self.local)
-        return torch.stack([server.float(), (0.8 + 0.1 * local).clamp(max=1.0)], dim=-1)
+        return torch.stack([server.float(), clock(server, self.local, self.work)], dim=-1)
+
+
+def clock(server: Tensor, local: Tensor, work: Tensor) -> Tensor:
+    """The local clock for this many slots of local work, and the new task's Gcycles where it stays; all [B, N].
+
+    A joule costs as much as five task-slots at deadline 10, and a cycle f^2 joules: one task alone is cheapest at some .8 of
+    the full clock, two in a queue at full clock.
+    """
+    backlog = local + (server == 0) * work / (LOCAL_SPEED * SLOT)
+    return (0.8 + 0.1 * backlog).clamp(max=1.0)
 
 
 class Local(Agent):
@@ -79,97 +77,131 @@ class Local(Agent):
         return torch.stack([torch.zeros_like(obs[..., 0]), torch.ones_like(obs[..., 0])], dim=-1)
 
 
-class Herd(Agent):
-    """Every task to the edge that looked quickest one slot ago; everybody sees the same and goes there."""
+class Shortest(Agent):
+    """Join the shortest expected delay, were nobody else there and all edges alike."""
 
-    name = "herd"
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N, 2]."""
-        seen = _Seen(obs, state)
-        return seen.action(1 + (seen.backlog + seen.computing()).argmin(-1))
-
-
-class Split(Agent):
-    """A fixed random split: each server in proportion to the mean tasks a slot that it could serve for one device of N."""
-
-    name = "split"
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N, 2]."""
-        v, seen = cast("OffloadVariant", state.variant), _Seen(obs, state)
-        edges = (seen.speeds / MEAN_WORK).clamp(max=v.uplink * SLOT / MEAN_SIZE) / v.agents
-        rates = torch.cat([edges.new_tensor([LOCAL_SPEED * SLOT / MEAN_WORK]), edges])
-        bounds = (rates / rates.sum()).cumsum(0)[:-1]
-        return seen.action((state.random.uniform(v.agents).unsqueeze(-1) > bounds).sum(-1))
-
-
-class Greedy(Agent):
-    """Private greedy: the server that would finish the task first if nobody else were there."""
-
-    name = "greedy"
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N, 2]."""
-        seen = _Seen(obs, state)
-        edges = seen.alone + HANDOVER + seen.pending + seen.computing()
-        return seen.action(torch.cat([seen.with_local.unsqueeze(-1), edges], dim=-1).argmin(-1))
-
-
-class Softmax(Agent):
-    """Stale-load softmax: greedy, but with the users and backlogs of one slot ago, and a little at random against herding."""
-
-    name = "softmax"
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N, 2]."""
-        seen = _Seen(obs, state)
-        edges = seen.alone * (1.0 + OTHERS_TIME * seen.users) + HANDOVER + seen.backlog + seen.computing()
-        cost = torch.cat([seen.with_local.unsqueeze(-1), edges], dim=-1)
-        luck = gumbel(state.random.uniform(*cost.shape[1:]))
-        return seen.action((luck - cost / TEMPERATURE).argmax(-1))
-
-
-class Genie(Agent):
-    """Central greedy: sees everything and places the new tasks one after another, the largest first, each where it costs least.
-
-    A server that is shared equally by amounts b_j finishes one more, b, after (b + sum_j min(b_j, b)) / rate, and b delays the
-    others by that same sum: the cost of a place is the task's own time and the delay of all others.
-    """
-
-    name = "genie"
-    privileged = True
+    name = "shortest"
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N, 2]."""
         v = cast("OffloadVariant", state.variant)
-        queues, seen = cast("OffloadEnv", state.env).queues(), _Seen(obs, state)
-        order = seen.work.argsort(dim=1, descending=True, stable=True)
-        size, work, local = (x.gather(1, order) for x in (seen.size, seen.work, seen.with_local))
-        radio, pending, rate = (x.gather(2, order.expand_as(x)) for x in (*queues, seen.rate.permute(2, 0, 1)))
-        on_air, to_send = radio / rate, size / rate  # slots alone on the band, [E, B, N]
-        speeds, ids = seen.speeds.unsqueeze(-1), torch.arange(1, v.edges + 1, device=obs.device).unsqueeze(-1)
-        servers = torch.zeros_like(order)
-        for n in range(int((size > 0).sum(1).max())):  # those with a task come first
-            own_air = to_send[..., n] + on_air[..., n].sum(0)
-            own_work = work[:, n] + pending[..., n]
-            others_air = torch.minimum(on_air, own_air.unsqueeze(-1)).sum(2) - torch.minimum(on_air[..., n], own_air)
-            others_work = torch.minimum(pending, own_work.unsqueeze(-1)).sum(2) - pending[..., n]
-            air = own_air + 2.0 * others_air + FUTURE * to_send[..., n]
-            edges = air + HANDOVER + (own_work + 2.0 * others_work) / speeds
-            servers[:, n] = torch.cat([local[:, n].unsqueeze(0), edges]).argmin(0) * (size[:, n] > 0)
-            chosen = servers[:, n] == ids
-            on_air[..., n] += chosen * to_send[..., n]
-            pending[..., n] += chosen * work[:, n]
-        return seen.action(torch.zeros_like(servers).scatter(1, order, servers))
+        seen = Seen(obs, v.edges)
+        air = (seen.sending.sum(-1) + seen.size).unsqueeze(-1) / (v.band / v.edges * seen.channel)
+        edges = air + HANDOVER + (seen.pending + seen.work.unsqueeze(-1)) / (v.speed / v.edges)
+        return seen.action(torch.cat([seen.with_local.unsqueeze(-1), edges], dim=-1).argmin(-1))
 
 
-POLICIES: dict[str, Callable[[], Agent]] = {
-    "random": RandomPolicy,
-    "local": Local,
-    "herd": Herd,
-    "split": Split,
-    "greedy": Greedy,
-    "softmax": Softmax,
-    "genie": Genie,
-}
+class Medium(Shortest):
+    """The middling behaviour that records data: a classic rule that knows neither others nor the site."""
+
+    name = "medium"
+
+
+class Planner(Agent):
+    """The common rule. Subclasses say what they think of the site."""
+
+    learns = True  # from what it sees in play
+
+    def thought(self, state: State) -> Estimate:
+        """The estimate of the site of each episode, or one of all."""
+        return average(cast("OffloadVariant", state.variant))
+
+    def begin(self, state: State) -> None:
+        """Compute the plan."""
+        thought, v = self.thought(state), cast("OffloadVariant", state.variant)
+        state.memory["thought"], state.memory["plan"] = thought, plan(v, thought)
+        shape = (state.batch, v.agents, v.edges)
+        log_speed = torch.zeros(2, *shape, device=thought.band.device)  # of bands and processors, against the estimate
+        state.memory["speed"] = log_speed, torch.full_like(log_speed, thought.doubt)
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N, 2]."""
+        v, memory = cast("OffloadVariant", state.variant), state.memory
+        seen, common, slot = Seen(obs, v.edges), cast(Plan, memory["plan"]), state.slot % v.period
+        band = memory["thought"].band.unsqueeze(1)
+        if self.learns and state.slot:
+            self._learn(seen, memory, (state.slot - 1) % v.period)
+        memory["last"] = seen
+        factor = memory["speed"][0].exp()
+        now = Plan(*(getattr(common, name)[..., slot].unsqueeze(1) for name in Plan.__dataclass_fields__))  # [P, 1, E]
+        rate, speed = band * seen.channel * factor[0], now.speed * factor[1]
+        queued = (seen.sending / rate * now.band_slower).sum(-1, keepdim=True)
+        air, cpu = seen.size.unsqueeze(-1) / rate, seen.work.unsqueeze(-1) / speed
+        behind = queued + seen.pending / speed * now.edge_slower
+        delay = behind + air * now.band_slower + HANDOVER + cpu * now.edge_slower
+        paid = behind + air * now.band_price + HANDOVER + cpu * now.edge_price
+        there = paid / v.deadline + late(delay, v.deadline) + now.tariff
+        here = self._local(v, seen)
+        cost = torch.cat([here.unsqueeze(-1), there], dim=-1)
+        return seen.action(cost.argmin(-1))
+
+    def _local(self, v: OffloadVariant, seen: Seen) -> Tensor:
+        """Cost of the own CPU: the wait of the task, what it adds to those that come, energy."""
+        own = seen.with_local - seen.local
+        later = v.arrival * seen.with_local * own * 0.5
+        return (
+            local_cost(v, own) + (seen.local + later) / v.deadline + late(seen.with_local, v.deadline) - late(own, v.deadline)
+        )
+
+    def _learn(self, seen: Seen, memory: dict, slot: int) -> None:
+        """A Kalman filter on the logarithm of the speeds, from the shares of the last slot."""
+        thought, common, last = memory["thought"], memory["plan"], memory["last"]
+        mean, variance = memory["speed"]
+        rate = thought.band.unsqueeze(1) * last.channel / common.band_slower[..., slot].unsqueeze(1)
+        cpu = (thought.capacity * thought.available[..., slot] / common.edge_slower[..., slot]).unsqueeze(1)
+        took = torch.stack([seen.sent, seen.served])
+        full = torch.stack([seen.sending > 0, last.pending > seen.served + 1e-4]) & (took > 0)
+        surprise = torch.log(took.clamp(min=1e-6) / torch.stack([rate, cpu.expand_as(rate)])) - mean
+        used = full | ((took > 0) & (surprise > 0))
+        gain = torch.where(used, variance / (variance + NOISE), 0.0)
+        start = thought.doubt
+        mean, variance = mean + gain * surprise, variance * (1.0 - gain)
+        memory["speed"] = mean, variance + DRIFT * start * (1.0 - variance / start)
+
+
+class Prior(Planner):
+    """Told the average; learns nothing."""
+
+    name, learns = "prior", False
+
+
+class Belief(Planner):
+    """Starts as `prior` and learns the site from its own shares within the episode."""
+
+    name = "belief"
+
+
+class Oracle(Planner):
+    """Told the site, acts on its own observations."""
+
+    name, privileged = "oracle", True
+
+    def thought(self, state: State) -> Estimate:
+        """The sites as they are."""
+        return told(cast("OffloadEnv", state.env).sites)
+
+
+class Estimator(Planner):
+    """Reads the joint support, then plays like `belief` with that estimate; with no support it is `belief`."""
+
+    name = "estimator"
+    _found: Estimate | None = None
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Estimate the site from the joint logs."""
+        self._found = None if support is None else estimate(cast("OffloadVariant", variant), support)
+        return Adaptation()
+
+    def thought(self, state: State) -> Estimate:
+        """What the logs say."""
+        return super().thought(state) if self._found is None else self._found
+
+
+class Revealed(Estimator):
+    """The control: an estimator that starts from the true parameters, so that no log tells it anything."""
+
+    name, privileged = "revealed", True
+
+    def thought(self, state: State) -> Estimate:
+        """The sites as they are."""
+        return told(cast("OffloadEnv", state.env).sites)

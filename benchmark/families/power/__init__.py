@@ -1,1 +1,1 @@
-"""The family `power`: power control with queues."""
+"""The family `power`."""

@@ -1,14 +1,15 @@
-"""`power` as a family: its variants, references and behaviours."""
+"""The `power` family: its variants, environment and policies in one record."""
 
 from __future__ import annotations
 
 import torch
 
-from ...family import ActionComponent, Env, Family, Variant
-from . import policies as policies
-from .env import LEVELS, PowerEnv
+from ...family import Env, Family, Variant
+from .env import ACTIONS, PowerEnv
+from .genie import Genie
 from .layout import OBS_SIZE, SLICES
-from .variant import PowerVariant, _listed
+from .policies import reference_policies
+from .variant import PowerVariant, listed
 
 
 def _make(variant: Variant, device: torch.device | str) -> Env:
@@ -18,24 +19,20 @@ def _make(variant: Variant, device: torch.device | str) -> Env:
 
 FAMILY = Family(
     name="power",
-    version="1",
-    summary="distributed power control with queues in a cellular downlink; continuous action: transmit power",
-    variants=_listed(),
+    version="2",
+    summary="power control with queues among links that disturb each other; continuous action: amplitude",
+    variants=listed(),
     make=_make,
     obs_size=OBS_SIZE,
-    descriptor_size=6,
-    actions=(ActionComponent("power", "ordinal", LEVELS),),
-    reward_range=(-0.5, 4.0),
-    policies=policies.POLICIES,
-    random="random",
-    greedy="full",
-    heuristic="pricing",
-    reference="wmmse",
+    descriptor_size=8,
+    actions=ACTIONS,
+    reward_range=(-3.0, 10.0),
+    policies={**reference_policies(), "genie": Genie},
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),
-        "medium": (("full", 0.1), ("round-robin", 0.3)),
-        "expert": (("pricing", 0.05),),
-        "mixed": (("random", 0.0), ("full", 0.1), ("round-robin", 0.1), ("pricing", 0.05), ("wmmse", 0.1)),
+        "medium": (("medium", 0.05),),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), ("medium", 0.05), ("belief", 0.05), ("oracle", 0.05)),
     },
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-NEIGHBOURS = 5  # strongest interferers, and strongest victims, that a link knows of
 DB_SCALE = 30.0  # levels are shown in units of 30 dB over the noise
 
 _SIZES = {
@@ -13,15 +12,9 @@ _SIZES = {
     "snr": 2,  # own direct channel at full power over noise: now, one slot ago (levels)
     "noise": 2,  # interference plus noise at the own receiver, last slot and the one before (levels)
     "sinr": 1,  # last SINR (level); the lowest level where nothing was sent
-    "sent": 2,  # last power; last served bits over mean arrivals
-    "turn": 3,  # links in the cell - 1; own turn now; own turn next
-    "interferers": NEIGHBOURS,  # power received from each of the strongest in the last slot (levels)
-    "leak": NEIGHBOURS,  # own full power at each victim's receiver (levels), one slot old; the cell's own link first
-    "victim_snr": NEIGHBOURS,  # each victim's own channel at full power (levels), one slot old
-    "victim_noise": NEIGHBOURS,  # each victim's interference plus noise in the last slot (levels)
-    "victim_queue": NEIGHBOURS,  # each victim's backlog, log, one slot old
-    "victim_need": NEIGHBOURS,  # each victim's need
-    "index": 1,  # own index / N
+    "sent": 2,  # last amplitude; last served bits over mean arrivals
+    "clock": 3,  # slot of the period over its length; its sine and cosine
+    "index": 8,  # own index / N; its seven binary digits
 }
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
 SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
@@ -37,15 +30,14 @@ class View:
     noise: Tensor
     sinr: Tensor
     sent: Tensor
-    turn: Tensor
-    interferers: Tensor
-    leak: Tensor
-    victim_snr: Tensor
-    victim_noise: Tensor
-    victim_queue: Tensor
-    victim_need: Tensor
+    clock: Tensor
     index: Tensor
 
     def __init__(self, obs: Tensor) -> None:
         for name, where in SLICES.items():
             setattr(self, name, obs[..., where])
+
+
+def ratio(level: Tensor) -> Tensor:
+    """Inverse of the observation's levels: power over the noise."""
+    return 10.0 ** (level * (DB_SCALE / 10.0))

@@ -1,31 +1,25 @@
-"""Reference policies of `power`. Those marked privileged see all channels and queues; the others what a link may see."""
+"""Reference policies of `power`: rules of a field engineer, and the same rule with more and more knowledge of the site."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Agent, RandomPolicy, State
-from ...physics.interference import fractional_programming, rate, wmmse
-from .layout import DB_SCALE, View
+from ...agent import Adaptation, Agent, RandomPolicy, State, Support
+from ...family import Family, Variant
+from .estimator import cautious, read
+from .layout import View, ratio
+from .planning import AMPLITUDES, Knowledge, levels, make_plan, served, worth
 
 if TYPE_CHECKING:
     from .env import PowerEnv
-
-ITERATIONS = 20  # more give sparser powers, which overserve some queues: 60 score 2 points less
-
-
-def _ratio(level: Tensor) -> Tensor:
-    """Inverse of the observation's levels: power over the noise."""
-    return 10.0 ** (level * (DB_SCALE / 10.0))
+    from .variant import PowerVariant
 
 
 class FullPower(Agent):
-    """Everybody at full power: the private greedy rule, best for each whatever the others do."""
+    """Everybody at full power: the private greedy rule, best for each whatever the others do, if energy were free."""
 
     name = "full"
 
@@ -34,93 +28,146 @@ class FullPower(Agent):
         return torch.ones_like(obs[..., 0])
 
 
-class RoundRobin(Agent):
-    """The links of a cell take turns at full power."""
+class Aloha(Agent):
+    """Full power with a fixed probability (Roberts 1975)."""
 
-    name = "round-robin"
+    name = "medium"
 
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
-        return View(obs).turn[..., 1].clone()
-
-
-class Pricing(Agent):
-    """Turns within the cell, prices between cells: the power whose weighted rate most exceeds what it costs the victims.
-
-    After asynchronous distributed pricing (Huang, Berry and Honig, 'Distributed interference compensation', IEEE JSAC 2006),
-    with the exact loss of a victim's rate instead of its derivative. Rates are weighted by backlog to the power `exponent` over
-    mean arrivals (max-weight; Tassiulas and Ephremides 1992). Uses only the own observation, neighbours' figures one slot old.
-
-    Args:
-        strength: share of the victims' losses that counts; below one, as not all of them transmit at full power.
-        exponent: of the backlog.
-    """
-
-    name = "pricing"
-
-    def __init__(self, strength: float = 0.4, exponent: float = 1.5) -> None:
-        self._strength, self._exponent = strength, exponent
+    def __init__(self, probability: float = 0.3) -> None:
+        self._probability = probability
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""
-        view = View(obs)
-        levels = torch.linspace(0.0, 1.0, 11, device=obs.device)
-        shared = view.turn[..., 0] > 0  # the first neighbour is in the own cell, and silent in this link's turn
-        noise = _ratio(view.noise[..., 0])
-        noise = torch.where(shared, (noise - _ratio(view.interferers[..., 0])).clamp(min=1.0), noise)
-        signal = _ratio(view.snr[..., 0])
-        weight = self._weight(view.queue[..., 1], view.need[..., 0])
-        worth = weight.unsqueeze(-1) * rate((signal / noise).unsqueeze(-1) * levels)
-        losses = self._losses(view, levels)
-        partner = torch.where(shared.unsqueeze(-1), 0.0, losses[..., 0, :])
-        cost = self._strength * (partner + losses[..., 1:, :].sum(-2))
-        return levels[(worth - cost).argmax(-1)] * view.turn[..., 1]
-
-    def _weight(self, queue: Tensor, need: Tensor) -> Tensor:
-        """Worth of a bit: backlog in slots (its log is shown) to the exponent, over mean arrivals."""
-        return torch.expm1(queue) ** self._exponent / torch.expm1(need * math.log(2.0)).clamp(min=1e-3)
-
-    def _losses(self, view: View, levels: Tensor) -> Tensor:
-        """Weighted rate that each victim loses at each power level, [B, N, NEIGHBOURS, levels]."""
-        leak = _ratio(view.leak)
-        noise = (_ratio(view.victim_noise) - leak * view.sent[..., :1]).clamp(min=1.0)  # without this link's own part
-        signal = _ratio(view.victim_snr)
-        hurt = signal.unsqueeze(-1) / (noise.unsqueeze(-1) + leak.unsqueeze(-1) * levels)
-        lost = rate(signal / noise).unsqueeze(-1) - rate(hurt)
-        weight = self._weight(view.victim_queue, view.victim_need) * (view.victim_need > 0)
-        return weight.unsqueeze(-1) * lost
+        return (state.random.uniform(obs.shape[1]) < self._probability).float()
 
 
-class MaxWeight(Agent):
-    """Solves for the powers that maximise backlog-weighted rates, from all channels and queues.
+class Planner(Agent):
+    """Follows a plan that all links compute alike from the same knowledge, as far as the own queue and channel agree.
+
+    A link takes the power whose worth to itself most exceeds what the plan says that others lose, and the price of energy. It
+    knows its own queue and channel; of the others it knows what the plan supposes.
 
     Args:
-        name: its name.
-        solver: `wmmse` or `fractional_programming`.
-        delayed: whether it knows the channels of the last slot only.
-        exponent: of the backlog.
+        strength: how much a loss of others counts.
     """
 
+    def __init__(self, strength: float = 1.0) -> None:
+        self._strength = strength
+
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        """Knowledge of S sites, and which of them each episode is at, [B]."""
+        raise NotImplementedError
+
+    def begin(self, state: State) -> None:
+        """Make the plan of every site."""
+        known, place = self._knowledge(state)
+        plan = make_plan(cast("PowerVariant", state.variant), known)
+        state.memory.update(known=known, place=place, plan=plan)
+        state.memory.update(outside=known.outside[place], count=known.count[place])
+
+    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
+        """Actions [B, N]."""
+        view, memory, t = View(obs), state.memory, state.slot
+        known, place, plan = memory["known"], memory["place"], memory["plan"]
+        period = cast("PowerVariant", state.variant).period
+        if t > 0:
+            self._listen(view, memory, t - 1, period)
+        need = torch.exp2(view.need[..., 0]) - 1.0
+        slots = torch.expm1(view.queue[..., 1])
+        noise = 1.0 + memory["outside"][..., t % period] + plan.interference[place, t]
+        reached = (ratio(view.snr[..., 0]) / noise).unsqueeze(-1) * levels(obs)
+        own = worth(slots).unsqueeze(-1) * served(reached, need.unsqueeze(-1), slots.unsqueeze(-1))
+        cost = self._strength * plan.harm[place, t] + known.price[place, None, None] * levels(obs)
+        return torch.tensor(AMPLITUDES, device=obs.device)[(own - cost).argmax(-1)]
+
+    def _listen(self, view: View, memory: dict[str, Tensor], t: int, period: int) -> None:
+        """Learn what disturbs from outside in this slot of the period from what was heard in slot t."""
+        plan, place, phase = memory["plan"], memory["place"], t % period
+        heard = (ratio(view.noise[..., 0]) - 1.0 - plan.interference[place, t]).clamp(min=0.0)
+        count = memory["count"][..., phase]
+        weight = 1.0 / (count + 1.0)
+        memory["outside"][..., phase] = memory["outside"][..., phase] * (1.0 - weight) + heard * weight
+        memory["count"][..., phase] = count + 1.0
+
+
+def _told(known: Knowledge) -> Knowledge:
+    return Knowledge(**{**vars(known), "count": torch.full_like(known.count, torch.inf)})
+
+
+class Prior(Planner):
+    """Told what sites are like on average, and nothing of this one."""
+
+    name = "prior"
+
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        return _on(state, _told(cautious(cast("PowerVariant", state.variant))))
+
+
+class Estimator(Planner):
+    """Reads the site from the K support episodes; what it hears in play comes on top. Without support it is `belief`."""
+
+    name = "estimator"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: Knowledge | None = None
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Estimate gains, the outside's sequence and the price from the joint log."""
+        del family
+        self._read = None if support is None else read(cast("PowerVariant", variant), support)
+        return Adaptation()
+
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        return _on(state, self._read or cautious(cast("PowerVariant", state.variant)))
+
+
+class Belief(Estimator):
+    """Starts with what sites are like on average; learns from what it hears in play."""
+
+    name = "belief"
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Takes no support."""
+        return Adaptation()
+
+
+class Oracle(Planner):
+    """Told the site; acts on own observations."""
+
+    name = "oracle"
     privileged = True
 
-    def __init__(self, name: str, solver: Callable[..., Tensor], delayed: bool = False, exponent: float = 2.0) -> None:
-        self.name, self._solver, self._delayed, self._exponent = name, solver, delayed, exponent
-
-    def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
-        """Actions [B, N]."""
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         env = cast("PowerEnv", state.env)
-        gain = env.link_gains(max(0, state.slot - 1) if self._delayed else state.slot)
-        weight = (env.backlog / env.arrival) ** self._exponent / env.arrival
-        weight = weight / weight.amax(1, keepdim=True).clamp(min=1e-9)
-        return self._solver(gain, weight, 1.0, 1.0, ITERATIONS)
+        _, first, place = _unique(env.site)
+        diagonal = torch.eye(env.variant.agents, dtype=torch.bool, device=env.device)
+        cross = env.links[first].masked_fill(diagonal, 0.0)
+        outside = env.outside[first]
+        count = torch.full_like(outside, torch.inf)
+        return Knowledge(cross, env.direct[first], env.need[first], outside, env.price[first], count), place
 
 
-POLICIES: dict[str, Callable[[], Agent]] = {
-    "random": RandomPolicy,
-    "full": FullPower,
-    "round-robin": RoundRobin,
-    "pricing": Pricing,
-    "fp-delayed": lambda: MaxWeight("fp-delayed", fractional_programming, delayed=True),
-    "fp": lambda: MaxWeight("fp", fractional_programming),
-    "wmmse": lambda: MaxWeight("wmmse", wmmse),
-}
+class Revealed(Oracle):
+    """The control of the admission: an estimator that knows the site before it reads a log."""
+
+    name = "revealed"
+
+
+def _on(state: State, known: Knowledge) -> tuple[Knowledge, Tensor]:
+    """Knowledge of one site, for every episode of a batch."""
+    device = state.random.keys.device
+    known = Knowledge(**{name: value.to(device) for name, value in vars(known).items()})
+    return known, torch.zeros(state.batch, dtype=torch.int64, device=device)
+
+
+def _unique(site: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The different sites, the first episode at each, and which of them each episode is at."""
+    sites, place = site.unique(return_inverse=True)
+    first = torch.full_like(sites, len(site)).scatter_reduce(0, place, torch.arange(len(site), device=site.device), "amin")
+    return sites, first, place
+
+
+def reference_policies() -> dict[str, type[Agent]]:
+    """The policies of this file by name."""
+    return {p.name: p for p in (RandomPolicy, FullPower, Aloha, Prior, Belief, Estimator, Oracle, Revealed)}

@@ -1,26 +1,20 @@
-"""The variants of `power`."""
+"""Variants of `power`: what an agent is told about a task before it has seen the place."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+from scipy.special import jn_zeros
 
 from ...family import Split, Variant, require, require_number
-from ...physics.channel import (
-    Propagation,
-    UmiStreetCanyon,
-    jakes_correlation,
-)
+from ...physics.channel import LIGHT, jakes_correlation
+
+Layout = Literal["d2d", "macro", "umi"]
 
 SLOT = 0.02  # s
-
-
-CARRIER = 2e9  # Hz, macro cells
-
-
-UMI = UmiStreetCanyon(carrier=3.5e9)
-
-
+CARRIER = {"d2d": 2.4e9, "macro": 2e9, "umi": 3.5e9}  # Hz
 LINKS_PER_CELL = 2
 
 
@@ -30,75 +24,95 @@ class PowerVariant:
 
     Attributes:
         agents: links N.
-        spacing: distance between neighbouring sites in m.
+        size: side of the square of device-to-device pairs, or the distance between neighbouring base stations, in m.
         speed: of the users, m/s; sets the fading.
-        load: mean arrivals as a share of the rate of a link that has its cell, but not its neighbourhood, to itself.
-        propagation: `macro` (path loss 128.1 + 37.6 log10 km, shadowing 10 dB) or `umi` (3GPP TR 38.901 street canyon).
+        load: mean arrivals as a share of the rate of a link that is alone in the world.
+        layout: `d2d` (pairs in a square), `macro` or `umi` (a cellular downlink).
+        period: slots after which the outside interference of a site repeats, L.
         split: train or held-out.
         horizon: slots in an episode.
     """
 
-    agents: int
-    spacing: float = 800.0
+    agents: int = 20
+    size: float = 500.0
     speed: float = 1.0
-    load: float = 0.5
-    propagation: Propagation = "macro"
+    load: float = 0.12
+    layout: Layout = "d2d"
+    period: int = 48
     split: Split = "train"
-    horizon: int = 128
+    horizon: int = 96
 
     family = "power"
 
     def __post_init__(self) -> None:
-        require(2 <= self.agents <= 1000, "agents", self.agents, "in [2, 1000]")
-        require_number("spacing", self.spacing, 100.0, 10_000.0)
-        require_number("speed", self.speed, 0.0, 100.0)
-        require_number("load", self.load, 0.0, 2.0)
-        require(self.propagation in ("macro", "umi"), "propagation", self.propagation, "'macro' or 'umi'")
-        require(1 <= self.horizon <= 100_000, "horizon", self.horizon, "in [1, 100000]")
+        require(2 <= self.agents <= 128, "agents", self.agents, "in [2, 128]")
+        require(self.layout in CARRIER, "layout", self.layout, "'d2d', 'macro' or 'umi'")
+        require_number("size", self.size, 100.0, 10_000.0)
+        require_number("speed", self.speed, 0.0, self.fastest)
+        require_number("load", self.load, 0.001, 2.0)
+        require(1 <= self.period <= 1000, "period", self.period, "in [1, 1000]")
+        require(1 <= self.horizon <= 10_000, "horizon", self.horizon, "in [1, 10000]")
 
     @property
     def name(self) -> str:
-        """E.g. `power/n10-d800-v1-load0.5`."""
-        extra = "-umi" if self.propagation == "umi" else ""
-        return f"power/n{self.agents}-d{self.spacing:g}-v{self.speed:g}-load{self.load:g}{extra}"
+        """E.g. `power/d2d-n20-s500-v1-load0.12-l48`."""
+        return (
+            f"power/{self.layout}-n{self.agents}-s{self.size:g}-v{self.speed:g}-load{self.load:g}-l{self.period}"
+            + f"-t{self.horizon}" * (self.horizon != 96)
+        )
 
     @property
-    def cells(self) -> int:
-        """Number of base stations C."""
-        return math.ceil(self.agents / LINKS_PER_CELL)
+    def fastest(self) -> float:
+        """Speed in m/s up to which the fading's correlation from slot to slot falls monotonically to 0."""
+        return float(jn_zeros(0, 1)[0]) * LIGHT / (2.0 * math.pi * CARRIER[self.layout] * SLOT)
+
+    @property
+    def transmitters(self) -> int:
+        """Number of transmitters C: one a pair, or a base station for two links."""
+        return self.agents if self.layout == "d2d" else math.ceil(self.agents / LINKS_PER_CELL)
 
     @property
     def correlation(self) -> float:
-        """Correlation of the fading from slot to slot."""
-        return jakes_correlation(self.speed, UMI.carrier if self.propagation == "umi" else CARRIER, SLOT)
+        """Correlation of the complex fading from slot to slot."""
+        return jakes_correlation(self.speed, CARRIER[self.layout], SLOT)
 
     def descriptor(self) -> tuple[float, ...]:
-        """Links, spacing, speed, fading correlation, load, propagation, each of order 1."""
+        """Links, size, speed, fading correlation, load, period, layout (two places), each of order 1."""
         return (
-            math.log(self.agents / 10.0),
-            math.log(self.spacing / 800.0) * 2.0,
+            math.log(self.agents / 20.0),
+            math.log(self.size / 500.0) * 2.0,
             math.log1p(self.speed) - 0.7,
             self.correlation,
-            (self.load - 0.6) * 5.0,
-            1.0 if self.propagation == "umi" else 0.0,
+            math.log(self.load / 0.12),
+            self.period / 48.0 - 1.0,
+            float(self.layout == "macro"),
+            float(self.layout == "umi"),
         )
 
 
-def _listed() -> dict[str, Variant]:
-    """Train: an orthogonal array: any two values of two axes meet. Held out: one axis away from it each, and one compound."""
+def listed() -> dict[str, Variant]:
+    """Train: pairs of devices. Held out: one axis away from the train grid each."""
     train = [
-        PowerVariant(n, spacing, speed, load)
-        for i, n in enumerate((10, 15, 20))
-        for j, speed in enumerate((0.0, 1.0, 2.5))
-        for spacing, load in zip((800.0, 1200.0), ((0.5, 0.7), (0.7, 0.5))[(i + j + 1) % 2], strict=True)
+        PowerVariant(n, size, speed, load)
+        for n, size, speed, load in (
+            (20, 500.0, 1.0, 0.12),
+            (20, 500.0, 0.3, 0.16),
+            (20, 400.0, 1.0, 0.16),
+            (20, 400.0, 0.3, 0.12),
+            (14, 400.0, 1.0, 0.12),
+            (14, 400.0, 0.3, 0.16),
+            (14, 500.0, 1.0, 0.16),
+            (14, 500.0, 0.3, 0.12),
+        )
     ]
     held_out = [
-        PowerVariant(10, spacing=500.0, split="held-out"),
-        PowerVariant(10, propagation="umi", split="held-out"),
-        PowerVariant(10, speed=8.0, split="held-out"),
-        PowerVariant(10, load=0.85, split="held-out"),
+        PowerVariant(size=300.0, split="held-out"),
+        PowerVariant(load=0.2, split="held-out"),
+        PowerVariant(30, split="held-out"),
         PowerVariant(40, split="held-out"),
-        PowerVariant(60, split="held-out"),
-        PowerVariant(20, spacing=500.0, speed=8.0, load=0.85, split="held-out"),
+        PowerVariant(speed=2.0, split="held-out"),
+        PowerVariant(period=64, split="held-out"),
+        PowerVariant(size=800.0, load=0.15, layout="macro", split="held-out"),
+        PowerVariant(size=200.0, load=0.15, layout="umi", split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
