@@ -1,6 +1,6 @@
 """What the reference policies earn on a variant, site by site, and whether shots can teach anybody anything there.
 
-    python -m wbench.benchmark.admission access/... --sites 50 --episodes 8
+python -m wbench.benchmark.admission access/... --sites 50 --episodes 8
 """
 
 from __future__ import annotations
@@ -115,9 +115,7 @@ def first(logs: Support, shots: int) -> Support:
     return Support(*parts, logs.quality[:shots])
 
 
-def _returns(
-    family: Family, variant: Variant, agent: Agent, sites: Iterable[int], seeds: Iterable[int]
-) -> np.ndarray:
+def _returns(family: Family, variant: Variant, agent: Agent, sites: Iterable[int], seeds: Iterable[int]) -> np.ndarray:
     return np.concatenate(list(_batches(family, variant, agent, list(sites), list(seeds))))
 
 

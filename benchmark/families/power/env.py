@@ -33,7 +33,19 @@ INITIAL_MAX = 4.0  # each queue starts with 0 to this many slots of mean arrival
 
 EPISODIC = (  # what a `PowerEnv` holds of each episode
     *("backlog", "direct", "gain", "links", "need", "outside", "price", "site", "transmitter"),
-    *("_accepted", "_arrivals", "_departed", "_dropped", "_energy", "_gains", "_noise", "_outside", "_power", "_served", "_sinr"),
+    *(
+        "_accepted",
+        "_arrivals",
+        "_departed",
+        "_dropped",
+        "_energy",
+        "_gains",
+        "_noise",
+        "_outside",
+        "_power",
+        "_served",
+        "_sinr",
+    ),
 )
 
 

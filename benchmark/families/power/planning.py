@@ -96,9 +96,7 @@ def effects(power: Tensor, noise: Tensor, direct: Tensor, cross: Tensor, need: T
     return worth(slots).unsqueeze(-1) * served(alone, need.unsqueeze(-1), slots.unsqueeze(-1)), others
 
 
-def ascend(
-    noise: Tensor, direct: Tensor, cross: Tensor, need: Tensor, slots: Tensor, price: Tensor
-) -> tuple[Tensor, Tensor]:
+def ascend(noise: Tensor, direct: Tensor, cross: Tensor, need: Tensor, slots: Tensor, price: Tensor) -> tuple[Tensor, Tensor]:
     """Powers from silence by steepest ascent: the best change of a single power, until none is left.
 
     Args: see `effects`; `noise` [S, N] is that without the links, `price` is [S].
