@@ -43,9 +43,7 @@ class EpisodeRandom:
         device: where draws are made; the bits are the same everywhere.
     """
 
-    def __init__(
-        self, variant: str, sites: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, variant: str, sites: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         episodes = zip(sites, seeds, strict=True)
         keys = [int.from_bytes(_digest(variant, *episode, "policy")[:8], "little", signed=True) for episode in episodes]
         self.keys = torch.tensor(keys, dtype=torch.int64, device=device)

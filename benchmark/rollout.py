@@ -35,13 +35,27 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Slot:
-    """What a recorder is shown after every slot: `obs` and `action_mask` are those that the action was chosen on."""
+    """What a recorder is shown after every slot.
+
+    Attributes:
+        obs: what the action was chosen on, [B, N, O].
+        action_mask: the same.
+        action: what was done.
+        reward: what it earned, [B, N].
+        info: of the step, with the quality of service and the next action mask.
+        next_obs: what the action led to.
+        terminated: whether the episode has ended, [B].
+        truncated: whether its time is up, [B].
+    """
 
     obs: Tensor
     action_mask: Tensor
     action: Tensor
     reward: Tensor
     info: dict[str, Tensor]
+    next_obs: Tensor
+    terminated: Tensor
+    truncated: Tensor
 
 
 def mean_field(messages: Tensor) -> Tensor:
@@ -90,10 +104,10 @@ def play(
         if agent.message_size:
             inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
         before, mask = obs, info["action_mask"]
-        obs, reward, _, _, info = env.step(action)
+        obs, reward, terminated, truncated, info = env.step(action)
         returns += reward.sum(1, dtype=torch.float64)
         if record:
-            record(Slot(before, mask, action, reward, info))
+            record(Slot(before, mask, action, reward, info, obs, terminated, truncated))
         if on_slot:
             on_slot()
     bits = BITS_PER_FLOAT * agent.message_size * variant.agents * variant.horizon * len(seeds)

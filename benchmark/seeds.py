@@ -1,19 +1,41 @@
-"""Scenario seeds: which range each use has, so that no two uses can meet."""
+"""Scenario seeds: one table of which range each use has, so that no two uses can meet.
+
+An episode is (variant, site, seed), so a seed may be played again at another site.
+"""
 
 from __future__ import annotations
 
-# Scenario seeds of the four uses. The ranges cannot meet: the largest offset within a use is below ten million.
-TRAIN_SEEDS, SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS = 0, 10_000_000, 20_000_000, 30_000_000
+_SIZE = 10_000_000
+_USES = (
+    "gym",  # what users of the adapters name themselves
+    "support",  # logged episodes of a site that an agent may adapt on, and its metered practice there
+    "query",  # episodes that an agent is scored on
+    "reference",  # episodes behind the frozen references
+    "practice",  # learners that play train sites in simulators (track `online`)
+    "play",  # a learner's own play that goes into its replay
+    "train",  # train files of the datasets; the index of the quality is the next digit
+    "fidelity",  # fresh episodes that a world model is judged on
+    "dev",  # experiments that choose settings
+)
+RANGES = {use: range(k * _SIZE, (k + 1) * _SIZE) for k, use in enumerate(_USES)}
 
-
+SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS = (RANGES[use].start for use in ("support", "query", "reference"))
+PRACTICE_SEEDS, PLAY_SEEDS, TRAIN_SEEDS = (RANGES[use].start for use in ("practice", "play", "train"))
+FIDELITY_SEEDS, DEV_SEEDS = (RANGES[use].start for use in ("fidelity", "dev"))
 DRAW_SIZE = 1000
 
 
-def support_seeds(draw: int, shots: int) -> list[int]:
-    """Scenario seeds of the first `shots` episodes of a support draw."""
-    return list(range(SUPPORT_SEEDS + draw * DRAW_SIZE, SUPPORT_SEEDS + draw * DRAW_SIZE + shots))
+def support_seeds(shots: int) -> list[int]:
+    """Scenario seeds of the first `shots` support episodes of any site."""
+    return list(range(SUPPORT_SEEDS, SUPPORT_SEEDS + shots))
 
 
-def query_seeds(seed: int, episodes: int) -> list[int]:
-    """Scenario seeds of the query episodes that belong to a protocol seed."""
-    return list(range(QUERY_SEEDS + seed * DRAW_SIZE, QUERY_SEEDS + seed * DRAW_SIZE + episodes))
+def query_seeds(episodes: int) -> list[int]:
+    """Scenario seeds of the query episodes of any site."""
+    return list(range(QUERY_SEEDS, QUERY_SEEDS + episodes))
+
+
+def train_seeds(index: int, episodes: int) -> list[int]:
+    """Scenario seeds of the train file with this index among the qualities; each quality has scenarios of its own."""
+    start = TRAIN_SEEDS + index * 1_000_000
+    return list(range(start, start + episodes))

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..benchmark.data.manifest import FileEntry, Manifest
 from ..benchmark.data.paths import write_text
-from ..benchmark.data.recorder import SUPPORT_ORDER, behaviours
-from ..benchmark.data.release import Release, contents, label
-from ..benchmark.data.schema import column_shapes, features
-from ..benchmark.family import QUALITIES, Family, Variant
+from ..benchmark.data.recorder import behaviours, mixture
+from ..benchmark.data.release import Release, Shard, contents, label, transitions
+from ..benchmark.data.schema import HELD_OUT, TRAIN_FILES, column_shapes, features
+from ..benchmark.family import Family, Variant
 
 ARXIV = "2602.00558"
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
@@ -22,9 +22,13 @@ _TEXT = """
 
 Offline multi-agent transitions of the wbench task family `{family}`: {summary}.
 
-{count} files, {rows} rows (slots), {transitions} agent transitions, {size} MB. Made by
-simulation; every file follows from seeds. `manifest.json` lists size, SHA-256 and a numeric summary of each; its digest is
-`{digest}`. A release never changes: a fix is a new version, under a new tag. Git tag of this one: `{tag}`.
+{count} files, {rows} rows, {transitions} agent transitions, {size} MB. Made by simulation; every file follows from seeds.
+`manifest.json` lists size, SHA-256 and a numeric summary of each; its digest is `{digest}`. A release never changes: a fix is
+a new version, under a new tag. Git tag of this one: `{tag}`.
+
+An episode is played at a **site**: a place with hidden parameters that only its logs tell. No file says what they are.
+The train files hold {sites} train sites ({each} of each train variant), the support files {held_out_sites} held-out sites of every
+variant.
 
 ## Load
 
@@ -32,13 +36,14 @@ With no wbench code (a folder, or the Hub with `snapshot_download(repo, repo_typ
 
 ```python
 import datasets, pandas
-train = datasets.load_dataset(FOLDER, "{example}", split="mixed")             # streaming=True works
-support = datasets.load_dataset(FOLDER, "{held_out}-support", split="draw0")  # episodes to adapt on, of a held-out variant
+train = datasets.load_dataset(FOLDER, "{example}", split="mixed")                # streaming=True works
+support = datasets.load_dataset(FOLDER, "{held_out}-support", split="held_out")  # episodes to adapt on, of held-out sites
 frame = pandas.read_parquet(f"{{FOLDER}}/data/{example}/mixed.parquet")
+transitions = frame[frame["last"] == 0]                                           # the last row of an episode is no transition
 ```
 
 ```sql
-SELECT episode, sum(list_sum(reward)) FROM 'FOLDER/data/{example}/mixed.parquet' GROUP BY episode;  -- DuckDB
+SELECT site, sum(list_sum(reward)) FROM 'FOLDER/data/{example}/mixed.parquet' GROUP BY site;  -- DuckDB
 ```
 
 With wbench, verified whenever a file is opened:
@@ -46,12 +51,14 @@ With wbench, verified whenever a file is opened:
 ```python
 import wbench
 train = wbench.load_dataset("{family}/{example}", quality="mixed", release="{release}")
-support = wbench.load_dataset("{family}/{held_out}", shots=5, draw=0, release="{release}")
+support = wbench.load_dataset("{family}/{held_out}", site=0, shots={some}, release="{release}")
 ```
 
 ## Columns
 
-A row is a slot of an episode, in time order; the next observation is the next row's. N agents.
+A row is a slot of an episode, in time order; sites follow each other, and so do the episodes of a site. The next observation
+is the next row's: an episode of T slots has T + 1 rows, and the last one (`last` is 1) holds the observation that the last
+action led to. Its action, reward and quality of service are 0 and mean nothing. N agents.
 
 | column | shape | type | meaning |
 | --- | --- | --- | --- |
@@ -63,39 +70,40 @@ A row is a slot of an episode, in time order; the next observation is the next r
 | --- | --- | --- | --- | {rule}
 {variants}
 
-Train variants have a config each with the splits {qualities}. Held-out variants have
-support episodes only, in the config `VARIANT-support` with a split a draw: nobody may train on more.
+Train variants have a config each with the splits {qualities}. Every variant has a config `VARIANT-support` with
+the split `held_out`: {shots} support episodes of each of {held_out_sites} held-out sites. Nobody may train on those.
 
 ## Behaviour policies
 
-Each quality's policies take turns, episode by episode; with the given probability an agent plays a random allowed action
+The policies of a file take turns, episode by episode; with the given probability an agent plays a random allowed action
 instead. The column `behaviour` is a number: {numbers}.
 
-| quality | policies (probability of a random action) |
+| file | policies (probability of a random action) |
 | --- | --- |
 {behaviours}
 
-Episode k of a support draw is of quality {order} by turns.
+`expert` is told the hidden parameters of the site, `mixed` in part; no policy of `support` and `held-out` is.
 
 ## Returns
 
-Mean return of an episode (sum of all agents' rewards) +- standard error; {episodes} episodes a train file, {shots} a support
-draw, where the spread is that between qualities.
+Mean return of an episode (sum of all agents' rewards) +- standard error over sites; in brackets the worst and the best site.
+Episodes a train site: {episodes}.
 
 | config | {qualities_row} | {qualities_row} side by side |
 | --- {quality_rules} --- |
 {returns}
 
-| support | {draws_row} |
-| --- {draw_rules}
+| support | held-out sites |
+| --- | --- |
 {support}
 
 ## Intended use, and limits
 
 For research on offline multi-agent learning, world models and few-shot adaptation under wbench's protocol. The data come from
 simulators with idealised radio, traffic and processors, not from equipment; a policy that is good here is not thereby fit for a
-network. Behaviours are heuristics, so actions that none of them takes are missing. The tasks are wbench's own instantiation
-of those named in the abstract of arXiv {arxiv}; nothing here reproduces that paper's data. There are no data about persons.
+network. Behaviours are heuristics, so actions that none of them takes are missing. Observations are in half precision. The
+tasks are wbench's own instantiation of those named in the abstract of arXiv {arxiv}; nothing here reproduces that paper's data.
+There are no data about persons.
 
 ## Licence and citation
 
@@ -104,14 +112,17 @@ of those named in the abstract of arXiv {arxiv}; nothing here reproduces that pa
 Recorded with {generator}.
 """
 _MEANING = {
+    "site": "number of the site; it tells nothing of the site",
     "episode": "number of the episode in the file",
     "t": "slot, from 0",
+    "last": "1 in the row after the last slot",
     "behaviour": "number of the policy that played, see below",
     "obs": "own observation of every agent, on which the action was chosen",
     "action_mask": "1 where a choice was allowed",
     "action": "action of every agent",
     "reward": "reward of every agent for this slot",
-    "done": "1 in the last slot (the time limit)",
+    "terminated": "1 where the action ended the episode for good",
+    "truncated": "1 in the last slot (the time limit)",
     "delivered": "delivered in this slot, in the family's unit",
     "delay": "delay of what was delivered",
     "dropped": "dropped in this slot",
@@ -141,7 +152,7 @@ def render(family: Family, release: Release, manifest: Manifest, present: Collec
         task_categories=["reinforcement-learning"],
         size_categories=[next((name for limit, name in _SIZES if manifest.rows < limit), "10M<n<100M")],
         configs=configs,
-        dataset_info=[info for info in _features(family, manifest) if info["config_name"] in named],
+        dataset_info=[info for info in _features(family, release) if info["config_name"] in named],
     )
     return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n{_text(family, release, manifest)}"))
 
@@ -152,31 +163,34 @@ def write_dataset_card(folder: Path, family: Family, release: Release, manifest:
     write_text(folder / "README.md", render(family, release, manifest, present))
 
 
-def _config_of(variant: Variant) -> str:
-    return label(variant) if variant.split == "train" else f"{label(variant)}-support"
+def _config_of(shard: Shard) -> tuple[str, str]:
+    """Config and split of a file."""
+    name = shard.variant.partition("/")[2]
+    return (f"{name}-support", "held_out") if shard.quality == HELD_OUT else (name, shard.quality)
 
 
 def _configs(family: Family, release: Release, present: Collection[str]) -> list[dict[str, Any]]:
     files: dict[str, list[dict[str, str]]] = {}
     for shard in contents(family, release):
         if shard.path in present:
-            split = shard.quality or f"draw{shard.draw}"
-            files.setdefault(_config_of(family.variant(shard.variant)), []).append({"split": split, "path": shard.path})
+            config, split = _config_of(shard)
+            files.setdefault(config, []).append({"split": split, "path": shard.path})
     return [{"config_name": name, "version": release.version, "data_files": found} for name, found in files.items()]
 
 
-def _features(family: Family, manifest: Manifest) -> list[dict[str, Any]]:
+def _features(family: Family, release: Release) -> list[dict[str, Any]]:
+    configs = {_config_of(shard)[0]: family.variant(shard.variant) for shard in contents(family, release)}
     return [
-        {"config_name": _config_of(variant), "version": manifest.version, "features": features(family, variant)._to_yaml_list()}
-        for variant in family.variants.values()
+        {"config_name": name, "version": release.version, "features": features(family, variant)._to_yaml_list()}
+        for name, variant in configs.items()
     ]
 
 
 def _text(family: Family, release: Release, manifest: Manifest) -> str:
     entries, train, held_out = manifest.entries(), family.select("train"), family.select("held-out")
-    agents = {shard.path: family.variant(shard.variant).agents for shard in contents(family, release)}
-    axes = _axes(family)
-    draws = [f"draw {d}" for d in range(release.draws)]
+    files, axes = contents(family, release), _axes(family)
+    each = next((shard.sites for shard in files if shard.quality != HELD_OUT), 0)
+    turns = {quality: mixture(family, quality) for quality in TRAIN_FILES} | {HELD_OUT: family.support}
     return _TEXT.format(
         family=family.name,
         release=release.name,
@@ -185,9 +199,13 @@ def _text(family: Family, release: Release, manifest: Manifest) -> str:
         summary=family.summary,
         count=len(entries),
         rows=f"{manifest.rows:,}",
-        transitions=f"{sum(entry.rows * agents[path] for path, entry in entries.items()):,}",
+        transitions=f"{sum(transitions(family, shard) for shard in files):,}",
         size=f"{manifest.bytes / 1e6:.1f}",
         digest=manifest.digest(),
+        sites=each * len(train),
+        each=each,
+        held_out_sites=release.held_out,
+        some=min(5, release.shots),
         example=label(train[0]),
         held_out=label(held_out[0]) if held_out else label(train[0]),
         columns=_columns(family, train[0]),
@@ -196,21 +214,18 @@ def _text(family: Family, release: Release, manifest: Manifest) -> str:
         variants="\n".join(
             _row([f"`{label(v)}`", v.split, v.agents, v.horizon, *_values(v, axes)]) for v in (*train, *held_out)
         ),
-        qualities=", ".join(f"`{quality}`" for quality in QUALITIES),
+        qualities=", ".join(f"`{quality}`" for quality in TRAIN_FILES),
         behaviours="\n".join(
-            _row([quality, ", ".join(f"{policy} ({noise:g})" for policy, noise in family.behaviours[quality])])
-            for quality in QUALITIES
+            _row([quality, ", ".join(f"{policy} ({noise:g})" for policy, noise in several)])
+            for quality, several in turns.items()
         ),
         numbers=", ".join(f"{i} {policy} ({noise:g})" for i, (policy, noise) in enumerate(behaviours(family))),
-        order=", ".join(SUPPORT_ORDER),
-        episodes=release.episodes,
-        shots=release.support_episodes,
-        qualities_row=" | ".join(QUALITIES),
-        quality_rules="| --- " * len(QUALITIES) + "|",
-        returns=_returns(train, entries, {quality: f"data/{{}}/{quality}.parquet" for quality in QUALITIES}),
-        draws_row=" | ".join(draws),
-        draw_rules="| --- " * len(draws) + "|",
-        support=_returns(held_out, entries, {d: f"support/{{}}/draw-{i}.parquet" for i, d in enumerate(draws)}),
+        episodes=", ".join(f"{count} {quality}" for quality, count in release.episodes.items()),
+        shots=release.shots,
+        qualities_row=" | ".join(TRAIN_FILES),
+        quality_rules="| --- " * len(TRAIN_FILES) + "|",
+        returns=_returns(train, entries, [f"data/{{}}/{quality}.parquet" for quality in TRAIN_FILES]),
+        support=_returns((*train, *held_out), entries, [f"support/{{}}/{HELD_OUT}.parquet"]),
         arxiv=ARXIV,
         licence=manifest.licence,
         citation=manifest.citation,
@@ -234,12 +249,12 @@ def _values(variant: Variant, axes: Sequence[str]) -> list[object]:
     return [getattr(variant, axis) for axis in axes]
 
 
-def _returns(variants: Sequence[Variant], entries: Mapping[str, FileEntry], paths: Mapping[str, str]) -> str:
+def _returns(variants: Sequence[Variant], entries: Mapping[str, FileEntry], paths: Sequence[str]) -> str:
     rows = []
     for variant in variants:
-        found = [entries[path.format(label(variant))].returns for path in paths.values()]
-        shown = [f"{mean:.2f} +- {error:.2f}" for mean, error, _ in found]
-        bars = [_bars([mean for mean, _, _ in found])] if variant.split == "train" else []
+        found = [entries[path.format(label(variant))].returns for path in paths]
+        shown = [f"{r.mean:.2f} +- {r.error:.2f} ({r.least:.2f} to {r.most:.2f})" for r in found]
+        bars = [_bars([r.mean for r in found])] if len(found) > 1 else []
         rows.append(_row([f"`{label(variant)}`", *shown, *bars]))
     return "\n".join(rows)
 

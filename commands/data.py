@@ -182,8 +182,8 @@ _VERIFIED = {
 @app.command("verify")
 def verify_data(families: Families = None, release: SizeName = "mini", to: To = None, as_json: Json = False) -> None:
     """Read every data file that is here and compare it with the manifest of the release. Nothing is changed."""
+    from ..benchmark.data.cache import verify
     from ..benchmark.data.release import contents, dataset_folder, get_release
-    from ..benchmark.data.verify import verify
 
     size = get_release(release)
     tasks = _families(families)

@@ -31,11 +31,10 @@ def evaluate(
         str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3.", show_default=False)
     ] = None,
     support: Annotated[
-        str, typer.Option(help="Whose logs agents adapt on: site; wrong (another site's) and shifted (all random) are controls.")
+        str,
+        typer.Option(help="Whose logs agents adapt on: site; wrong (another site's) and shifted (all random) are controls."),
     ] = "site",
-    referee: Annotated[
-        bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")
-    ] = False,
+    referee: Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")] = False,
     episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,

@@ -62,8 +62,8 @@ def ablate(
 ) -> None:
     """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
     from ..benchmark.protocol.spec import protocol as get_protocol
-    from ..benchmark.site import parse_sites
     from ..benchmark.registry import get_family
+    from ..benchmark.site import parse_sites
     from ..networld.studies import ablate as ablations
 
     tasks = [get_family(name) for name in family or TUNING]

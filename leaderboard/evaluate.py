@@ -84,7 +84,16 @@ def evaluate(
     if referee:
         open_sealed()
     _check_device(device)
-    chosen = _protocol(protocol, family=family, variant=variant, sites=_sites(sites, referee), shots=shots, episodes=episodes, support=support, referee=referee)
+    chosen = _protocol(
+        protocol,
+        family=family,
+        variant=variant,
+        sites=_sites(sites, referee),
+        shots=shots,
+        episodes=episodes,
+        support=support,
+        referee=referee,
+    )
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
     if not (jobs in (None, 1) and executor in (None, "local")) and any(run.here for run in runs):
@@ -178,7 +187,14 @@ def _protocol(
     variants = [variant] if isinstance(variant, str) else variant
     numbers = [shots] if isinstance(shots, int) else shots
     return get_protocol(
-        given, families=families, variants=variants, sites=sites, shots=numbers, episodes=episodes, support=support, referee=referee
+        given,
+        families=families,
+        variants=variants,
+        sites=sites,
+        shots=numbers,
+        episodes=episodes,
+        support=support,
+        referee=referee,
     )
 
 

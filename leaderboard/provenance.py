@@ -21,8 +21,8 @@ from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
 from ..benchmark.protocol.fields import printable
 from ..benchmark.protocol.spec import SIZES, Protocol
-from ..benchmark.site import spans
 from ..benchmark.registry import list_agents, make_agent, plugins
+from ..benchmark.site import spans
 from ..learning.checkpoint import WEIGHTS, digest_of_file
 from .schema import AgentRecord, Hardware, Origin, Package, Release
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..agent import Agent, State
 from ..data.recorder import record_quality
-from ..data.support import support
 from ..data.schema import column_shapes
+from ..data.support import support
 from ..family import QUALITIES, Family, Variant
 from ..processes import one_thread
 from ..randomness import EpisodeRandom
@@ -162,7 +162,11 @@ def _references(case: Case) -> str:
             mean, error = float(pairs.mean()), float(pairs.std()) / math.sqrt(case.episodes)
             seen = f"{variant.name}: {above} - {below} = {mean:.3g} +- {error:.2g} over {case.episodes} episodes"
             wanted = "it must not be below 0" if slack else "it must be above 0"
-            need(mean > (2.0 - 2.0 * slack) * error, seen, f"{wanted} by two standard errors: more --episodes, or a better policy")
+            need(
+                mean > (2.0 - 2.0 * slack) * error,
+                seen,
+                f"{wanted} by two standard errors: more --episodes, or a better policy",
+            )
             worst = min(worst, mean / error if error else math.inf)
     return f"random < genie, belief < oracle, oracle no better than genie, over {case.episodes} dev sites each"
 

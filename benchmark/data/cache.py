@@ -7,15 +7,15 @@ build go on, lets a part of a release be used without the rest, and remembers wh
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ...errors import DataError
 from ..family import Family
 from . import shards
-from .manifest import NAME, FileEntry, Manifest, shipped
+from .manifest import NAME, Agreement, FileEntry, Manifest, shipped, worst
 from .paths import inside, sha256, write_text
 from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
 
@@ -85,7 +85,9 @@ class Cache:
         return (self._truth or {}).get(path)
 
     def trust(self, manifest: Manifest) -> None:
-        """Take the manifest of a mirror as the truth, if it is of this release and agrees with what is known.
+        """Accept the manifest of a mirror, if it is of this release and agrees with what is known.
+
+        Where no manifest is pinned it becomes the truth; where one is, it only says what the mirror's bytes are.
 
         Raises:
             DataError: it is of something else, lacks files, or differs from the manifest known here.
@@ -104,8 +106,9 @@ class Cache:
             )
         if not known:
             self.local = manifest
-        self._truth = manifest.entries()
-        self._checked.clear()
+        if not self.pinned:
+            self._truth = manifest.entries()
+            self._checked.clear()
 
     def check(self, shard: Shard) -> Receipt | None:
         """What is known of a file; None where it is missing. It is hashed once, unless it changes meanwhile.
@@ -138,6 +141,20 @@ class Cache:
         """Raise `DataError` where a healthy file has other columns than the schema's: it is somebody else's."""
         path = inside(self.folder, shard.path)
         shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
+
+    def witness(self, shard: Shard, entry: FileEntry) -> FileEntry:
+        """The entry of a file that came from a mirror; where its bytes are not those that are pinned, it is read here.
+
+        Raises:
+            DataError: its rows are not as many as the release says.
+        """
+        truth = self.truth(shard.path)
+        if truth is None or truth.sha256 == entry.sha256:
+            return entry
+        path = inside(self.folder, shard.path)
+        if shards.rows(path) != truth.rows:
+            raise DataError(f"{path} differs from {self.release.id} of {self.family.name} as published: it has other rows.")
+        return shards.describe(path, shard.path, shards.read(path))
 
     def agreement(self, entry: FileEntry) -> Check:
         """How a file agrees with the release; raises `DataError` where it differs."""
@@ -192,3 +209,66 @@ class Cache:
 def _stamp(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `wbench data verify` found in one folder.
+
+    Attributes:
+        family: name of the family.
+        release: name of the release.
+        folder: where it looked.
+        files: path -> agreement with the release, `missing`, or `unpublished` where nothing is known to compare with.
+        problems: one line for every file that differs.
+    """
+
+    family: str
+    release: str
+    folder: Path
+    files: dict[str, str]
+    problems: tuple[str, ...]
+
+    def count(self, what: str) -> int:
+        """Number of files of a kind."""
+        return list(self.files.values()).count(what)
+
+    @property
+    def worst(self) -> Agreement:
+        """The least agreement of the files that are there and known."""
+        known: tuple[Agreement, ...] = ("same bytes", "same numbers", "different")
+        return worst(kind for kind in known if self.count(kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "folder": str(self.folder), "worst": self.worst}
+
+
+_SAID = {"sha256": "same bytes", "numbers": "same numbers", "recorded": "unpublished"}
+
+
+def verify(
+    family: Family, release: Release, root: Path | None = None, on_file: Callable[[Shard], None] = lambda _: None
+) -> Verdict:
+    """Read every file of a release that is here and say how it agrees with the manifest; nothing is changed.
+
+    Raises:
+        DataError: nothing of the release is here, or its manifest is damaged.
+    """
+    cache = Cache(family, release, root)
+    files: dict[str, str] = {}
+    problems: list[str] = []
+    if cache.stale:
+        problems.append(f"{cache.folder / NAME} differs from the manifest of {release.id} in this wbench.")
+    for shard in contents(family, release):
+        try:
+            receipt = cache.check(shard)
+            files[shard.path] = _SAID[receipt.verified] if receipt else "missing"
+        except DataError as error:
+            files[shard.path] = "different"
+            problems.append(str(error))
+        on_file(shard)
+    if all(what == "missing" for what in files.values()):
+        hint = f"wbench download {family.name} --release {release.name}"
+        raise DataError(f"nothing of {release.name} of {family.name} is in {cache.folder}. Get it with: {hint}")
+    return Verdict(family.name, release.name, cache.folder, files, tuple(problems))

@@ -18,7 +18,7 @@ from ..family import Family
 from .cache import Cache, Receipt
 from .manifest import FileEntry, Manifest
 from .mirrors import Mirror, mirror_of
-from .paths import Note, locked, remove_leftovers, require_space, writing
+from .paths import Note, inside, locked, remove_leftovers, require_space, writing
 from .release import Release, Shard, contents, record_all
 
 BUILDER = "built here"
@@ -249,8 +249,13 @@ class _Run:
 
         def arrived(entry: FileEntry) -> None:
             shard = by_path[entry.path]
-            cache.require_ours(shard)
-            verified = cache.agreement(entry)
+            try:
+                cache.require_ours(shard)
+                entry = cache.witness(shard, entry)
+                verified = cache.agreement(entry)
+            except DataError:
+                inside(cache.folder, shard.path).unlink()  # it was just brought here
+                raise
             cache.keep({entry.path: Receipt(entry, mirror.name, mirror.revision, verified)})
             self._finish(shard, Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, verified))
 

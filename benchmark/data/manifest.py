@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 
 from ...errors import DataError
 
-SCHEMA = "wbench-manifest/1"
+SCHEMA = "wbench-manifest/2"
 LICENCE = "CC-BY-4.0"
 CITATION = (
     "wbench: offline multi-agent reinforcement learning for wireless networks, version 0.1, 2026. Cite release and version."
@@ -34,16 +34,42 @@ _LARGEST = 64 << 20
 
 
 @dataclass(frozen=True)
+class Returns:
+    """Returns of the episodes of a file: sums of all rewards.
+
+    Attributes:
+        episodes: how many.
+        sites: how many sites they were played at.
+        mean: mean return of an episode.
+        spread: standard deviation of the sites' mean returns.
+        least: mean return of the worst site.
+        most: mean return of the best site.
+    """
+
+    episodes: int
+    sites: int
+    mean: float
+    spread: float
+    least: float
+    most: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean over sites."""
+        return self.spread / max(self.sites, 1) ** 0.5
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """One file.
 
     Attributes:
-        path: relative, `data/LABEL/QUALITY.parquet` or `support/LABEL/draw-D.parquet`.
+        path: relative, `data/LABEL/QUALITY.parquet` or `support/LABEL/held-out.parquet`.
         bytes: size.
-        rows: transitions.
+        rows: slots, and one more an episode.
         sha256: of its bytes.
         columns: (norm, projection) of every column.
-        returns: mean return of an episode, its standard error, number of episodes.
+        returns: of its episodes and sites.
     """
 
     path: str
@@ -51,13 +77,15 @@ class FileEntry:
     rows: int
     sha256: str
     columns: Mapping[str, tuple[float, float]]
-    returns: tuple[float, float, int]
+    returns: Returns
 
     def __post_init__(self) -> None:
         if not _PATH.fullmatch(self.path) or ".." in self.path:
             raise ValueError(f"path {self.path!r} is not of the form data/LABEL/NAME.parquet or support/LABEL/NAME.parquet")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"{self.path}: sha256 {self.sha256!r} is not 64 hexadecimal digits")
+        if not all(isinstance(value, int | float) for value in asdict(self.returns).values()):
+            raise ValueError(f"{self.path}: returns {self.returns!r} are not numbers")
         for field in ("bytes", "rows"):
             if type(value := getattr(self, field)) is not int or value < 0:
                 raise ValueError(f"{self.path}: {field} {value!r} is not a whole number")
@@ -66,8 +94,7 @@ class FileEntry:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `asdict`; raises `ValueError`, `TypeError` or `KeyError`."""
         columns = {str(name): (float(norm), float(projection)) for name, (norm, projection) in data["columns"].items()}
-        mean, error, count = data["returns"]
-        return cls(**{**data, "columns": columns, "returns": (float(mean), float(error), int(count))})
+        return cls(**{**data, "columns": columns, "returns": Returns(**data["returns"])})
 
     def compare(self, other: FileEntry) -> Agreement:
         """Whether two files of the same path hold the same bytes, the same numbers, or something else."""
@@ -120,7 +147,7 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Transitions in all files."""
+        """Rows in all files."""
         return sum(entry.rows for entry in self.files)
 
     def entries(self) -> dict[str, FileEntry]:

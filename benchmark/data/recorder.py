@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 
 from ...errors import UnknownNameError
-from ..agent import Agent, State, Support, random_action
-from ..family import QUALITIES, Family, Variant
+from ..agent import Agent, State, random_action
+from ..family import Family, Variant
 from ..rollout import Slot, play
-from ..seeds import TRAIN_SEEDS, support_seeds
-from .schema import QOS
+from .schema import QOS, SUPPORT, TRAIN_FILES
 
 Columns = dict[str, np.ndarray]
-
-SUPPORT_ORDER = ("mixed", "expert", "medium", "random")  # K shots are the first K of a draw: every K is stratified
+Behaviour = tuple[str, float]  # a policy, and how likely an agent plays a random action instead
+BATCH = 256  # episodes played together: what bounds memory
 
 
 class NoisyPolicy(Agent):
@@ -44,72 +43,51 @@ class NoisyPolicy(Agent):
         return torch.where(explore.view(*explore.shape, *(1,) * (action.dim() - 2)), instead, action)
 
 
-def behaviours(family: Family) -> list[tuple[str, float]]:
+def behaviours(family: Family) -> list[Behaviour]:
     """Every (policy, noise) that records data, without repeats; the `behaviour` column is an index into it."""
-    return sorted({behaviour for several in family.behaviours.values() for behaviour in several})
+    return sorted({*family.support, *(behaviour for several in family.behaviours.values() for behaviour in several)})
 
 
-def record(family: Family, variant: Variant, behaviour: tuple[str, float], seeds: Sequence[int]) -> Columns:
-    """Play one episode a seed with one behaviour (policy, noise).
+def mixture(family: Family, quality: str) -> tuple[Behaviour, ...]:
+    """The behaviours that record a train file, in turns; raises `UnknownNameError`."""
+    if quality not in TRAIN_FILES:
+        raise UnknownNameError("quality", quality, TRAIN_FILES, "wbench show " + family.name)
+    return family.support if quality == SUPPORT else family.behaviours[quality]
+
+
+def record(family: Family, variant: Variant, turns: Sequence[Behaviour], sites: Sequence[int], seeds: Sequence[int]) -> Columns:
+    """Play one episode a (site, seed); the behaviours take turns, episode by episode.
 
     Returns:
-        Columns of the schema with leading axes [E, T]; `behaviour` is [E].
+        Columns with leading axes [E, T], in the order of the seeds; `obs` and `action_mask` are [E, T + 1, ...], since they
+        hold what the last action led to; `site` and `behaviour` are [E].
     """
+    parts: dict[Behaviour, list[int]] = defaultdict(list)
+    for k in range(len(seeds)):
+        parts[turns[k % len(turns)]].append(k)
+    found, order = [], []
+    for behaviour, own in parts.items():
+        for batch in (own[start : start + BATCH] for start in range(0, len(own), BATCH)):
+            found.append(_play(family, variant, behaviour, [sites[k] for k in batch], [seeds[k] for k in batch]))
+            order += batch
+    place = np.argsort(order)
+    return {name: np.concatenate([part[name] for part in found])[place] for name in found[0]}
+
+
+def _play(family: Family, variant: Variant, behaviour: Behaviour, sites: Sequence[int], seeds: Sequence[int]) -> Columns:
     slots: dict[str, list[np.ndarray]] = defaultdict(list)
+    ends: list[Slot] = []
 
     def keep(slot: Slot) -> None:
-        columns = {"obs": slot.obs, "action_mask": slot.action_mask, "action": slot.action, "reward": slot.reward}
+        columns = {name: getattr(slot, name) for name in ("obs", "action_mask", "action", "reward", "terminated", "truncated")}
         for name, value in (columns | {name: slot.info[name] for name in QOS}).items():
             slots[name].append(value.cpu().numpy())
+        ends[:] = [slot]
 
     policy, noise = behaviour
-    play(family, variant, NoisyPolicy(family.policies[policy](), noise), seeds, record=keep)
+    play(family, variant, NoisyPolicy(family.policies[policy](), noise), sites, seeds, record=keep)
+    slots["obs"].append(ends[0].next_obs.cpu().numpy())
+    slots["action_mask"].append(ends[0].info["action_mask"].cpu().numpy())
     columns = {name: np.stack(values, axis=1) for name, values in slots.items()}
-    return columns | {"behaviour": np.full(len(seeds), behaviours(family).index(behaviour), np.int8)}
-
-
-def record_quality(family: Family, variant: Variant, quality: str, seeds: Sequence[int]) -> Columns:
-    """Play one episode a seed; the behaviours of the quality take turns. Columns as in `record`, in the order of the seeds."""
-    if quality not in QUALITIES:
-        raise UnknownNameError("quality", quality, QUALITIES, "wbench show " + family.name)
-    mixture = family.behaviours[quality]
-    turns = [range(turn, len(seeds), len(mixture)) for turn in range(min(len(mixture), len(seeds)))]
-    parts = [record(family, variant, mixture[i], [seeds[k] for k in turn]) for i, turn in enumerate(turns)]
-    order = np.argsort(np.concatenate([list(turn) for turn in turns]))
-    return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
-
-
-def train_seeds(quality: str, episodes: int) -> list[int]:
-    """Scenario seeds of a train file; each quality has scenarios of its own."""
-    start = TRAIN_SEEDS + QUALITIES.index(quality) * 1_000_000
-    return list(range(start, start + episodes))
-
-
-def support_behaviour(family: Family, draw: int, k: int) -> tuple[str, float]:
-    """Who records episode k of a support draw: the qualities take turns, and so do the behaviours of each.
-
-    Where a quality has an even number of behaviours (`medium` of `power`: two), every turn within a draw falls on the same
-    half of them, and the other draws have the other half. It is a part of the frozen support.
-    """
-    mixture = family.behaviours[SUPPORT_ORDER[k % len(SUPPORT_ORDER)]]
-    return mixture[(draw + k) % len(mixture)]
-
-
-def record_support(family: Family, variant: Variant, draw: int, episodes: int) -> Columns:
-    """The episodes of a support draw, in order, recorded in one batch a behaviour: the same bits as one by one, sooner."""
-    parts: dict[tuple[str, float], list[int]] = defaultdict(list)
-    for k in range(episodes):
-        parts[support_behaviour(family, draw, k)].append(k)
-    seeds = support_seeds(draw, episodes)
-    recorded = [record(family, variant, behaviour, [seeds[k] for k in turns]) for behaviour, turns in parts.items()]
-    order = np.argsort(np.concatenate(list(parts.values())))
-    return {name: np.concatenate([part[name] for part in recorded])[order] for name in recorded[0]}
-
-
-def support(family: Family, variant: Variant, draw: int, shots: int) -> Support | None:
-    """The K support episodes of a draw, or None at zero shots. Episode k is the same for every K > k and every agent."""
-    if shots == 0:
-        return None
-    qualities = tuple(SUPPORT_ORDER[k % len(SUPPORT_ORDER)] for k in range(shots))
-    column = {name: torch.from_numpy(values) for name, values in record_support(family, variant, draw, shots).items()}
-    return Support(column["obs"], column["action"], column["reward"], column["action_mask"], qualities)
+    number = behaviours(family).index(behaviour)
+    return columns | {"site": np.array(sites, np.int32), "behaviour": np.full(len(seeds), number, np.int8)}

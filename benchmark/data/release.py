@@ -1,28 +1,31 @@
 """What a release holds, and how each of its files is recorded from seeds.
 
 One folder a family: `FAMILY-RELEASE-vVERSION/` with `README.md`, `manifest.json`, `data/LABEL/QUALITY.parquet` of every train
-variant and `support/LABEL/draw-D.parquet` of every held-out one.
+variant (its train sites, by quality; `support` is one of them) and `support/LABEL/held-out.parquet` of every variant (the
+support episodes of held-out sites). Sites of a file follow each other, and so do the episodes of a site.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 from ...errors import DataError, InvalidValueError, UnknownNameError
-from ..family import QUALITIES, Family, Variant
+from ..family import Family, Variant
 from ..processes import die_with_parent, one_thread, spawn_context
 from ..registry import get_family
-from . import shards
+from ..seeds import train_seeds
+from ..site import RANGES
+from . import recorder, shards
 from .manifest import CITATION, LICENCE, FileEntry, Manifest
 from .paths import datasets_root, writing
-from .recorder import record_quality, record_support, train_seeds
-from .schema import FORMAT_VERSION
+from .schema import FORMAT_VERSION, HELD_OUT, SUPPORT, TRAIN_FILES
+from .support import record_support
 
 PACKAGES = ("wbench", "torch", "numpy", "scipy", "pyarrow")
 
@@ -34,29 +37,33 @@ class Release:
     Attributes:
         name: what the user types.
         version: x.y.z.
-        episodes: episodes of every (train variant, quality).
-        support_episodes: episodes of every support draw.
-        draws: support draws of every held-out variant.
+        sites: train sites of a family, spread evenly over its train variants.
+        episodes: episodes of a train site, by train file.
+        held_out: held-out sites of every variant.
+        shots: support episodes of each of them.
     """
 
     name: str
     version: str
-    episodes: int
-    support_episodes: int
-    draws: int
+    sites: int
+    episodes: Mapping[str, int]
+    held_out: int
+    shots: int
 
     @property
     def id(self) -> str:
-        """E.g. `mini-v1.1.0`."""
+        """E.g. `mini-v2.0.0`."""
         return f"{self.name}-v{self.version}"
 
     @property
     def tag(self) -> str:
-        """Its git tag on the Hub: `v1.1.0` for `standard`, `mini-v1.1.0` for `mini`."""
+        """Its git tag on the Hub: `v2.0.0` for `standard`, `mini-v2.0.0` for `mini`."""
         return f"v{self.version}" if self.name == "standard" else self.id
 
 
-RELEASES = {r.name: r for r in (Release("mini", "1.1.0", 8, 5, 2), Release("standard", "1.1.0", 64, 50, 10))}
+_FEW = dict.fromkeys(TRAIN_FILES, 1)
+_MANY = {"random": 4, "medium": 4, "expert": 6, "mixed": 6, SUPPORT: 20}
+RELEASES = {r.name: r for r in (Release("mini", "2.0.0", 200, _FEW, 2, 5), Release("standard", "2.0.0", 200, _MANY, 5, 20))}
 
 
 def get_release(name: str) -> Release:
@@ -83,43 +90,58 @@ def label(variant: Variant) -> str:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of a release: a train variant and a quality, or a held-out variant and a support draw.
+    """One file of a release.
 
     Attributes:
         variant: full name of the variant.
-        quality: of a train file, else None.
-        draw: of a support file, else None.
-        episodes: how many it holds.
+        quality: one of `schema.TRAIN_FILES`, or `held-out`: support episodes of held-out sites.
+        sites: how many sites it holds, the first ones of their range.
+        episodes: how many of each site.
     """
 
     variant: str
-    quality: str | None
-    draw: int | None
+    quality: str
+    sites: int
     episodes: int
 
     @property
     def path(self) -> str:
         """Relative to the dataset's folder."""
-        name = self.variant.partition("/")[2]
-        return f"data/{name}/{self.quality}.parquet" if self.draw is None else f"support/{name}/draw-{self.draw}.parquet"
+        return f"{'support' if self.quality == HELD_OUT else 'data'}/{self.variant.partition('/')[2]}/{self.quality}.parquet"
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of its sites."""
+        return list(RANGES[HELD_OUT if self.quality == HELD_OUT else "train"][: self.sites])
 
     def about(self, family: Family) -> dict[str, object]:
         """What the file says of itself in its footer."""
-        what = {"variant": self.variant, "quality": self.quality, "draw": self.draw, "episodes": self.episodes}
-        return {**what, "dynamics": family.version, "format": FORMAT_VERSION}
+        return {**asdict(self), "dynamics": family.version, "format": FORMAT_VERSION}
 
 
 def contents(family: Family, release: Release) -> tuple[Shard, ...]:
     """Every file of a release, in order."""
-    train = [Shard(v.name, quality, None, release.episodes) for v in family.select("train") for quality in QUALITIES]
-    held_out = family.select("held-out")
-    return (*train, *(Shard(v.name, None, d, release.support_episodes) for v in held_out for d in range(release.draws)))
+    variants = family.select("train")
+    sites = -(-release.sites // max(len(variants), 1))
+    train = [Shard(v.name, quality, sites, release.episodes[quality]) for v in variants for quality in TRAIN_FILES]
+    return (*train, *(Shard(name, HELD_OUT, release.held_out, release.shots) for name in family.variants))
+
+
+def transitions(family: Family, shard: Shard) -> int:
+    """Agent transitions of a file."""
+    variant = family.variant(shard.variant)
+    return variant.horizon * variant.agents * shard.sites * shard.episodes
+
+
+def train_files(family: Family, release: Release) -> list[Shard]:
+    """The files that agents train on."""
+    return [shard for shard in contents(family, release) if shard.quality != HELD_OUT]
 
 
 def select(
     family: Family, release: Release, variants: Sequence[str] | None = None, qualities: Sequence[str] | None = None
 ) -> tuple[Shard, ...]:
-    """The files of some variants (full names or labels) and qualities; support files only where no quality is asked for.
+    """The files of some variants (full names or labels) and qualities (`held-out` is one of them).
 
     Raises:
         UnknownNameError: of a variant or quality.
@@ -129,8 +151,8 @@ def select(
     for name in names:
         family.variant(name)
     for quality in qualities or ():
-        if quality not in QUALITIES:
-            raise UnknownNameError("quality", quality, QUALITIES, f"wbench show {family.name}")
+        if quality not in (*TRAIN_FILES, HELD_OUT):
+            raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
     chosen = tuple(
         shard
         for shard in contents(family, release)
@@ -138,7 +160,7 @@ def select(
     )
     if not chosen:
         raise InvalidValueError(
-            "--quality", list(qualities or ()), "left out for held-out variants: they have support files only"
+            "--quality", list(qualities or ()), "left out, or held-out, for held-out variants: they have that file only"
         )
     return chosen
 
@@ -161,11 +183,12 @@ def record(family: Family, shard: Shard, folder: Path) -> FileEntry:
     """Record one file into its place, in this process and on one thread: numbers must not depend on the machine's cores."""
     variant = family.variant(shard.variant)
     with one_thread():
-        if shard.quality is not None:
-            columns = record_quality(family, variant, shard.quality, train_seeds(shard.quality, shard.episodes))
+        if shard.quality == HELD_OUT:
+            columns = record_support(family, variant, shard.numbers, shard.episodes)
         else:
-            assert shard.draw is not None
-            columns = record_support(family, variant, shard.draw, shard.episodes)
+            sites = [site for site in shard.numbers for _ in range(shard.episodes)]
+            seeds = train_seeds(TRAIN_FILES.index(shard.quality), len(sites))
+            columns = recorder.record(family, variant, recorder.mixture(family, shard.quality), sites, seeds)
     path = folder / shard.path
     with writing(folder):
         table = shards.write(path, family, variant, columns, shard.about(family))

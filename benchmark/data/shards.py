@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 
 from ...errors import DataError
 from ..family import Family, Variant
-from .manifest import FileEntry
+from .manifest import FileEntry, Returns
 from .paths import sha256, write_atomically
 from .recorder import Columns
-from .schema import column_shapes
+from .schema import EPISODE, SEEN, column_shapes
 
 ABOUT = b"wbench"  # key of the note in a file's footer that says what the file is
 _ROWS = 2048  # of a row group: 16 episodes of 128 slots, a few MB
@@ -24,16 +24,19 @@ _BLOCK = 1 << 20
 
 
 def to_table(family: Family, variant: Variant, columns: Columns) -> pa.Table:
-    """Columns [E, T, ...] as one Arrow table of E x T rows with nested fixed-size lists."""
-    episodes, horizon = columns["reward"].shape[:2]
+    """Columns of `recorder.record` as one Arrow table of E x (T + 1) rows with nested fixed-size lists."""
+    episodes, slots = columns["reward"].shape[:2]
     rows = dict(columns)
-    rows["episode"] = np.repeat(np.arange(episodes), horizon)
-    rows["t"] = np.tile(np.arange(horizon), episodes)
-    rows["behaviour"] = np.repeat(columns["behaviour"], horizon)
-    rows["done"] = np.arange(episodes * horizon) % horizon == horizon - 1
+    rows["episode"] = np.arange(episodes)
+    rows |= {name: np.repeat(rows[name], slots + 1) for name in EPISODE}
+    rows["t"] = np.tile(np.arange(slots + 1), episodes)
+    rows["last"] = rows["t"] == slots
     arrays = {}
     for name, (shape, dtype) in column_shapes(family, variant).items():
-        array: pa.Array = pa.array(np.ascontiguousarray(rows[name].reshape(-1), dtype=dtype))
+        values = rows[name]
+        if values.shape[:2] == (episodes, slots):
+            values = np.concatenate([values, np.zeros_like(values[:, :1])], axis=1)
+        array: pa.Array = pa.array(np.ascontiguousarray(values.reshape(-1), dtype=dtype))
         for size in reversed(shape):
             array = pa.FixedSizeListArray.from_arrays(array, size)
         arrays[name] = array
@@ -82,24 +85,34 @@ def read(path: Path) -> pa.Table:
         raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
 
 
+def rows(path: Path) -> int:
+    """How many rows the footer of a file announces; raises `DataError`."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+
+
 def describe(path: Path, relative: str, table: pa.Table) -> FileEntry:
     """The manifest's entry of a file that holds this table."""
     columns = {name: summary(_numbers(table.column(name))) for name in table.column_names}
     reward = _numbers(table.column("reward")).reshape(table.num_rows, -1).sum(1, dtype=np.float64)
-    episode = _numbers(table.column("episode"))
-    returns = np.bincount(episode, weights=reward)
-    error = float(returns.std(ddof=1) / np.sqrt(len(returns))) if len(returns) > 1 else 0.0
-    size = path.stat().st_size
-    mean = (round(float(returns.mean()), 6), round(error, 6), len(returns))
-    return FileEntry(relative, size, table.num_rows, sha256(path), columns, mean)
+    returns = np.bincount(_numbers(table.column("episode")), weights=reward)
+    sites = _numbers(table.column("site"))[_numbers(table.column("last")) == 1]
+    _, place = np.unique(sites, return_inverse=True)
+    means = np.bincount(place, weights=returns) / np.bincount(place)
+    spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    figures = (float(returns.mean()), spread, float(means.min()), float(means.max()))
+    size, rounded = path.stat().st_size, tuple(round(x, 6) for x in figures)
+    return FileEntry(relative, size, table.num_rows, sha256(path), columns, Returns(len(returns), len(means), *rounded))
 
 
 def to_columns(table: pa.Table, family: Family, variant: Variant) -> Columns:
-    """Contiguous arrays [E, T, ...] of a table; `behaviour` is [E]."""
+    """Contiguous arrays of a table, as `recorder.record` gave them."""
     columns: Columns = {}
     for name, (shape, _) in column_shapes(family, variant).items():
-        columns[name] = _numbers(table.column(name)).reshape(-1, variant.horizon, *shape)
-    columns["behaviour"] = columns["behaviour"][:, 0]
+        values = _numbers(table.column(name)).reshape(-1, variant.horizon + 1, *shape)
+        columns[name] = values[:, 0] if name in EPISODE else values if name in SEEN else values[:, :-1]
     return columns
 
 

@@ -1,36 +1,48 @@
-"""Reading the offline data: as a `datasets.Dataset` or as contiguous arrays. What is missing is downloaded or recorded first.
+"""Reading the offline data: as a `datasets.Dataset`, arrays or memory maps. What is missing is downloaded or recorded first.
 
-    data = wbench.load_dataset("access/n8-c1-load0.4", quality="mixed")        # transitions of a train variant
-    data = wbench.load_dataset("access/n8-c1-load0.5", shots=5, draw=0)        # support episodes of a held-out one
+    data = wbench.load_dataset("access/n8-c3-load0.25-l48", quality="mixed")         # train sites of a train variant
+    data = wbench.load_dataset("access/n8-c3-load0.2-l56", site=0, shots=5)          # support of a held-out site
 
 Only the files that are needed are fetched, and every file is verified each time it is opened. The folders also read with no
-wbench code: `datasets.load_dataset(FOLDER, "n8-c1-load0.4", split="mixed")`, pandas, DuckDB.
+wbench code: `datasets.load_dataset(FOLDER, "n8-c3-load0.25-l48", split="mixed")`, pandas, DuckDB.
 """
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
-from ...errors import DataError, InvalidValueError, UnknownNameError
+from ...errors import DataError, UnknownNameError
 from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import Cache
 from .download import mirrors_for, obtain_into
 from .manifest import shipped
-from .paths import datasets_root, inside
-from .recorder import Columns
-from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release
-from .schema import features
+from .paths import datasets_root, inside, locked
+from .recorder import Columns, behaviours
+from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
+from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+MAPPED = ("obs", "action", "action_mask", "reward")
+NUMBERS = ("site", "quality", "telling")  # one number an episode, read into memory
+TELLING = ("random", "medium", SUPPORT)  # files whose policies are not told the site, as those of a support are not
+KEY = "key.json"
 
 
 def load_dataset(
@@ -39,38 +51,48 @@ def load_dataset(
     release: str = "mini",
     root: Path | None = None,
     *,
+    site: int | None = None,
     shots: int | None = None,
-    draw: int | None = None,
 ) -> Dataset:
-    """Transitions in time order, as a `datasets.Dataset` in memory.
+    """Slots in time order, as a `datasets.Dataset` in memory; every episode ends with a row `last` (see `schema`).
 
     Args:
-        name: full variant name, e.g. `access/n8-c1-load0.4`.
-        quality: of a train variant: `random`, `medium`, `expert` or `mixed` (the default).
+        name: full variant name, e.g. `access/n8-c3-load0.25-l48`.
+        quality: `random`, `medium`, `expert`, `mixed` or `support`, at train sites of a train variant; or `held-out`: the
+            support episodes of held-out sites. Default: `mixed` for a train variant, `held-out` for a held-out one.
         release: `mini` or `standard`.
         root: folder of the datasets; default: wbench's cache.
-        shots: the first so many episodes only; default: all of the file.
-        draw: of a held-out variant: which support draw; default 0. Episode k is of quality
-            `mixed, expert, medium, random`[k mod 4], and the same that the protocol's seed `draw` adapts on.
+        site: this site only, counted from 0 within the file; default: all of them.
+        shots: the first so many episodes of each site only; default: all. At held-out sites these are the very episodes that
+            agents adapt on, with observations in half precision.
 
     Raises:
         UnknownNameError: of variant, quality or release.
-        InvalidValueError: more shots or draws than the release holds.
+        InvalidValueError: more sites or shots than the release holds.
         DataError: a file is damaged.
     """
     family, variant = get_variant(name)
     size = get_release(release)
-    shard = _shard(family, variant, size, quality, draw)
+    shard = _shard(family, variant, size, quality)
     table = read(Cache(family, size, root), shard)
+    if site is not None:
+        require(0 <= site < shard.sites, "site", site, f"in [0, {shard.sites - 1}] in release {size.name}")
     if shots is not None:
         require(1 <= shots <= shard.episodes, "shots", shots, f"in [1, {shard.episodes}] in release {size.name}")
-        table = table.slice(0, shots * variant.horizon)
+    if site is not None or shots is not None:
+        table = _part(table, shard, variant, range(shard.sites) if site is None else [site], shots or shard.episodes)
     return _dataset(table, family, variant, shard)
 
 
+def _part(table: pa.Table, shard: Shard, variant: Variant, sites: Sequence[int], shots: int) -> pa.Table:
+    """The first episodes of some sites of a file."""
+    rows = variant.horizon + 1
+    return pa.concat_tables([table.slice(site * shard.episodes * rows, shots * rows) for site in sites]).combine_chunks()
+
+
 def load_columns(family: Family, variant: Variant, quality: str, release: Release, root: Path | None = None) -> Columns:
-    """A train file as contiguous arrays [E, T, ...]; `behaviour` is [E]."""
-    shard = _shard(family, variant, release, quality, None)
+    """A file as contiguous arrays, see `recorder.record`."""
+    shard = _shard(family, variant, release, quality)
     return shards.to_columns(read(Cache(family, release, root), shard), family, variant)
 
 
@@ -111,22 +133,73 @@ def say(text: str) -> None:
     print(f"wbench: {text}", file=sys.stderr, flush=True)
 
 
-def _shard(family: Family, variant: Variant, release: Release, quality: str | None, draw: int | None) -> Shard:
+def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
+    """All train files of a variant after each other, as memory maps.
+
+    The maps are kept beside the release, in `.windows`, and made again when its files have changed.
+
+    Returns:
+        obs and action_mask [E, T + 1, ...], action and reward [E, T, ...]; and [E] each: `site`, `quality` (an index into
+        `family.QUALITIES`), `telling` (whether the episode may stand in a context, as an episode of a support does).
+    """
+    wanted = [shard for shard in train_files(cache.family, cache.release) if shard.variant == variant.name]
+    folder = cache.folder / ".windows" / label(variant)
+    files = [cache.folder / shard.path for shard in wanted]
+    if not _current(folder, files):
+        with locked(folder.parent, say):
+            if not _current(folder, files):  # another process may just have made them, and be reading them
+                _write(folder, files, [_columns(cache, shard) for shard in wanted])
+    columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in MAPPED}
+    return columns | {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in NUMBERS}
+
+
+def _columns(cache: Cache, shard: Shard) -> Columns:
+    columns = shards.to_columns(read(cache, shard), cache.family, cache.family.variant(shard.variant))
+    quality = _qualities(cache.family)[columns["behaviour"]] if shard.quality == SUPPORT else QUALITIES.index(shard.quality)
+    count = len(columns["site"])
+    return columns | {"quality": np.full(count, quality), "telling": np.full(count, shard.quality in TELLING)}
+
+
+def _qualities(family: Family) -> np.ndarray:
+    """The quality that a behaviour of a support counts as: `random`, else `medium`."""
+    return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
+
+
+def _current(folder: Path, files: list[Path]) -> bool:
+    key = folder / KEY
+    return key.is_file() and key.read_text(encoding="utf-8") == _key(files)
+
+
+def _key(files: list[Path]) -> str:
+    """What tells one state of the files from another; empty where one is missing."""
+    if not all(path.is_file() for path in files):
+        return ""
+    return json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files])
+
+
+def _write(folder: Path, files: list[Path], parts: list[Columns]) -> None:
+    """Write the maps beside their place and move them there in one step."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        made = Path(name) / folder.name
+        made.mkdir()
+        for column in (*MAPPED, *NUMBERS):
+            np.save(made / f"{column}.npy", np.concatenate([part[column] for part in parts]))
+        (made / KEY).write_text(_key(files), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        made.rename(folder)
+
+
+def _shard(family: Family, variant: Variant, release: Release, quality: str | None) -> Shard:
     """The file that holds what was asked for."""
-    if variant.split == "train":
-        if draw is not None:
-            raise InvalidValueError("draw", draw, f"left out: {variant.name} is a train variant, which has qualities")
-        quality = quality or "mixed"
-        if quality not in QUALITIES:
-            raise UnknownNameError("quality", quality, QUALITIES, f"wbench show {family.name}")
-        return Shard(variant.name, quality, None, release.episodes)
-    if quality is not None:
+    quality = quality or ("mixed" if variant.split == "train" else HELD_OUT)
+    if quality not in (*TRAIN_FILES, HELD_OUT):
+        raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
+    found = [s for s in contents(family, release) if s.variant == variant.name and s.quality == quality]
+    if not found:
         allowed = [v.name for v in family.select("train")]
         hint = f'load_dataset("{variant.name}", shots=5) for the support episodes of this held-out variant'
         raise UnknownNameError("train variant", variant.name, allowed, hint)
-    draw = draw or 0
-    require(0 <= draw < release.draws, "draw", draw, f"in [0, {release.draws - 1}] in release {release.name}")
-    return Shard(variant.name, None, draw, release.support_episodes)
+    return found[0]
 
 
 def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) -> Dataset:
@@ -135,9 +208,8 @@ def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) ->
 
     wanted = features(family, variant)
     cast = table_cast(table.replace_schema_metadata(None), wanted.arrow_schema)
-    split = shard.quality or f"draw{shard.draw}"
     info = datasets.DatasetInfo(features=wanted, license="cc-by-4.0")
-    return datasets.Dataset(InMemoryTable(cast), info=info, split=datasets.NamedSplit(split))
+    return datasets.Dataset(InMemoryTable(cast), info=info, split=datasets.NamedSplit(shard.quality.replace("-", "_")))
 
 
 def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
@@ -148,7 +220,7 @@ def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]
             folder = dataset_folder(family, release, datasets_root(root))
             files = contents(family, release)
             here = [folder / shard.path for shard in files if (folder / shard.path).is_file()]
-            slots = sum(family.variant(s.variant).horizon * family.variant(s.variant).agents * s.episodes for s in files)
+            slots = sum(transitions(family, shard) for shard in files)
             rows.append(
                 {
                     "family": family.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +12,9 @@ from torch import Tensor
 from ..agent import Support
 from ..family import PRIVILEGED, QUALITIES, Family, Variant
 from .cache import Cache
-from .mapped import map_columns
-from .release import Release, contents
-from .store import ensure
+from .context import Context, pools
+from .release import Release, train_files
+from .store import ensure, map_columns
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Windows:
         group: [R] int64, rows of the same joint window share a number in [0, groups).
         others: [R] float32, number of other agents.
         descriptor: [R, D] float32, the variant's public description.
-        quality: [R] int64, which of `schema.QUALITIES` recorded the window's episode.
+        quality: [R] int64, which of `family.QUALITIES` recorded the window's episode.
+        context: other episodes of the sites that the windows are of, where they were asked for.
     """
 
     obs: Tensor
@@ -41,6 +43,7 @@ class Windows:
     others: Tensor
     descriptor: Tensor
     quality: Tensor
+    context: Context | None = None
 
     @property
     def groups(self) -> int:
@@ -67,11 +70,15 @@ class Windows:
             count = part.groups
             part.group.add_(first)
             first += count
-        return cls(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        names = [name for name in vars(parts[0]) if name != "context"]
+        contexts = [part.context for part in parts if part.context is not None]
+        columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, context=Context.join(contexts) if contexts else None)
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
-        return Windows(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: value if value is None else value.to(device) for name, value in vars(self).items()}
+        return Windows(**moved)
 
 
 class Episodes:
@@ -79,13 +86,15 @@ class Episodes:
 
     Args:
         variant: the variant.
-        obs: [E, T, N, O], float16 or float32.
+        obs: [E, T, N, O] or, with the last ones, [E, T + 1, N, O]; float16 or float32.
         action: [E, T, N] or [E, T, N, D].
-        action_mask: [E, T, N, A] bool.
+        action_mask: [E, T, N, A] or [E, T + 1, N, A], bool or int8.
         reward: [E, T, N].
         history: slots before the current one in a window.
         horizon: slots after it.
-        quality: index into `schema.QUALITIES` of each episode, [E]; None = `PRIVILEGED`, as nobody said who recorded them.
+        quality: index into `family.QUALITIES` of each episode, [E]; None = `PRIVILEGED`, as nobody said who recorded them.
+        site: site of each episode, [E]; None = all are of one site.
+        telling: whether an episode may stand in a context, [E]; None = all may.
     """
 
     def __init__(
@@ -98,16 +107,22 @@ class Episodes:
         history: int,
         horizon: int,
         quality: Tensor | None = None,
+        site: Tensor | None = None,
+        telling: Tensor | None = None,
     ) -> None:
         self.variant, self.history, self.horizon = variant, history, horizon
-        self.count, self.length = obs.shape[:2]
+        self.count, self.length = action.shape[:2]
         self.quality = torch.full((self.count,), QUALITIES.index(PRIVILEGED)) if quality is None else quality
         self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
+        self._logs = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward}
+        self.site = torch.zeros(self.count, dtype=torch.long) if site is None else site.long()
+        self._pool = pools(self.site, torch.ones(self.count, dtype=torch.bool) if telling is None else telling)
 
     @classmethod
     def from_support(cls, variant: Variant, support: Support, history: int, horizon: int) -> Episodes:
         """The episodes of a support set."""
-        quality = torch.tensor([QUALITIES.index(name) for name in support.quality])
+        names = (name if name in QUALITIES else "medium" for name in support.quality)  # `belief` is none of the qualities
+        quality = torch.tensor([QUALITIES.index(name) for name in names])
         return cls(variant, support.obs, support.action, support.action_mask, support.reward, history, horizon, quality)
 
     @property
@@ -137,8 +152,9 @@ class Episodes:
 
         What lies before an episode's start is its first slot again; see `gather` for how it is marked.
         """
-        index = (episode * self.length)[:, None] + self._slots(slot).clamp(min=0)
-        found = self._columns[column].flatten(0, 1).index_select(0, index.flatten())
+        source = self._columns[column]
+        index = (episode * source.shape[1])[:, None] + self._slots(slot).clamp(min=0)
+        found = source.flatten(0, 1).index_select(0, index.flatten())
         return found.unflatten(0, index.shape)
 
     def gather(self, episode: Tensor, slot: Tensor) -> dict[str, Tensor]:
@@ -161,6 +177,20 @@ class Episodes:
             "quality": self.quality[episode].repeat_interleave(n, 0),
         }
 
+    def others(self, episode: Tensor, shots: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Up to so many other episodes of the sites of these ones ([p]), at random: numbers [p, shots], and which are there."""
+        pool = self._pool[self.site[episode]]
+        open_ = (pool >= 0) & (pool != episode[:, None])
+        order = torch.where(open_, torch.rand(pool.shape, generator=generator), 2.0).argsort(1)[:, :shots]
+        return pool.gather(1, order).clamp(min=0), open_.gather(1, order)
+
+    def logs(self, episodes: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """Whole joint episodes [p, C], zero where none is there: columns of `Context`."""
+        found = {name: x.index_select(0, episodes.flatten()).unflatten(0, episodes.shape) for name, x in self._logs.items()}
+        if not there.all():
+            found = {name: x.mul_(there.view(*there.shape, *(1,) * (x.dim() - 2))) for name, x in found.items()}
+        return found
+
     def _slots(self, slot: Tensor) -> Tensor:
         return slot[:, None] + torch.arange(-self.history, self.horizon + 1)
 
@@ -169,7 +199,7 @@ class WindowSampler:
     """Draws batches of random windows, an equal number of rows from each of several random variants.
 
     Args:
-        family: the family, for the relabelling of interchangeable parts.
+        family: the family, for the permutation of interchangeable parts.
         sources: episodes by variant.
         generator: the random source; its state is the sampler's state.
         variants_per_batch: how many variants a batch mixes.
@@ -179,7 +209,7 @@ class WindowSampler:
         self, family: Family, sources: Sequence[Episodes], generator: torch.Generator, variants_per_batch: int = 8
     ) -> None:
         self.sources = list(sources)
-        self._relabel = family.permute
+        self._permute = family.permute
         self.generator = generator
         self._mix = min(variants_per_batch, len(self.sources))
 
@@ -193,41 +223,72 @@ class WindowSampler:
         lows, highs = zip(*(source.value_range(discount) for source in self.sources), strict=True)
         return min(lows), max(highs)
 
-    def sample(self, rows: int, episodes: slice | None = None) -> Windows:
-        """About `rows` rows. `episodes` restricts every source to a slice of its episodes."""
+    def sample(self, rows: int, episodes: slice | None = None, shots: Sequence[int] = (), per_context: int = 1) -> Windows:
+        """About `rows` rows.
+
+        Args:
+            rows: how many.
+            episodes: restricts every source to a slice of its episodes.
+            shots: with these, the batch has a `context` of K other episodes of each site, K drawn from them for the batch.
+            per_context: joint windows, of one episode, that share a context.
+        """
         chosen = torch.randperm(len(self.sources), generator=self.generator)[: self._mix]
+        drawn = shots[int(torch.randint(len(shots), (1,), generator=self.generator))] if shots else None
         parts: list[Windows] = []
         for source in (self.sources[i] for i in chosen.tolist()):
             pool = torch.arange(source.count)[episodes or slice(None)]
-            count = max(1, rows // (self._mix * source.variant.agents))
+            count = max(1, rows // (self._mix * source.variant.agents * per_context))
             episode = pool[torch.randint(len(pool), (count,), generator=self.generator)]
-            slot = torch.randint(source.starts(), (count,), generator=self.generator)
-            parts.append(self.windows(source, episode, slot))
+            slot = torch.randint(source.starts(), (count * per_context,), generator=self.generator)
+            parts.append(
+                self.windows(source, episode.repeat_interleave(per_context), slot, shots=drawn, per_context=per_context)
+            )
         return Windows.join(parts)
 
-    def windows(self, source: Episodes, episode: Tensor, slot: Tensor, action: Tensor | None = None) -> Windows:
-        """The joint windows around these slots of these episodes (both [b]), relabelled where the family has relabellings.
+    def windows(
+        self,
+        source: Episodes,
+        episode: Tensor,
+        slot: Tensor,
+        action: Tensor | None = None,
+        shots: int | None = None,
+        per_context: int = 1,
+    ) -> Windows:
+        """The joint windows around these slots of these episodes (both [b]), permuted where the family has permutations.
 
-        Actions [b * N, ...] that are given are relabelled alike and take the place of those that were recorded.
+        Actions [b * N, ...] that are given are permuted alike and take the place of those that were recorded. With `shots` they
+        have a context, which is permuted alike too.
         """
         part = source.gather(episode, slot)
         if action is not None:
             part["action"] = action
-        if self._relabel:
-            self._relabel(part, self.generator)
+        state = self.generator.get_state()
+        if self._permute:
+            self._permute(part, self.generator)
         count, n = len(episode), source.variant.agents
         return Windows(
             **part,
             group=torch.arange(count).repeat_interleave(n),
             others=torch.full((count * n,), float(n - 1)),
             descriptor=torch.tensor([source.variant.descriptor()]).expand(count * n, -1),
+            context=None if shots is None else self._context(source, episode, shots, per_context, state),
         )
+
+    def _context(self, source: Episodes, episode: Tensor, shots: int, per_context: int, state: Tensor) -> Context:
+        """The context of every `per_context`-th window; `state` is that of the generator when the windows were permuted."""
+        episodes, there = source.others(episode[::per_context], shots, self.generator)
+        logs = source.logs(episodes, there)
+        if self._permute:
+            self._permute(logs, torch.Generator().set_state(state))
+        agents = torch.full((len(episodes),), source.variant.agents)
+        place = torch.arange(len(episode)) // per_context
+        return Context(**logs, mask=there, agents=agents, place=place)
 
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
     """All train variants of a release, all qualities together, from memory maps."""
     cache = Cache(family, release)
-    ensure(cache, [shard for shard in contents(family, release) if shard.quality is not None])
+    ensure(cache, train_files(family, release))
     return [
         Episodes(variant, **map_columns(cache, variant), history=history, horizon=horizon) for variant in family.select("train")
     ]

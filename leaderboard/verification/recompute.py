@@ -52,7 +52,14 @@ def about_protocol(result: Result) -> Iterator[str]:
         if result.protocol in SIZES:
             known = get_protocol(result.protocol)
         else:
-            known = Protocol(result.protocol, tuple(own["variants"]), tuple(own["sites"]), tuple(own["shots"]), own["episodes"], own.get("support", {}).get("kind", "site"))
+            known = Protocol(
+                result.protocol,
+                tuple(own["variants"]),
+                tuple(own["sites"]),
+                tuple(own["shots"]),
+                own["episodes"],
+                own.get("support", {}).get("kind", "site"),
+            )
             sizes = [name for name in SIZES if get_protocol(name).hash() == result.protocol_hash]
             if sizes:
                 yield f"protocol is {result.protocol!r}, but {sizes[0]!r} follows from its hash"
