@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.meter import MeteredEnvironment
+from ..benchmark.seeds import PRACTICE_SEEDS
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
 from ..learning.descent import OptimiserState, step_seed
@@ -25,7 +26,6 @@ from .common.ppo import ActorCritic, PpoConfig, ValueNormaliser
 from .common.rollout import OpenEnvironment, PpoLearner, learn, sample
 
 DEFAULT_CHECKPOINT = "mappo-small"
-FIRST_SEED = 40_000_000  # scenarios that no dataset, support draw, query episode or reference uses
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class MappoLearner:
         for family in self._families:
             variants = family.select("train")
             order = torch.randperm(len(variants), generator=self._ppo.generator)[: config.variants]
-            first = FIRST_SEED + number * config.episodes
+            first = PRACTICE_SEEDS + number * config.episodes
             drawn += [OpenEnvironment(family, variants[i], first, self._device) for i in order.tolist()]
         return drawn
 

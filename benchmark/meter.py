@@ -56,7 +56,7 @@ class MeteredEnvironment:
         require(episodes >= 1, "episodes", episodes, "1 or more")
         if self._next + episodes > _SCENARIOS:
             raise BudgetError(
-                f"{self.variant.name}: a site has {_SCENARIOS} scenarios to practise on, {self._next} are used. Play longer episodes."
+                f"{self.variant.name}: a site has {_SCENARIOS} scenarios, {self._next} are used. Play longer episodes."
             )
         first = SUPPORT_SEEDS + self._next
         self._next, self._batch = self._next + episodes, episodes

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..benchmark.site import place
 from ..console import Json, check_device, note, print_rows, progress
 from ..errors import InvalidValueError, ResultError, VerificationError
 

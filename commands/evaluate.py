@@ -32,7 +32,7 @@ def evaluate(
     ] = None,
     support: Annotated[
         str,
-        typer.Option(help="Whose logs agents adapt on: site; wrong (another site's) and shifted (all random) are controls."),
+        typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random)."),
     ] = "site",
     referee: Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")] = False,
     episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
@@ -51,10 +51,20 @@ def evaluate(
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
     from ..benchmark.protocol.spec import protocol as get_protocol
+    from ..benchmark.site import parse_sites
     from ..leaderboard.evaluate import evaluate as play
 
     numbers = _numbers("--shots", shots)
-    chosen = get_protocol(protocol, families=family, variants=variant, shots=numbers, sites=sites, episodes=episodes)
+    chosen = get_protocol(
+        protocol,
+        families=family,
+        variants=variant,
+        sites=None if sites is None else parse_sites(sites, referee),
+        shots=numbers,
+        episodes=episodes,
+        support=support,
+        referee=referee,
+    )
     with redirect_stdout(sys.stderr):  # whatever an agent prints is no part of what a script reads
         result = play(
             agent,
@@ -86,11 +96,11 @@ def _rivals(against: list[str] | None) -> list[str] | None:
 
 
 def _note_seen(protocol: Protocol) -> None:
-    """Say which variants are no test of few-shot skill."""
-    from ..benchmark.registry import get_variant
+    """Say which sites are no test of few-shot skill."""
+    from ..benchmark.site import range_of, spans
 
-    if seen := [name for name in protocol.variants if get_variant(name)[1].split == "train"]:
-        note(f"train variants, which pretrained agents have learned from: {', '.join(seen)}")
+    if seen := [site for site in protocol.sites if range_of(site) == "train"]:
+        note(f"pretrained agents have learned from these sites: {', '.join(spans(seen))}")
 
 
 def _note_cores(executor: str, jobs: int | None) -> None:
@@ -152,7 +162,7 @@ def hash_protocol(name: Size) -> None:
 def freeze(
     family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
 ) -> None:
-    """Measure the references of held-out sites, record their support, and put both into the package: for who changes a family."""
+    """Put references and support of the held-out sites into the package: for those who change a family."""
     from ..benchmark.protocol import references
     from ..benchmark.protocol import support as manifest
     from ..benchmark.protocol.spec import FAMILIES

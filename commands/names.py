@@ -29,7 +29,7 @@ def list_names(
             raise InvalidValueError("what to list", what, "datasets, or left out")
         print_datasets(as_json)
         return
-    names = {
+    names: dict[str, list[str]] = {
         "families": list_families(),
         "agents": list_agents(),
         "protocols": list(SIZES),

@@ -1,4 +1,4 @@
-"""Draws the K-curves of the reference policies (docs/figures/FAMILY.png) and writes docs/admission.md, from the committed table.
+"""Draws the K-curves of the reference policies (docs/figures) and writes docs/admission.md, from the committed table.
 
 pip install -e . && python docs/build.py
 """
@@ -23,8 +23,8 @@ PAGE = Path(__file__).with_name("admission.md")
 LEVELS = (("oracle", "tab:green"), ("belief", "tab:orange"), ("prior", "0.5"))
 RULE = f"""# Admission table
 
-Mean score over {SITES} dev sites with {EPISODES} episodes each, +- its standard error; 0 = random, 100 = genie. `oracle` is told
-the site, `prior` the average site, `belief` learns the site in play, `estimator` reads K logged episodes of it first. The
+Mean score over {SITES} dev sites with {EPISODES} episodes each, +- its standard error; 0 = random, 100 = genie. `oracle` is
+told the site, `prior` the average site, `belief` learns the site in play, `estimator` reads K logged episodes of it first. The
 controls: `wrong` reads logs of another site, `revealed` is told the site and reads logs besides.
 
 A variant is admitted if `oracle` is 10 points and a fifth of its score ahead of `belief`, `estimator` at 20 shots gets 60 % of

@@ -49,7 +49,8 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
             one.tier,
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    played = f"{len(lite.variants)} variants that no agent was trained on, {lite.seeds} seeds, {lite.episodes} episodes a cell"
+    places = f"{len(lite.variants)} variants at {len(lite.sites)} sites that no agent was trained on"
+    played = f"{places}, {lite.episodes} episodes a cell"
     lines += ["", f"`lite`, protocol `{lite.hash()[:12]}`: {played}; families at {shots} shots."]
     return "\n".join(lines) + "\n"
 

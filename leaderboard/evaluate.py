@@ -13,7 +13,7 @@ from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
 from ..benchmark.registry import get_family, list_agents, plugins, require_own_name
-from ..benchmark.site import open_sealed, parse_sites, text_of
+from ..benchmark.site import parse_sites, text_of
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
 from . import provenance
 from .progress import bars
@@ -81,8 +81,6 @@ def evaluate(
         InterruptedRunError: the user stopped it; the message says how to go on.
     """
     check_options(executor or "local", jobs, address)
-    if referee:
-        open_sealed()
     _check_device(device)
     chosen = _protocol(
         protocol,

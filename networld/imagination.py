@@ -116,7 +116,7 @@ class ImaginedEnvironment:
         require(episodes >= 1, "episodes", episodes, "1 or more")
         first, self._next, self._slot = self._next, self._next + episodes, 0
         c, device, family = self._model.config, next(self._model.parameters()).device, self.family.name
-        self._random = EpisodeRandom(f"{self.variant.name} imagined", range(first, self._next), device)
+        self._random = EpisodeRandom(f"{self.variant.name} imagined", [0] * episodes, range(first, self._next), device)
         place = self._random.uniform(2).cpu()
         episode = (place[:, 0] * self._recorded.count).long()
         batch = self._windows(self._recorded, episode, (place[:, 1] * self._recorded.starts()).long()).to(device)

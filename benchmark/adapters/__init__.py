@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from ..family import Family, Variant
@@ -15,13 +17,20 @@ if TYPE_CHECKING:
     from .pettingzoo import ParallelEpisode
 
 
-def parallel_env(task: str | Variant, *, family: Family | None = None, device: torch.device | str = "cpu") -> ParallelEpisode:
+def parallel_env(
+    task: str | Variant,
+    *,
+    family: Family | None = None,
+    device: torch.device | str = "cpu",
+    sites: Sequence[int] | None = None,
+) -> ParallelEpisode:
     """One variant as a PettingZoo environment, an episode at a time.
 
     Args:
         task: a variant or its name, e.g. `access/n8-c1-load0.4`.
         family: its family; None = the registered one.
         device: where the simulator runs.
+        sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
 
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.
@@ -30,11 +39,16 @@ def parallel_env(task: str | Variant, *, family: Family | None = None, device: t
 
     from .pettingzoo import ParallelEpisode  # isort: skip
 
-    return ParallelEpisode(*resolve(task, family), device)
+    return ParallelEpisode(*resolve(task, family), device, sites)
 
 
 def vector_env(
-    task: str | Variant, num_envs: int, *, family: Family | None = None, device: torch.device | str = "cpu"
+    task: str | Variant,
+    num_envs: int,
+    *,
+    family: Family | None = None,
+    device: torch.device | str = "cpu",
+    sites: Sequence[int] | None = None,
 ) -> VectorEpisodes:
     """One variant as a Gymnasium vector environment of `num_envs` episodes, each of all N agents together.
 
@@ -43,6 +57,7 @@ def vector_env(
         num_envs: number of episodes B.
         family: its family; None = the registered one.
         device: where the simulator runs.
+        sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
 
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.
@@ -53,4 +68,4 @@ def vector_env(
     from .gymnasium import VectorEpisodes  # isort: skip
 
     require(isinstance(num_envs, int) and num_envs >= 1, "num_envs", num_envs, "a whole number, 1 or more")
-    return VectorEpisodes(*resolve(task, family), num_envs, device)
+    return VectorEpisodes(*resolve(task, family), num_envs, device, sites)

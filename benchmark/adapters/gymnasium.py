@@ -13,7 +13,7 @@ from gymnasium.vector.utils import batch_space
 from ...errors import InvalidValueError
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
-from .spaces import action_space, allow_only, as_numpy, batch_action, draw_seeds, real_box, scenario_seed
+from .spaces import TRAIN_SITES, action_space, allow_only, as_numpy, batch_action, draw_seeds, real_box, scenario_seed, site_of
 
 
 class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -27,14 +27,21 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
     its actions, starts the next B scenarios and gives reward 0, so that the last observation is there to bootstrap from.
     """
 
-    def __init__(self, family: Family, variant: Variant, num_envs: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        family: Family,
+        variant: Variant,
+        num_envs: int,
+        device: torch.device | str = "cpu",
+        sites: Sequence[int] | None = None,
+    ) -> None:
         self.family, self.variant, self.num_envs = family, variant, num_envs
         self.metadata = {"name": variant.name, "render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = real_box(variant.agents, family.obs_size)
         self.single_action_space = action_space(family, variant.agents)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._env = family.make(variant, device)
+        self._env, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
         self._device = device
         self._begun = self._over = False
         self._mask = torch.zeros(0, dtype=torch.bool)
@@ -88,7 +95,8 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
         return {name: as_numpy(value) for name, value in self._env.qos().items()}
 
     def _start(self, scenarios: list[int] | None) -> tuple[np.ndarray, dict[str, Any]]:
-        obs, info = self._env.reset(scenarios if scenarios is not None else draw_seeds(self.np_random, self.num_envs))
+        seeds = scenarios if scenarios is not None else draw_seeds(self.np_random, self.num_envs)
+        obs, info = self._env.reset([site_of(self._sites, seed) for seed in seeds], seeds)
         self._begun, self._over, self._mask = True, False, info["action_mask"].cpu()
         return as_numpy(obs), _infos(info)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .spaces import (
+    TRAIN_SITES,
     action_space,
     allow_only,
     as_array,
@@ -25,6 +26,7 @@ from .spaces import (
     observation_space,
     real_box,
     scenario_seed,
+    site_of,
 )
 
 
@@ -37,7 +39,9 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     the benchmark scores their sum.
     """
 
-    def __init__(self, family: Family, variant: Variant, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, family: Family, variant: Variant, device: torch.device | str = "cpu", sites: Sequence[int] | None = None
+    ) -> None:
         self.family, self.variant = family, variant
         self.metadata = {"name": variant.name, "render_modes": []}
         self.render_mode = None
@@ -46,7 +50,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self.observation_spaces = {agent: observation_space(family) for agent in self.possible_agents}
         self.action_spaces = {agent: action_space(family) for agent in self.possible_agents}
         self.state_space = real_box(variant.agents * family.obs_size)
-        self._env = family.make(variant, device)
+        self._env, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
         self._device = device
         self._random, _ = np_random()
         self._joint = np.zeros((0, family.obs_size), np.float32)
@@ -66,7 +70,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         if seed is not None:
             self._random, _ = np_random(scenario_seed(seed))
         scenario = draw_seeds(self._random, 1)[0] if seed is None else seed
-        obs, info = self._env.reset([scenario])
+        obs, info = self._env.reset([site_of(self._sites, scenario)], [scenario])
         self.agents = list(self.possible_agents)
         return self._show(obs, info), self._infos(info)
 

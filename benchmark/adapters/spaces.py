@@ -2,7 +2,8 @@
 
 Needs the optional packages: `pip install "wbench[envs]"`. Both take a variant by name or as an object, and play scenarios: the
 same seed is the same episode, here and everywhere in wbench. A reset without a seed draws the next scenarios from
-[0, 10 000 000), a range that query episodes never come from. Do not train on seeds above it.
+[0, 10 000 000), a range that query episodes never come from. Do not train on seeds above it. The sites take turns: seed s is
+played at `sites[s % len(sites)]`, by default the first 200 train sites.
 
 | a family's action | PettingZoo, an agent | Gymnasium, N agents together |
 | --- | --- | --- |
@@ -16,6 +17,7 @@ Episodes never terminate, they are truncated at the horizon: bootstrap from the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from ...errors import InvalidValueError, MissingPackageError
 from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
 from ..seeds import SUPPORT_SEEDS
+from ..site import RANGES
 
 try:
     import pettingzoo  # noqa: F401 - both are asked for together, so that one line says what is missing
@@ -33,6 +36,9 @@ try:
 except ImportError as error:
     hint = 'Try: pip install "wbench[envs]"'
     raise MissingPackageError(f"the environment adapters need pettingzoo and gymnasium ({error}). {hint}") from error
+
+
+TRAIN_SITES = RANGES["train"][:200]  # those of the data sets
 
 
 class HybridSpace(spaces.Tuple):
@@ -133,6 +139,11 @@ def scenario_seed(seed: object) -> int:
 def draw_seeds(random: np.random.Generator, count: int) -> list[int]:
     """Scenarios for training: below those of support, query and reference episodes."""
     return random.integers(SUPPORT_SEEDS, size=count).tolist()
+
+
+def site_of(sites: Sequence[int], seed: int) -> int:
+    """The site that a scenario seed is played at: the sites take turns, so that a seed says the whole episode."""
+    return sites[seed % len(sites)]
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:

@@ -52,7 +52,7 @@ class Case:
         return self._rolls[variant.name]
 
     def play(self, variant: Variant, role: str) -> tuple[Tensor, Tensor]:
-        """Returns [E] and team rewards [T, E] of a reference policy, each episode at another dev site, alike for all policies."""
+        """Returns [E] and team rewards [T, E] of a reference policy, each episode at a dev site of its own."""
         if (variant.name, role) not in self._plays:
             team: list[Tensor] = []
             sites, seeds = RANGES["dev"][: self.episodes], range(REFERENCE_SEEDS, REFERENCE_SEEDS + self.episodes)

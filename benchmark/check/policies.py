@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..agent import Agent, State
-from ..data.recorder import record_quality
+from ..data.recorder import mixture, record
 from ..data.schema import column_shapes
 from ..data.support import support
 from ..family import QUALITIES, Family, Variant
@@ -28,9 +28,9 @@ def _policies(case: Case) -> str:
     for role in ROLES:
         need(role in family.policies, f"no policy {role!r} among {sorted(family.policies)}", "add it; see Family.policies")
     need(set(family.behaviours) == set(QUALITIES), f"behaviours {sorted(family.behaviours)}", f"give {', '.join(QUALITIES)}")
-    for quality, mixture in family.behaviours.items():
-        need(len(mixture) > 0, f"behaviours[{quality!r}] is empty", "name at least one (policy, noise)")
-        for name, noise in mixture:
+    for quality, several in family.behaviours.items():
+        need(len(several) > 0, f"behaviours[{quality!r}] is empty", "name at least one (policy, noise)")
+        for name, noise in several:
             known = name in family.policies and 0.0 <= noise <= 1.0
             need(
                 known, f"behaviours[{quality!r}] has {name, noise}", f"use noise in [0, 1] and one of {sorted(family.policies)}"
@@ -177,9 +177,12 @@ def _collection(case: Case) -> str:
         shapes = column_shapes(family, variant)
         for quality in QUALITIES:
             count = len(family.behaviours[quality])
-            columns = record_quality(family, variant, quality, list(RANGES["dev"][:count]), list(range(count)))
+            columns = record(family, variant, mixture(family, quality), list(RANGES["dev"][:count]), list(range(count)))
             for name, column in columns.items():
-                expected = (len(seeds),) if name == "behaviour" else (len(seeds), variant.horizon, *shapes[name][0])
+                if name in ("site", "behaviour"):
+                    continue
+                slots = variant.horizon + (name in ("obs", "action_mask"))
+                expected = (count, slots, *shapes[name][0])
                 seen = f"{variant.name}, {quality}: column {name} is {column.shape}"
                 need(column.shape == expected, seen, f"make it {expected}: the same shape in every slot")
             if family.actions[0].kind == "categorical":

@@ -1,8 +1,8 @@
 """What the reference policies earn on every variant, site by site, and whether logs can teach anybody anything there.
 
-`admission.json` is made by `wbench protocol admission --write` and committed. A variant is admitted if `oracle` is well ahead of
-`belief`, so that there is something to know of a site, and `estimator` gets most of the way there by reading logs. Two controls
-say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain by any.
+`admission.json` is made by `wbench protocol admission --write` and committed. A variant is admitted if `oracle` is well ahead
+of `belief`, so that there is something to know of a site, and `estimator` gets most of the way there by reading logs. Two
+controls say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain by any.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..agent import Agent
+from ..agent import Agent, Support
 from ..data.paths import write_atomically
 from ..data.support import first, support
 from ..family import Family, Variant
@@ -105,7 +105,7 @@ def measure(
         agent.adapt(family, variant, None)
         columns[name] = _returns(family, variant, agent, places, seeds).reshape(len(sites), episodes).mean(1)
         on_part()
-    logs = [support(family, variant, site, max(SHOTS)) for site in sites]
+    logs = [logged(family, variant, site) for site in sites]
     for name, (policy, shift) in READERS.items():
         for shots in SHOTS:
             found = np.empty(len(sites))
@@ -116,6 +116,13 @@ def measure(
             columns[f"{name}@{shots}"] = found
             on_part()
     return Admission(columns)
+
+
+def logged(family: Family, variant: Variant, site: int) -> Support:
+    """The support of a site, as long as any of these policies reads."""
+    found = support(family, variant, site, max(SHOTS))
+    assert found is not None
+    return found
 
 
 def _returns(family: Family, variant: Variant, agent: Agent, sites: list[int], seeds: list[int]) -> np.ndarray:

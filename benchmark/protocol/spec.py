@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal, NotRequired, cast
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
@@ -242,7 +242,6 @@ def protocol(
     """
     if name not in SIZES:
         raise UnknownNameError("protocol", name, SIZES, "wbench eval --protocol quick")
-    name = cast("Size", name)
     size = SIZES[name]
     named = [get_family(each).name for each in families or FAMILIES]
     order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))

@@ -10,25 +10,26 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from ...benchmark.data.recorder import record_quality, train_seeds
+from ...benchmark.data.recorder import mixture, record
 from ...benchmark.data.windows import Episodes, Windows, WindowSampler
 from ...benchmark.family import QUALITIES, Family, Variant
+from ...benchmark.seeds import FIDELITY_SEEDS
+from ...benchmark.site import RANGES
 from ...learning.codec import cross_entropy, two_hot
 from ..diffusion import LAST, ddim
 from ..losses import Encoded, contexts_at, encode
 from ..model import NetWorld
 from ..modules import decode
 
-FRESH = 10_000  # recorded scenarios of a quality that no release reaches: never trained on
 TAIL = 60  # slots to the end of an episode beyond which a discounted return is complete to 5 %
 
 
 def fresh_episodes(family: Family, variant: Variant, episodes: int, history: int, horizon: int) -> Episodes:
-    """Episodes of a train variant, all qualities, from scenarios that are in no release."""
+    """Episodes of a train variant at dev sites, all qualities: nobody trained on these sites."""
     parts = []
     for quality in QUALITIES:
-        seeds = [train_seeds(quality, 1)[0] + FRESH + i for i in range(episodes)]
-        parts.append(record_quality(family, variant, quality, seeds))
+        seeds = list(range(FIDELITY_SEEDS, FIDELITY_SEEDS + episodes))
+        parts.append(record(family, variant, mixture(family, quality), list(RANGES["dev"][:episodes]), seeds))
     columns = {
         name: torch.from_numpy(np.concatenate([part[name] for part in parts]))
         for name in ("obs", "action", "action_mask", "reward")

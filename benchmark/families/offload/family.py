@@ -11,7 +11,7 @@ from ...agent import RandomPolicy
 from ...family import ActionComponent, Env, Family, Variant
 from .env import OffloadEnv
 from .genie import Genie
-from .layout import MAX_EDGES, OBS_SIZE, SLICES, permute_edges
+from .layout import MAX_EDGES, OBS_SIZE, SLICES
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
@@ -52,7 +52,6 @@ FAMILY = Family(
         "genie": Genie,
     },
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    permute_played=permute_edges,
     choice=SLICES["task"].start,
     behaviours={
         "random": (("random", 0.0),),
