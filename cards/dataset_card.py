@@ -27,8 +27,8 @@ Offline multi-agent transitions of the wbench task family `{family}`: {summary}.
 a new version, under a new tag. Git tag of this one: `{tag}`.
 
 An episode is played at a **site**: a place with hidden parameters that only its logs tell. No file says what they are.
-The train files hold {sites} train sites ({each} of each train variant), the support files {held_out_sites} held-out sites of every
-variant.
+The train files hold {sites} train sites ({each} of each train variant), the support files {held_out_sites} held-out sites of
+every variant.
 
 ## Load
 

@@ -9,14 +9,14 @@ from wbench.benchmark.data.release import dataset_folder
 from wbench.errors import CheckpointError, DataError, InvalidValueError
 
 from ..hub_fixture import hub, hub_server  # noqa: F401
-from .tiny import CODE, FAMILY, FILES, RELEASE
+from .tiny import CODE, FAMILY, FILES, ONE, RELEASE
 
 PRELUDE = (
     CODE
     + """
 import json
 from wbench.benchmark.data import mirrors
-from wbench.benchmark.data.verify import verify
+from wbench.benchmark.data.cache import verify
 from wbench.benchmark.data.publish import publish_checkpoint, publish_dataset
 from wbench.cards.dataset_card import render
 from wbench.errors import WbenchError
@@ -86,7 +86,7 @@ except WbenchError as error:
 
 def test_what_goes_wrong_on_the_hub_has_one_line_and_the_right_code(hub, source, tmp_path):  # noqa: F811
     assert hub.python(PRELUDE + f'publish({str(source)!r}, "mess")', WBENCH_HOME=str(tmp_path / "home")).code == 0
-    hub.faults.add("GET .*/resolve/.*n4-c1-load0.2/mixed", flip=100, times=1)
+    hub.faults.add(f"GET .*/resolve/.*{ONE}/mixed", flip=100, times=1)
     hub.faults.add("GET .*/revision/", status=503, times=1)
     code = (
         PRELUDE
@@ -180,7 +180,7 @@ def test_a_dry_run_needs_no_hub_and_bad_input_is_refused_before_anything_is_sent
     ):
         with pytest.raises(error, match=said):
             call()
-    victim = dataset_folder(FAMILY, RELEASE, source) / "data/n4-c1-load0.2/random.parquet"
+    victim = dataset_folder(FAMILY, RELEASE, source) / f"data/{ONE}/random.parquet"
     good = victim.read_bytes()
     victim.write_bytes(good[:-1])
     with pytest.raises(DataError, match="not what its manifest says"):
