@@ -320,7 +320,6 @@ def test_the_command_line_downloads_verifies_and_fails_with_the_right_code(wbenc
         (("data", "build", "--jobs", "0"), 2, "--jobs is 0"),
         (("data", "verify", "power", "--to", str(tmp_path / "a")), 2, "wbench download power"),
         (("data", "publish", "--namespace", "me", "--to", str(tmp_path / "a"), "--family", "access"), 2, "not complete"),
-        (("list", "things"), 2, "datasets"),
     ):
         done = wbench(*arguments)
         lines = [line for line in done.err.splitlines() if line.startswith("wbench: ")]
