@@ -81,7 +81,11 @@ def download(
         typer.Option(help="A tag or commit of the Hub repository. Left out: the tag of the release.", show_default=False),
     ] = None,
     quality: Annotated[
-        list[str] | None, typer.Option(help="These qualities only; may be repeated. Left out: all.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            help="These files only: random, medium, expert, mixed, support, held-out; may be repeated. Left out: all.",
+            show_default=False,
+        ),
     ] = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="These variants only; may be repeated. Left out: all.", show_default=False)

@@ -262,7 +262,7 @@ class WindowSampler:
         part = source.gather(episode, slot)
         if action is not None:
             part["action"] = action
-        state = self.generator.get_state()
+        state = self.generator.get_state()  # of the permutation, which the context shares
         if self._permute:
             self._permute(part, self.generator)
         count, n = len(episode), source.variant.agents

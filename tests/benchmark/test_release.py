@@ -15,19 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
-from wbench.benchmark import seeds
 from wbench.benchmark.data import manifest, paths, shards
-from wbench.benchmark.data import recorder as collect
-from wbench.benchmark.data.cache import Cache
+from wbench.benchmark.data.cache import Cache, verify
 from wbench.benchmark.data.download import build, obtain
 from wbench.benchmark.data.manifest import Manifest
-from wbench.benchmark.data.release import RELEASES, contents, dataset_folder, select
-from wbench.benchmark.data.verify import verify
+from wbench.benchmark.data.release import RELEASES, contents, dataset_folder, select, train_files, transitions
 from wbench.benchmark.registry import get_family, list_families
 from wbench.errors import DataError, InvalidValueError, OutputError, UnknownNameError
 
-from .tiny import CODE, FAMILY, FILES, RELEASE
+from .tiny import CODE, FAMILY, FILES, HELD, ONE, RELEASE, TWO
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -71,7 +67,7 @@ def test_killed_in_the_middle_a_build_goes_on_and_keeps_what_was_finished(built,
     process.wait()
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/[!.]*.parquet")}
     assert 3 <= len(finished) < FILES and not (folder / "manifest.json").exists()
-    (folder / "data/n4-c1-load0.2/.random.parquet.half").write_bytes(b"PAR1 half a file")
+    (folder / f"data/{ONE}/.random.parquet.half").write_bytes(b"PAR1 half a file")
     (folder / ".receipts.json").unlink(missing_ok=True)  # as if killed between a file and its receipt
     build(FAMILY, RELEASE, tmp_path)
     assert content(tmp_path) == content(built)
@@ -88,7 +84,7 @@ def _alive(pid: int) -> bool:
 
 
 def test_workers_die_with_a_killed_build(tmp_path):
-    code = CODE + "RELEASE = replace(RELEASE, episodes=400); build(FAMILY, RELEASE, Path(sys.argv[1]), jobs=2)"
+    code = CODE + "RELEASE = replace(RELEASE, sites=800); build(FAMILY, RELEASE, Path(sys.argv[1]), jobs=2)"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
 
     def children() -> list[int]:
@@ -114,51 +110,41 @@ def test_workers_die_with_a_killed_build(tmp_path):
 
 
 @pytest.mark.parametrize("name", list_families())
-def test_support_files_hold_the_very_episodes_that_the_protocol_adapts_on(name):
-    family = get_family(name)
-    variant = family.select("held-out")[0]
-    batched, adapted_on = collect.record_support(family, variant, 1, 6), collect.support(family, variant, 1, 6)
-    behaviours = [collect.support_behaviour(family, 1, k) for k in range(6)]
-    numbers = seeds.support_seeds(1, 6)
-    single = [collect.record(family, variant, *each) for each in zip(behaviours, ([seed] for seed in numbers), strict=True)]
-    for column in ("obs", "action", "reward", "action_mask"):
-        alone = torch.from_numpy(np.concatenate([episode[column] for episode in single]))
-        assert torch.equal(torch.from_numpy(batched[column]), alone), column
-        assert torch.equal(getattr(adapted_on, column), alone), column
-
-
-@pytest.mark.parametrize("name", list_families())
 def test_the_shipped_mini_manifest_is_what_this_machine_records(name, tmp_path):
     family, release = get_family(name), RELEASES["mini"]
+    if manifest.shipped(name, release.id) is None:
+        pytest.skip("no manifest is frozen yet")
     assert len(manifest.shipped(name, release.id).files) == len(contents(family, release))
     label = family.select("train")[0].name
     report = obtain(family, release, select(family, release, [label], ["mixed"]), root=tmp_path)
     assert report.files[0].verified in ("sha256", "numbers")  # numbers: another platform than the manifest's
 
 
-def test_standard_holds_many_agent_transitions():
-    transitions = 0
+@pytest.mark.parametrize("size", RELEASES)
+def test_releases_hold_many_sites_and_standard_many_transitions(size):
+    found = 0
     for family in map(get_family, list_families()):
-        shards_ = [s for s in contents(family, RELEASES["standard"]) if s.quality]
-        transitions += sum(family.variant(s.variant).agents * family.variant(s.variant).horizon * s.episodes for s in shards_)
-        draws = [s for s in contents(family, RELEASES["standard"]) if s.draw is not None]
-        assert len(draws) == 10 * len(family.select("held-out")) and {s.episodes for s in draws} == {50}
-    assert transitions == 25_493_504
+        wanted = contents(family, RELEASES[size])
+        train = train_files(family, RELEASES[size])
+        assert sum(shard.sites for shard in train if shard.quality == "expert") >= 200
+        assert {shard.variant for shard in wanted if shard.quality == "held-out"} == set(family.variants)
+        found += sum(transitions(family, shard) for shard in train)
+    assert found >= {"mini": 2_000_000, "standard": 10_000_000}[size]
 
 
 def test_verify_tells_bytes_from_numbers_from_damage_and_names_the_file(copy):
     folder = dataset_folder(FAMILY, RELEASE, copy)
     assert verify(FAMILY, RELEASE, copy).count("same bytes") == FILES
-    victim, other = folder / "data/n4-c1-load0.2/mixed.parquet", folder / "data/n4-c1-load0.2/random.parquet"
+    victim, other = folder / f"data/{ONE}/mixed.parquet", folder / f"data/{ONE}/random.parquet"
     table = shards.read(victim)
     pq.write_table(table, victim)  # the same numbers in other bytes, as another version of a library would write them
     (folder / ".receipts.json").unlink()
     verdict = verify(FAMILY, RELEASE, copy)
-    assert verdict.files["data/n4-c1-load0.2/mixed.parquet"] == "same numbers" and not verdict.problems
+    assert verdict.files[f"data/{ONE}/mixed.parquet"] == "same numbers" and not verdict.problems
     raw = bytearray(other.read_bytes())
     raw[len(raw) // 2] ^= 1
     other.write_bytes(raw)
-    (folder / "data/n4-c1-load0.2/expert.parquet").unlink()
+    (folder / f"data/{ONE}/expert.parquet").unlink()
     verdict = verify(FAMILY, RELEASE, copy)
     assert verdict.worst == "different" and verdict.count("missing") == 1
     assert len(verdict.problems) == 1 and "random.parquet is damaged" in verdict.problems[0]
@@ -169,8 +155,8 @@ def test_verify_tells_bytes_from_numbers_from_damage_and_names_the_file(copy):
 
 
 def test_numbers_agree_through_rounding_but_not_through_one_changed_value(built):
-    path = dataset_folder(FAMILY, RELEASE, built) / "data/n6-c2-load0.3/mixed.parquet"
-    variant = FAMILY.variant("access/n6-c2-load0.3")
+    path = dataset_folder(FAMILY, RELEASE, built) / f"data/{TWO}/mixed.parquet"
+    variant = FAMILY.variant(f"access/{TWO}")
     columns = shards.to_columns(shards.read(path), FAMILY, variant)
 
     def entry(changed: dict[str, np.ndarray]) -> manifest.FileEntry:
@@ -179,7 +165,13 @@ def test_numbers_agree_through_rounding_but_not_through_one_changed_value(built)
     same = replace(entry({}), sha256="0" * 64)
     noise = 1 + 1e-6 * np.random.default_rng(0).standard_normal(columns["obs"].shape)
     assert entry({"obs": (columns["obs"] * noise).astype(np.float32)}).compare(same) == "same numbers"
-    for name, where in (("obs", (1, 50, 2, 3)), ("action", (0, 7, 1)), ("behaviour", (1,)), ("reward", (1, 99, 0))):
+    for name, where in (
+        ("obs", (1, 50, 2, 3)),
+        ("action", (0, 7, 1)),
+        ("behaviour", (1,)),
+        ("site", (1,)),
+        ("reward", (1, 99, 0)),
+    ):
         changed = columns[name].copy()
         changed[where] += 1
         assert entry({name: changed}).compare(same) == "different", name
@@ -187,8 +179,11 @@ def test_numbers_agree_through_rounding_but_not_through_one_changed_value(built)
     assert entry({"obs": flipped}).compare(same) == "different"
 
 
+RETURNS = {"episodes": 1, "sites": 1, "mean": 0.0, "spread": 0.0, "least": 0.0, "most": 0.0}
+
+
 def _edit(change) -> str:
-    entry = {"path": "data/a/mixed.parquet", "bytes": 1, "rows": 1, "sha256": "0" * 64, "columns": {}, "returns": [0, 0, 1]}
+    entry = {"path": "data/a/mixed.parquet", "bytes": 1, "rows": 1, "sha256": "0" * 64, "columns": {}, "returns": RETURNS}
     text = dict.fromkeys(("release", "version", "family", "dynamics", "format", "licence", "citation"), "x")
     data = {"schema": manifest.SCHEMA, **text, "generator": {}, "files": [entry]}
     change(data)
@@ -206,6 +201,8 @@ def _edit(change) -> str:
         (lambda d: d["files"][0].update(sha256="0"), "64 hexadecimal"),
         (lambda d: d["files"][0].update(bytes=-1), "not a whole number"),
         (lambda d: d["files"][0].update(bytes=True), "not a whole number"),
+        (lambda d: d["files"][0].update(returns=RETURNS | {"mean": "x"}), "not numbers"),
+        (lambda d: d["files"][0].update(returns=[0, 0, 1]), "no valid manifest"),
         (lambda d: d["files"][0].update(mode="0777"), "unexpected keyword"),
         (lambda d: d["files"][0].pop("rows"), "missing"),
         (lambda d: d["files"].append(d["files"][0]), "listed twice"),
@@ -242,16 +239,16 @@ def test_a_release_that_changed_is_refused_by_the_shipped_manifest(built, tmp_pa
     assert build(FAMILY, RELEASE, built).files[0].verified == "sha256"
     other = {**FAMILY.behaviours, "random": (("random", 0.5),)}
     changed = replace(FAMILY, behaviours=other)
-    wanted = select(changed, RELEASE, ["n4-c1-load0.2"], ["random"])
+    wanted = select(changed, RELEASE, [ONE], ["random"])
     with pytest.raises(DataError, match=r"random.parquet differs from tiny-v1.0.0 of access as published"):
         obtain(changed, RELEASE, wanted, root=tmp_path)
-    with pytest.raises(DataError, match=r"dynamics 1.*this wbench has dynamics 2"):
-        Cache(replace(FAMILY, version="2"), RELEASE, tmp_path)
+    with pytest.raises(DataError, match=r"dynamics \S+ and format .*this wbench has dynamics 99"):
+        Cache(replace(FAMILY, version="99"), RELEASE, tmp_path)
 
 
 def test_somebody_elses_file_is_never_written_over(copy):
     folder = dataset_folder(FAMILY, RELEASE, copy)
-    path = folder / "data/n4-c1-load0.2/mixed.parquet"
+    path = folder / f"data/{ONE}/mixed.parquet"
     pq.write_table(pa.table({"precious": [1, 2]}), path)
     before = path.read_bytes()
     with pytest.raises(DataError, match=r"mixed.parquet has other columns .*left alone"):
@@ -281,10 +278,10 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
 
 
 def test_files_are_chosen_by_variant_and_quality():
-    assert [s.path for s in select(FAMILY, RELEASE, ["n4-c1-load0.2"], ["mixed"])] == ["data/n4-c1-load0.2/mixed.parquet"]
-    assert len(select(FAMILY, RELEASE, ["access/n8-c1-load0.5"])) == 2 and len(select(FAMILY, RELEASE)) == FILES
+    assert [s.path for s in select(FAMILY, RELEASE, [ONE], ["mixed"])] == [f"data/{ONE}/mixed.parquet"]
+    assert len(select(FAMILY, RELEASE, [f"access/{HELD}"])) == 1 and len(select(FAMILY, RELEASE)) == FILES
     for variants, qualities, error in ((["n4"], None, UnknownNameError), (None, ["good"], UnknownNameError)):
         with pytest.raises(error, match="Allowed"):
             select(FAMILY, RELEASE, variants, qualities)
-    with pytest.raises(InvalidValueError, match="support files only"):
-        select(FAMILY, RELEASE, ["n8-c1-load0.5"], ["mixed"])
+    with pytest.raises(InvalidValueError, match="that file only"):
+        select(FAMILY, RELEASE, [HELD], ["mixed"])

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data import mapped, release, store
+from wbench.benchmark.data import release, store
 from wbench.benchmark.data.cache import Cache
-from wbench.benchmark.data.mapped import map_columns
-from wbench.benchmark.data.windows import Episodes, Windows, load_samplers
+from wbench.benchmark.data.context import Context
+from wbench.benchmark.data.recorder import behaviours, record
+from wbench.benchmark.data.schema import TRAIN_FILES
+from wbench.benchmark.data.store import map_columns
+from wbench.benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
 from wbench.benchmark.families.access.variant import AccessVariant
-from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.registry import get_family
 
 from . import tiny
 
-FAMILY = get_family("access")
-VARIANT = FAMILY.variant("access/n4-c1-load0.2")
-MINI = release.get_release("mini")
+FAMILY, RELEASE = tiny.FAMILY, tiny.RELEASE
+VARIANT = FAMILY.variant(tiny.NAMES[0])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_home(tmp_path_factory):
+    """A cache of its own."""
+    before = os.environ.get("WBENCH_HOME")
+    os.environ["WBENCH_HOME"] = str(tmp_path_factory.mktemp("home"))
+    yield
+    os.environ["WBENCH_HOME"] = before or ""
 
 
 def test_maps_hold_the_recorded_numbers_and_are_made_once():
-    maps = map_columns(Cache(FAMILY, MINI), VARIANT)
-    expected = [store.load_columns(FAMILY, VARIANT, quality, MINI) for quality in QUALITIES]
-    for name in ("action", "action_mask", "reward"):
-        assert np.array_equal(maps[name].numpy(), np.concatenate([part[name] for part in expected]))
-    assert maps["quality"].tolist() == [i for i, part in enumerate(expected) for _ in part["obs"]]
-    obs = np.concatenate([part["obs"] for part in expected])
-    assert maps["obs"].dtype == torch.float16 and np.abs(maps["obs"].numpy() - obs).max() < 5e-3
-    folder = release.dataset_folder(FAMILY, MINI) / ".windows" / "n4-c1-load0.2"
+    maps = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    expected = [store.load_columns(FAMILY, VARIANT, quality, RELEASE) for quality in TRAIN_FILES]
+    for name in ("obs", "action", "action_mask", "reward", "site"):
+        assert np.array_equal(maps[name].numpy(), np.concatenate([part[name] for part in expected])), name
+    assert maps["quality"][:8].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    counts_as = {"random": 0, "medium": 1, "belief": 1}
+    policies = [behaviours(FAMILY)[int(b)][0] for b in expected[-1]["behaviour"]]
+    assert maps["quality"][8:].tolist() == [counts_as[policy] for policy in policies]
+    assert maps["telling"].tolist() == [1, 1, 1, 1, 0, 0, 0, 0, 1, 1]
+    assert maps["obs"].dtype == torch.float16
+    folder = release.dataset_folder(FAMILY, RELEASE) / ".windows" / tiny.ONE
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    map_columns(Cache(FAMILY, MINI), VARIANT)
+    map_columns(Cache(FAMILY, RELEASE), VARIANT)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
-    parquet = release.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet"
-    parquet.touch()
-    map_columns(Cache(FAMILY, MINI), VARIANT)
+    (release.dataset_folder(FAMILY, RELEASE) / "data" / tiny.ONE / "mixed.parquet").touch()
+    map_columns(Cache(FAMILY, RELEASE), VARIANT)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} != stamps
 
 
 def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
-    makers, both = set(), threading.Barrier(2)
+    makers, both, read = set(), threading.Barrier(2), store.read
 
     def slowly(cache, shard):
         if threading.get_ident() not in makers:
             makers.add(threading.get_ident())
             with suppress(threading.BrokenBarrierError):
                 both.wait(1.0)  # a second maker would arrive here
-        return store.read(cache, shard)
+        return read(cache, shard)
 
-    monkeypatch.setattr(mapped, "read", slowly)
-    (release.dataset_folder(FAMILY, MINI) / "data" / "n4-c1-load0.2" / "mixed.parquet").touch()
+    monkeypatch.setattr(store, "read", slowly)
+    (release.dataset_folder(FAMILY, RELEASE) / "data" / tiny.ONE / "mixed.parquet").touch()
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: map_columns(Cache(FAMILY, MINI), VARIANT), range(2))
+        first, second = pool.map(lambda _: map_columns(Cache(FAMILY, RELEASE), VARIANT), range(2))
     assert len(makers) == 1 and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -80,11 +93,72 @@ def test_samplers_of_a_release_share_the_random_source_and_know_their_data(monke
     sampler = samplers["access"]
     train = tiny.FAMILY.select("train")
     assert list(samplers) == ["access"] and sampler.generator is generator
-    assert sampler.transitions == sum(v.agents * v.horizon * 2 * len(QUALITIES) for v in train)
-    returns = [store.load_columns(tiny.FAMILY, v, q, tiny.RELEASE)["reward"].sum((1, 2)) for v in train for q in QUALITIES]
+    assert sampler.transitions == sum(v.agents * v.horizon * 2 * len(TRAIN_FILES) for v in train)
+    returns = [store.load_columns(tiny.FAMILY, v, q, tiny.RELEASE)["reward"].sum((1, 2)) for v in train for q in TRAIN_FILES]
     low, high = sampler.value_range(1.0)
     assert low <= 0.0 and high == pytest.approx(max(float(r.max()) for r in returns), rel=1e-4)
     assert sampler.sample(100).obs.shape[1] == 3 + 1 + 2
+
+
+def numbered(agents: int, sites: int, each: int, slots: int = 6) -> Episodes:
+    """Episodes whose observations say which episode and slot they are of; every third one does not tell."""
+    count = sites * each
+    obs = torch.arange(count).view(-1, 1, 1, 1) + torch.arange(slots + 1).view(-1, 1, 1) / 10 + torch.zeros(agents, 2)
+    shape = (count, slots, agents)
+    rest = torch.zeros(shape, dtype=torch.long), torch.ones(count, slots + 1, agents, 5, dtype=torch.int8), torch.zeros(shape)
+    site = torch.arange(sites).repeat_interleave(each)
+    variant = AccessVariant(agents, 3, 0.2, 32)
+    return Episodes(variant, obs, *rest, history=1, horizon=1, site=site, telling=torch.arange(count) % 3 != 2)
+
+
+def test_a_context_holds_other_telling_episodes_of_the_same_site():
+    plain = replace(FAMILY, permute=None)
+    sampler = WindowSampler(plain, [numbered(3, 4, 6), numbered(2, 5, 9)], torch.Generator().manual_seed(0))
+    most = set()
+    for _ in range(20):
+        batch = sampler.sample(40, shots=(0, 1, 2, 20), per_context=2)
+        context = batch.context
+        assert context is not None and batch.groups == len(context.place)
+        assert context.obs.shape[:2] == context.mask.shape and context.obs.shape[2:] == (7, 3, 2)
+        most.add(int(context.mask.sum(1).max()) if context.mask.numel() else 0)
+        own = batch.team_mean(batch.obs[:, 1, 0]).floor().long()  # number of the episode that a joint window is of
+        for group in range(batch.groups):
+            place = int(context.place[group])
+            agents = int(context.agents[place])
+            each = 6 if agents == 3 else 9
+            there = context.mask[place]
+            found = context.obs[place, there, 0, 0, 0].long()
+            assert len(set(found.tolist())) == len(found) and own[group] not in found
+            assert (found // each == own[group] // each).all() and (found % 3 != 2).all()
+            assert torch.allclose(context.obs[place, there, -1, 0, 0], found + 0.6, atol=1e-4)
+            assert not context.obs[place, ~there].any() and not context.obs[place, :, :, agents:].any()
+    assert most >= {0, 1, 2} and max(most) > 2
+    assert sampler.sample(40).context is None
+
+
+def test_a_context_is_permuted_as_its_windows_are():
+    columns = record(FAMILY, VARIANT, (("random", 0.0),), [0, 0, 0], [1, 2, 3])
+    tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
+    source = Episodes(VARIANT, **tensors, history=0, horizon=VARIANT.horizon - 1)
+    where, orders = (torch.tensor([0]), torch.tensor([0])), set()
+    for seed in range(6):
+        sampler = WindowSampler(FAMILY, [source], torch.Generator().manual_seed(seed))
+        batch = sampler.windows(source, *where, shots=2)
+        assert batch.context is not None
+        renumbered = new_numbers(tensors["action"][1:], batch.context)
+        orders.add(renumbered)
+        expected = torch.tensor(renumbered)[tensors["action"][0]]
+        assert torch.equal(batch.action.view(VARIANT.agents, -1).T, expected)
+    assert len(orders) > 1
+
+
+def new_numbers(action: torch.Tensor, context: Context) -> tuple[int, ...]:
+    """The new number of every old choice, from the logs of a context whose episodes may be in either order."""
+    for episodes in (action, action.flip(0)):
+        pairs = set(zip(episodes.flatten().tolist(), context.action[0].flatten().tolist(), strict=True))
+        if len(pairs) == len({old for old, _ in pairs}):
+            return tuple(new for _, new in sorted(pairs))
+    raise AssertionError("the context is no renumbering of the logs")
 
 
 def anonymous_megabytes() -> float:
@@ -101,7 +175,7 @@ def test_memory_stays_bounded_on_data_that_is_mapped(tmp_path):
     obs.flush()
     mapped = torch.from_numpy(np.load(tmp_path / "obs.npy", mmap_mode="c"))
     rest = torch.zeros(shape, dtype=torch.int8), torch.zeros(*shape, 2, dtype=torch.int8), torch.zeros(shape)
-    source = Episodes(AccessVariant(8, 1, 0.3), mapped, *rest, history=4, horizon=8)
+    source = Episodes(AccessVariant(8, 1, 0.3, 32), mapped, *rest, history=4, horizon=8)
     before = anonymous_megabytes()
     for first in range(0, 2000, 50):
         episode = torch.arange(first, first + 50)
