@@ -2,7 +2,8 @@
 
 `admission.json` is made by `wbench protocol admission --write` and committed. A variant is admitted if `oracle` is well ahead
 of `belief`, so that there is something to know of a site, and `estimator` gets most of the way there by reading logs. Two
-controls say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain by any.
+controls say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain
+by any.
 """
 
 from __future__ import annotations
