@@ -186,8 +186,8 @@ def _collection(case: Case) -> str:
                 seen = f"{variant.name}, {quality}: column {name} is {column.shape}"
                 need(column.shape == expected, seen, f"make it {expected}: the same shape in every slot")
             if family.actions[0].kind == "categorical":
-                action = torch.from_numpy(columns["action"]).reshape(*columns["action_mask"].shape[:3], -1)[..., :1].long()
-                allowed = torch.from_numpy(columns["action_mask"]).gather(-1, action)
+                action = torch.from_numpy(columns["action"]).reshape(count, variant.horizon, variant.agents, -1)[..., :1]
+                allowed = torch.from_numpy(columns["action_mask"])[:, :-1].gather(-1, action.long())
                 seen = f"{variant.name}, {quality}: {float((~allowed).float().mean()):.1%} of recorded choices are masked"
                 need(bool(allowed.all()), seen, "let the mask allow what policies do, or policies obey state.action_mask")
         shots = support(family, variant, RANGES["dev"][0], len(QUALITIES))

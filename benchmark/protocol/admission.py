@@ -18,19 +18,21 @@ import numpy as np
 
 from ..agent import Agent, Support
 from ..data.paths import write_atomically
-from ..data.support import first, support
+from ..data.support import first, of_columns, record_support
 from ..family import Family, Variant
 from ..rollout import play
 from ..seeds import query_seeds
+from .beside import SideBySide
 
 PATH = Path(__file__).with_name("admission.json")
-SITES, EPISODES = 50, 8
+SITES, EPISODES = 50, 4
 SHOTS = (1, 5, 20)
 FIXED = ("random", "prior", "belief", "oracle", "genie")
 READERS = {"estimator": ("estimator", 0), "wrong": ("estimator", 1), "revealed": ("revealed", 0)}  # policy, whose logs
 COLUMNS = (*FIXED, "hindsight", *(f"{name}@{shots}" for name in READERS for shots in SHOTS))
 ROOM, SHARE, CLOSED, MOST = 10.0, 0.2, 0.6, 102.0  # points, of oracle - random, of oracle - belief, points
-BATCH = 128  # episodes played together
+BATCH = 256  # episodes played together
+TOGETHER = 10  # sites whose logs are recorded together
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class Admission:
             gain, error = self.difference(f"wrong@{shots}", "belief")
             if gain > 2.0 * error:
                 yield f"wrong@{shots} - belief is {gain:.1f} +- {error:.1f}: logs of another site help"
+        if "revealed@20" not in self.returns:
+            return
         gain, error = self.difference("revealed@20", "revealed@1")
         if abs(gain) > max(2.0 * error, 0.5):
             yield f"revealed@1 to revealed@20: {gain:.1f} +- {error:.1f} is not flat"
@@ -106,24 +110,64 @@ def measure(
         agent.adapt(family, variant, None)
         columns[name] = _returns(family, variant, agent, places, seeds).reshape(len(sites), episodes).mean(1)
         on_part()
-    logs = [logged(family, variant, site) for site in sites]
-    for name, (policy, shift) in READERS.items():
+    logs = logged(family, variant, sites)
+    for policy in dict.fromkeys(policy for policy, _ in READERS.values() if policy in family.policies):
         for shots in SHOTS:
-            found = np.empty(len(sites))
-            for k, site in enumerate(sites):
-                agent = family.policies[policy]()
-                agent.adapt(family, variant, first(logs[(k + shift) % len(sites)], shots))
-                found[k] = _returns(family, variant, agent, [site] * episodes, query_seeds(episodes)).mean()
-            columns[f"{name}@{shots}"] = found
+            read = [first(one, shots) for one in logs]
+            columns |= {f"{name}@{shots}": found for name, found in _read(family, variant, policy, read, sites, episodes)}
             on_part()
     return Admission(columns)
 
 
-def logged(family: Family, variant: Variant, site: int) -> Support:
-    """The support of a site, as long as any of these policies reads."""
-    found = support(family, variant, site, max(SHOTS))
-    assert found is not None
+def logged(family: Family, variant: Variant, sites: Sequence[int]) -> list[Support]:
+    """The support of each site, as long as any of these policies reads."""
+    shots = max(SHOTS)
+    turns = tuple(family.support[k % len(family.support)][0] for k in range(shots))
+    found = []
+    for k in range(0, len(sites), TOGETHER):
+        columns = record_support(family, variant, list(sites[k : k + TOGETHER]), shots)
+        found += [
+            of_columns({name: column[s : s + shots] for name, column in columns.items()}, turns)
+            for s in range(0, len(columns["reward"]), shots)
+        ]
     return found
+
+
+def _read(
+    family: Family, variant: Variant, policy: str, logs: Sequence[Support], sites: Sequence[int], episodes: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Returns by site [S] of what this policy reads: an agent a log plays all columns of it, `wrong` at the site before."""
+    shifts = {name: shift for name, (reader, shift) in READERS.items() if reader == policy}
+    agents = [family.policies[policy]() for _ in logs]
+    for agent, log in zip(agents, logs, strict=True):
+        agent.adapt(family, variant, log)
+    where = [[sites[(k - shift) % len(sites)] for shift in shifts.values()] for k in range(len(sites))]
+    found = side_by_side(family, variant, agents, np.repeat(where, episodes, axis=1), query_seeds(episodes) * len(shifts))
+    means = found.reshape(len(sites), len(shifts), episodes).mean(2)
+    for column, (name, shift) in enumerate(shifts.items()):
+        yield name, np.roll(means[:, column], -shift)
+
+
+def side_by_side(
+    family: Family, variant: Variant, agents: Sequence[Agent], sites: np.ndarray, seeds: Sequence[int]
+) -> np.ndarray:
+    """Returns [A, E] of A agents, each in E episodes of its own, as if each played alone.
+
+    Args:
+        family: the family.
+        variant: the variant.
+        agents: already adapted.
+        sites: site of each agent's episodes, [A, E].
+        seeds: scenario seed of each agent's episodes, the same for all of them.
+    """
+    found = []
+    some = max(1, BATCH // len(seeds))
+    for k in range(0, len(agents), some):
+        places = sites[k : k + some]
+        beside = SideBySide(agents[k : k + some], places.tolist(), list(seeds))
+        played = play(family, variant, beside, places.flatten().tolist(), list(seeds) * len(places))
+        found.append(played.returns.numpy().reshape(places.shape))
+    return np.concatenate(found)
 
 
 def _returns(family: Family, variant: Variant, agent: Agent, sites: list[int], seeds: list[int]) -> np.ndarray:
