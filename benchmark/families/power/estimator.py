@@ -87,7 +87,17 @@ def _separate(power: Tensor, heard: Tensor, phase: Tensor, usual: Knowledge) -> 
         mean = power @ g.T + place @ s.T + 1e-3
         pull, push = heard / mean.square(), 1.0 / mean
         s = s * _root(pull.T @ place, push.T @ place, s, prior_s, PRIOR_OUTSIDE)
-    return g, s
+    mean = power @ g.T + place @ s.T + 1e-3
+    return g + _error(power, mean, prior_g), s
+
+
+def _error(power: Tensor, mean: Tensor, prior: Tensor) -> Tensor:
+    """Standard errors [N, N] of the gains, from the Fisher information of exponential levels and of the prior.
+
+    A plan that takes gains for one standard error higher does not count on a link's silence that few slots show.
+    """
+    information = (1.0 / mean.square()).T @ power.square()
+    return (prior > 0) / (information + PRIOR / prior.clamp(min=1e-9).square()).sqrt()
 
 
 def _root(pull: Tensor, push: Tensor, now: Tensor, prior: Tensor, weight: float) -> Tensor:
