@@ -22,7 +22,6 @@ RANGES = {use: range(k * _SIZE, (k + 1) * _SIZE) for k, use in enumerate(_USES)}
 SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS = (RANGES[use].start for use in ("support", "query", "reference"))
 PRACTICE_SEEDS, PLAY_SEEDS, TRAIN_SEEDS = (RANGES[use].start for use in ("practice", "play", "train"))
 FIDELITY_SEEDS, DEV_SEEDS = (RANGES[use].start for use in ("fidelity", "dev"))
-DRAW_SIZE = 1000
 
 
 def support_seeds(shots: int) -> list[int]:
