@@ -115,7 +115,10 @@ class BcTrainConfig(DescentConfig):
     sampled: tuple[str, ...] = ("power",)
 
 
-PRESETS = {"debug": BcTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, hidden=32), "small": BcTrainConfig()}
+PRESETS = {
+    "debug": BcTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, hidden=32),
+    "small": BcTrainConfig(release="mini", steps=2500, batch_size=512),
+}
 
 
 class BcLearner(Descent):

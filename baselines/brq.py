@@ -165,7 +165,9 @@ class Brq(ValueModel):
 PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
-        steps=6000,
+        release="mini",
+        steps=3000,
+        batch_size=512,
         network=(
             ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),
             ("temperatures", {"power": 2.0}),

@@ -50,7 +50,12 @@ class Iql(ValueModel):
 
 PRESETS = {
     "debug": DEBUG,
-    "small": ValueTrainConfig(network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45}))),
+    "small": ValueTrainConfig(
+        release="mini",
+        steps=3000,
+        batch_size=512,
+        network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
+    ),
 }
 
 TRAINER = value_trainer("iql", Iql, PRESETS)

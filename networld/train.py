@@ -62,7 +62,13 @@ PRESETS = {
     "debug": TrainConfig(
         release="mini", world_steps=20, actor_steps=10, batch_size=256, warmup=5, save_every=10, network=(*TINY, ACTORS)
     ),
-    "small": TrainConfig(network=(("behaviour_conditioned", ("access", "offload", "power")), ACTORS)),
+    "small": TrainConfig(
+        release="mini",
+        world_steps=2400,
+        actor_steps=800,
+        batch_size=256,
+        network=(("behaviour_conditioned", ("access", "offload", "power")), ACTORS),
+    ),
 }
 
 
