@@ -40,7 +40,7 @@ def evaluate(
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,heuristic,bc."),
+        typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,belief,estimator."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,

@@ -15,12 +15,13 @@ from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .reading import parse, read_bytes
 from .result import Result
 from .store import result_files
-from .summary import Grid, scores_of
+from .summary import Grid, gains, scores_of
 from .tables import ALL, RankInterval, Standing
 from .verification.verify import TIERS, holds_recomputed, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
+REFERENCE = "random"  # an end of the scale; `privileged` agents are references too
 HEADLINE = 5  # shots that a board shows unless told otherwise
 
 
@@ -33,8 +34,7 @@ class Entry:
         result: what it says.
         tier: how far it was verified, one of `TIERS`.
         ranks: rank interval by family (`ALL` for all of them) and number of shots, among rows of the same protocol hash; empty
-            for a row that is not ranked: incomplete, a privileged reference, under `quick`, or one whose numbers do not hold
-            when they are recomputed.
+            for a row that is not ranked: incomplete, a reference, under `quick`, or one that nobody has run again.
     """
 
     file: str
@@ -50,6 +50,14 @@ class Entry:
         """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
         summary = self.result.summary.get(str(shots))
         return summary if summary is None or family == ALL else summary.families.get(family)
+
+    def gain(self, shots: int, family: str = ALL) -> Interval | None:
+        """Adaptation gain at K shots, likewise; None at 0 shots too."""
+        result = self.result
+        if family == ALL:
+            return result.gain.get(str(shots))
+        part = replace(Grid.of(result.contract).select(family), shots=(0, shots) if shots else ())
+        return gains(part, scores_of(result.contract, result.cells)).get(str(shots))
 
 
 def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list[Entry]:
@@ -136,9 +144,8 @@ def by_protocol(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def eligible(entry: Entry) -> bool:
-    """Whether a row is ranked at all: complete, no privileged reference, not `quick`, and its numbers hold."""
-    result, sound = entry.result, TIERS.index(entry.tier) >= TIERS.index("recomputed")
-    return sound and result.complete and not result.privileged and result.protocol != UNRANKED
+    """Whether a row is ranked at all: run again by a maintainer, complete, no reference, and not `quick`."""
+    return _why_unranked(entry) is None
 
 
 def intervals(grid: Grid, entries: Sequence[Entry], shots: int) -> list[RankInterval]:
@@ -175,8 +182,9 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
         protocol_hash=result.protocol_hash,
         agent=result.label,
         rank=rank,
-        unranked=None if rank else _why_unranked(entry, shots),
+        unranked=None if rank else _why_unranked(entry) or f"not played at {shots} shots",
         score=estimate and Interval(estimate.iqm, estimate.ci_low, estimate.ci_high),
+        gain=entry.gain(shots, family),
         families={name: entry.estimate(shots, name) for name in families},
         tier=entry.tier,
         parameters=result.parameters,
@@ -188,11 +196,14 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
     )
 
 
-def _why_unranked(entry: Entry, shots: int) -> str:
-    if entry.tier == "reported":
-        return "does not hold"
-    if not entry.result.complete:
-        return "incomplete"
-    if entry.result.privileged:
-        return "reference"
-    return "too few sites" if entry.result.protocol == UNRANKED else f"not played at {shots} shots"
+def _why_unranked(entry: Entry) -> str | None:
+    """Why a row is ranked at no number of shots; None where it is."""
+    result = entry.result
+    reasons = {
+        "does not hold": entry.tier == "reported",
+        "incomplete": not result.complete,
+        "reference": result.privileged or result.agent == REFERENCE,
+        "too few sites": result.protocol == UNRANKED,
+        "claimed": entry.tier != TIERS[-1],
+    }
+    return next((said for said, holds in reasons.items() if holds), None)

@@ -177,6 +177,7 @@ def _protocol(
 ) -> Protocol:
     if isinstance(given, Protocol):
         changes = {"family": family, "variant": variant, "sites": sites, "shots": shots, "episodes": episodes}
+        changes |= {"support": support if support != "site" else None, "referee": referee or None}
         for name, value in changes.items():
             if value is not None:
                 raise InvalidValueError(name, value, "left out where a Protocol is given, which says it already")

@@ -25,6 +25,7 @@ from .summary import Grid
 
 LARGEST = 32 << 20  # bytes of a file
 DEEPEST = 16  # levels of nesting
+_BEFORE_SITES = tuple(f"wbench-result/{number}" for number in (1, 2, 3))
 _SHOWN = 60  # characters of a wrong value that a message repeats
 
 
@@ -62,8 +63,14 @@ def read_bytes(path: Path) -> bytes:
 def parse(content: bytes) -> Result:
     """The result in the bytes of a file; raises `ResultError`."""
     data = _strict_json(content)
-    if data.get("schema") != VERSION:
-        raise ResultError(f"not a result: schema is {data.get('schema')!r:.60}, but must be {VERSION}.")
+    schema = data.get("schema")
+    if schema in _BEFORE_SITES:
+        raise ResultError(
+            f"{schema} is from before variants were played at sites, so its scores compare with none of {VERSION}. "
+            "Play it anew: wbench eval --agent NAME --out result.json"
+        )
+    if schema != VERSION:
+        raise ResultError(f"not a result: schema is {schema!r:.60}, but must be {VERSION}.")
     try:
         result = adapter(Result).validate_json(json.dumps(data))
     except ValidationError as error:
@@ -237,3 +244,7 @@ def _about_summary(contract: Contract, row: Row) -> Checks:
         if summary is not None:
             yield list(summary.variants) == list(grid.variants), f"summary.{shots}.variants are not those of the contract"
             yield list(summary.families) == grid.families(), f"summary.{shots}.families are not those of the contract"
+    yield list(row.gain) == [str(k) for k in grid.shots if k], "gain has other shots than the contract"
+    for k, gain in row.gain.items():
+        whole = row.summary[k] is not None and row.summary.get("0") is not None
+        yield (gain is not None) == whole, f"gain.{k} must be there if, and only if, no cell at 0 or {k} shots is missing"

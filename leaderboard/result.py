@@ -16,8 +16,8 @@ from .schema import Hardware, Release, Rival, Row
 if TYPE_CHECKING:
     from rich.console import Group
 
-Version = Literal["wbench-result/3"]
-VERSION: Version = "wbench-result/3"
+Version = Literal["wbench-result/4"]
+VERSION: Version = "wbench-result/4"
 _WIDTH = 160  # of a printed result
 
 

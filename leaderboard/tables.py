@@ -17,11 +17,13 @@ from .schema import Rival, Row
 ALL = "all"  # the key of what is over all families
 _NOTES = (
     "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"
-    "Score: 0 = random, 100 = genie; interquartile mean [95 % interval].\n"
-    "Verified: see docs/results.md. Env. steps: of training and of all cells together.\n"
+    "Score: 0 = random, 100 = genie; interquartile mean [95 % interval]. Gain: over the agent's own scores at 0 shots.\n"
+    "Claimed: not run again yet by a maintainer. Verified: see docs/results.md.\n"
+    "Env. steps: of training and of all cells together.\n"
     "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
 )
 _LEFT = ("rank", "agent", "verified", "priv.")
+HEADLINE = "5"  # shots at which a run's adaptation gain is shown
 _GAP = 3  # between two columns
 
 
@@ -48,6 +50,7 @@ class Standing:
         rank: the places that it may hold; None where it is not ranked.
         unranked: why it is not.
         score: over all families, or over one; None where cells are missing.
+        gain: adaptation gain, likewise; None at 0 shots too.
         families: scores by family.
         tier: how far it was verified.
         parameters: trained parameters.
@@ -65,6 +68,7 @@ class Standing:
     rank: RankInterval | None
     unranked: str | None
     score: Interval | None
+    gain: Interval | None
     families: Mapping[str, Interval | None]
     tier: str
     parameters: int
@@ -102,18 +106,28 @@ def of_run(title: str, ours: Row, rivals: Sequence[Rival]) -> Group:
     main = _empty(title)
     main.add_column("agent")
     compared = shots if rivals else []
-    for column in (*(f"score, {k} shots" for k in shots), *(f"lead at {k}" for k in compared), "bits a slot", "seconds"):
+    gained = [k for k in [_headline(ours.gain)] if k]
+    titles = (*(f"score, {k} shots" for k in shots), *(f"gain at {k}" for k in gained), *(f"lead at {k}" for k in compared))
+    for column in (*titles, "bits a slot", "seconds"):
         main.add_column(column, justify="right")
     for row in rows:
-        scores = [shown(row.summary[k]) for k in shots]
+        scores = [shown(row.summary[k]) for k in shots] + [shown(row.gain[k], "+.1f") for k in gained]
         leads = [shown(row.difference[k], "+.1f") if isinstance(row, Rival) else "" for k in compared]
         costs = [f"{row.ledger.bits_a_slot:.0f}", f"{row.ledger.seconds:.1f}"]
         main.add_row(row.label, *scores, *leads, *costs, style="bold" if row is ours else "")
     return Group(main, _by_variant(rows, shots), Text("\n".join(_notes(rows)), style="dim"))
 
 
+def _headline(gain: Mapping[str, Interval | None]) -> str | None:
+    """Where a run's gain is shown: at 5 shots, or the most that it has one at."""
+    known = [shots for shots, found in gain.items() if found is not None]
+    return HEADLINE if HEADLINE in known else max(known, key=int, default=None)
+
+
 def _notes(rows: Sequence[Row]) -> list[str]:
     notes = ["Scores: 0 = random, 100 = genie; interquartile mean over variants and sites [95 % bootstrap interval]."]
+    if _headline(rows[0].gain):
+        notes.append("Gain: of a row over its own scores at 0 shots, interquartile mean of paired differences.")
     if len(rows) > 1:
         notes.append(
             f"Lead: of {rows[0].label} over the row, interquartile mean of paired differences (not the scores' difference)."
@@ -148,7 +162,7 @@ def of_boards(boards: Sequence[Sequence[Standing]], shots: int, family: str = AL
 
 
 def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Table:
-    columns = _columns(rows)
+    columns = _columns(rows, shots)
     kept = _fitting(columns, width)
     missing = ", ".join(title for title in columns if title not in kept)
     part = "" if family == ALL else f", {family}"
@@ -163,12 +177,13 @@ def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Tab
     return table
 
 
-def _columns(rows: Sequence[Standing]) -> dict[str, list[str]]:
+def _columns(rows: Sequence[Standing], shots: int) -> dict[str, list[str]]:
     """What is told of every row, by title, most important first."""
     return {
         "rank": [str(one.rank or one.unranked) for one in rows],
         "agent": [one.agent for one in rows],
         "score": [shown(one.score) for one in rows],
+        **({f"gain at {shots}": [shown(one.gain, "+.1f") for one in rows]} if shots else {}),
         **{name: ["-" if (f := one.families[name]) is None else f"{f.iqm:.1f}" for one in rows] for name in rows[0].families},
         "verified": [one.tier for one in rows],
         "parameters": [short(one.parameters) for one in rows],

@@ -21,7 +21,7 @@ from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
 from ..rollout import BITS_PER_FLOAT
 from ..seeds import QUERY_SEEDS, SUPPORT_SEEDS
-from ..site import RANGES, place, range_of, spans
+from ..site import RANGES, open_sealed, place, range_of, spans
 from . import statistics
 from .fields import OPEN, Key, Name, Number, Plain, Shots, Site, Slashed, Text, record
 from .references import references
@@ -121,6 +121,9 @@ class Protocol:
         require(len({range_of(site) for site in self.sites}) == 1, "--sites", self.sites, "of one range, e.g. held-out:0-4")
         sealed = any(range_of(site) == "sealed" for site in self.sites)
         require(self.referee or not sealed, "--sites", spans(self.sites), "no sealed sites: they are the referee's")
+        require(len(set(self.sites)) == len(self.sites), "--sites", spans(self.sites), "each site once")
+        if sealed:
+            open_sealed()
         require(len(self.shots) > 0, "--shots", self.shots, "at least one number, e.g. 0,5")
         for shots in self.shots:
             require(0 <= shots <= MAX_SHOTS, "--shots", shots, f"numbers in [0, {MAX_SHOTS}], e.g. 0,5")

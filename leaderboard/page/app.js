@@ -15,7 +15,7 @@ function chooseProtocol(index) {
   const protocol = protocols[index];
   Object.assign(view, { protocol: index, family: "all", shots: protocol.shots.indexOf(protocol.headline), page: 0 });
   view.open.clear();
-  const scored = protocol.rows.filter((row) => !row.privileged && row.scores.all[view.shots]); // rows come best first
+  const scored = protocol.rows.filter((row) => row.unranked !== "reference" && row.scores.all[view.shots]); // rows come best first
   view.charted = new Map(scored.slice(0, 6).map((row, slot) => [row, slot]));
 }
 
@@ -126,7 +126,7 @@ function drawControls() {
   byId("families").replaceChildren(...["all", ...protocol.families].map((family) => radio("family", family, family, family === view.family, set({ family }))));
   byId("shots").replaceChildren(...protocol.shots.map((k, index) => radio("shots", k, k, index === view.shots, set({ shots: index }))));
   byId("filter").value = view.text;
-  byId("facts").replaceChildren(`${protocol.version} ${protocol.name}: ${counted(protocol.variants.length, "variant")}, ${counted(protocol.seeds, "seed")}, ${counted(protocol.episodes, "query episode")} a cell. Hash `, html("code", {}, protocol.hash.slice(0, 16)), protocol.ranked ? "." : ". None of its rows is ranked.");
+  byId("facts").replaceChildren(`${protocol.version} ${protocol.name}: ${counted(protocol.variants.length, "variant")}, ${counted(protocol.sites, "site")}, ${counted(protocol.episodes, "query episode")} a cell. Hash `, html("code", {}, protocol.hash.slice(0, 16)), protocol.ranked ? "." : ". None of its rows is ranked.");
 }
 
 function drawAll() {

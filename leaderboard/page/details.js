@@ -31,6 +31,7 @@ function command(text, title) {
 function sheet(row, protocol) {
   const shots = protocol.shots.map((k) => `${k} shots`);
   const variants = protocol.variants.map((name, i) => [name, ...row.variants[i].map((score) => fixed(score))]);
+  const gains = ["gain over 0 shots", ...row.gains.all.map(interval)];
   const families = protocol.families.map((name) => [name, ...row.scores[name].map(interval)]);
   const missing = row.missing ? `${grouped(row.missing)} of ${grouped(row.cells)} cells missing` : null;
   return html("div", { class: "sheet" },
@@ -43,5 +44,5 @@ function sheet(row, protocol) {
     html("div", {}, html("h3", {}, "Ledger, all cells"), definitions(Object.entries(row.ledger).map(([name, value]) => [name.replaceAll("_", " "), value]))),
     html("div", {}, html("h3", {}, "Versions"), definitions(Object.entries(row.versions))),
     html("div", { class: "wide" }, html("h3", {}, "Scores"),
-      dataTable(`Scores of ${row.agent} by family and variant`, ["", ...shots], [["all families", ...row.scores.all.map(interval)], ...families, ...variants])));
+      dataTable(`Scores of ${row.agent} by family and variant`, ["", ...shots], [["all families", ...row.scores.all.map(interval)], gains, ...families, ...variants])));
 }

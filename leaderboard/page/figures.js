@@ -71,14 +71,35 @@ function scoreSeries(view, xs) {
   })).filter(({ points }) => points.length);
 }
 
+/* Rules that know the family: without shots, with them, and told the site. They stand behind the agents that are ticked. */
+const GUIDES = ["belief", "estimator", "oracle"];
+
+function guides(protocol, view) {
+  const rows = GUIDES.map((name) => protocol.rows.find((row) => row.agent === name && row.tier !== "reported"));
+  return rows.filter((row) => row && !view.charted.has(row)).map((row) => ({
+    name: row.agent, points: (row.scores[view.family] ?? []).map((score, k) => score && [protocol.shots[k], score[0]]).filter(Boolean),
+  })).filter(({ points }) => points.length);
+}
+
+function drawGuides({ root, px, py }, lines, width) {
+  for (const { name, points } of lines) {
+    const [x, y] = points.at(-1);
+    root.append(svg("g", {},
+      svg("path", { class: "guide", d: points.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("") }),
+      svg("text", { x: Math.min(px(x), width - MARGIN.right), y: py(y) - 5, "text-anchor": "end" }, name)));
+  }
+}
+
 function shotsFigure(protocol, view) {
-  const series = scoreSeries(view, () => protocol.shots);
+  const series = scoreSeries(view, () => protocol.shots), lines = guides(protocol, view);
   return {
-    title: "Score against shots", about: "Interquartile mean after K support episodes of the unseen variant, with 95 % intervals.",
+    title: "Score against shots", wide: true,
+    about: `Interquartile mean after K logged episodes of a site that the agent has not been trained at, with 95 % intervals.${lines.length ? ` Dashed: ${lines.map(({ name }) => name).join(", ")}.` : ""}`,
     draw(width) {
       const x = axis("shots K", protocol.shots[0], protocol.shots.at(-1), protocol.shots.map((k) => [k, k]), (k) => Math.log2(1 + k));
-      const area = plot(width, x, scoreAxis(series), this.title, this.about);
+      const area = plot(width, x, scoreAxis([...series, ...lines]), this.title, this.about);
       anchors(area, width);
+      drawGuides(area, lines, width);
       curves(area, series);
       return area.root;
     },
@@ -93,7 +114,7 @@ function samplesFigure(protocol, view) {
   const base = 10 ** Math.floor(Math.log10(least)), tens = [];
   for (let value = base; value <= most * 1.0001; value *= 10) tens.push([value, short(value)]);
   return {
-    title: "Sample efficiency", about: "Score against what was seen of the unseen variant: agent transitions a cell, logged or played. The left edge is none.",
+    title: "Sample efficiency", about: "Score against what was seen of the unseen site: agent transitions a cell, logged or played. The left edge is none.",
     draw(width) {
       const x = axis("agent transitions, log scale", 0, most, [[0, "0"], ...tens], (value) => (value < base ? (value / base) * 0.6 - 0.6 : Math.log10(value / base)));
       const area = plot(width, x, scoreAxis(series), this.title, this.about);
@@ -116,7 +137,7 @@ function profileFigure(protocol, view) {
   return {
     title: "Performance profiles",
     note: without.length ? `Not drawn: ${without.join(", ")}. Only the first ${protocol.profiled} rows of a board have profiles.` : null,
-    about: `Share of runs (variant and seed) at ${protocol.shots[view.shots]} shots that score more than τ, with 95 % bands. Higher is better everywhere; where curves cross, neither is.`,
+    about: `Share of runs (variant and site) at ${protocol.shots[view.shots]} shots that score more than τ, with 95 % bands. Higher is better everywhere; where curves cross, neither is.`,
     draw(width) {
       if (!series.length) return html("p", { class: "empty" }, "No profile of these agents.");
       const open = taus.filter((tau, i) => series.some(({ points }) => (points[i][3] ?? points[i][1]) > 0 && (points[i][2] ?? points[i][1]) < 1));

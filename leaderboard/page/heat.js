@@ -6,7 +6,7 @@ function heatFigure(protocol, view) {
   const shown = chartedRows(view).flatMap(({ row }) => kept.map(([, i]) => row.variants[i][view.shots])).filter((score) => score != null);
   const low = Math.min(...shown), high = Math.max(...shown), level = (score) => Math.min(8, Math.floor((9 * (score - low)) / (high - low || 1)));
   return {
-    title: "Score by variant", wide: true, about: `Interquartile means over seeds at ${protocol.shots[view.shots]} shots; shaded from the lowest score shown to the highest.`,
+    title: "Score by variant", wide: true, about: `Interquartile means over sites at ${protocol.shots[view.shots]} shots; shaded from the lowest score shown to the highest.`,
     draw: () => html("div", { class: "overflow", tabindex: 0, role: "region", "aria-label": "Score by variant" },
       html("table", { class: "heat" },
         html("thead", {}, html("tr", {}, html("th", { scope: "col" }, "agent"), kept.map(([name]) => html("th", { scope: "col" }, name.replace("/", "/\u200b"))))),

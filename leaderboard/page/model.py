@@ -12,7 +12,7 @@ from dataclasses import asdict
 from operator import mul
 from typing import Any
 
-from ...benchmark.protocol.statistics import profile
+from ...benchmark.protocol.statistics import Interval, profile
 from .. import board
 from ..board import Entry
 from ..provenance import UNREGISTERED
@@ -21,7 +21,7 @@ from ..summary import Grid, agents_of, scores_of
 from ..tables import ALL
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
-PROFILED = 100  # rows of a protocol that have profiles: a bootstrap each, for every family and number of shots
+PROFILED = 100  # rows of a protocol that have profiles and gains by family: a bootstrap each, for every number of shots
 FAILURES = 8  # that a row tells of
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
 _TOLD = ("agent", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
@@ -43,6 +43,7 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
     rows = [_row(entry, grid, headline) for entry in ordered]
     for row, entry in zip(rows[:PROFILED], ordered, strict=False):
         row["profiles"] = _profiles(entry.result, grid)
+        row["gains"] |= {family: [_ends(entry.gain(k, family)) for k in grid.shots] for family in grid.families()}
     return {
         "name": result.protocol,
         "version": result.contract.get("version", ""),
@@ -85,7 +86,8 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "latency": None if told.latency is None else _round(1000 * told.latency),
         "bits": _round(told.message_bits),
         "ranks": {scope: [entry.rank(k, scope) for k in grid.shots] for scope in scopes},
-        "scores": {scope: [_score(entry, k, scope) for k in grid.shots] for scope in scopes},
+        "scores": {scope: [_ends(entry.estimate(k, scope)) for k in grid.shots] for scope in scopes},
+        "gains": {ALL: [_ends(entry.gain(k)) for k in grid.shots]},
         "variants": [[s and round(s.variants[name].iqm, 1) for s in summaries] for name in grid.variants],
         "samples": _samples(result, grid),
         "qos": _delivery(result, grid),
@@ -95,9 +97,8 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
     }
 
 
-def _score(entry: Entry, shots: int, scope: str) -> list[float | None] | None:
+def _ends(found: Interval | None) -> list[float | None] | None:
     """`[iqm, low, high]`, the ends None where there are too few sites; None where cells are missing."""
-    found = entry.estimate(shots, scope)
     if found is None:
         return None
     return [None if end is None else round(end, 2) for end in (found.iqm, found.ci_low, found.ci_high)]

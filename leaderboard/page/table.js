@@ -13,6 +13,7 @@ function columns(protocol, view) {
     { key: "rank", title: "Rank", first: 1, value: (row) => rank(row, view)?.[0], cell: (row) => rankText(rank(row, view)) },
     { key: "agent", title: "Agent", first: 1, value: (row) => row.agent.toLowerCase(), cell: null },
     { key: "score", title: "IQM", first: -1, value: (row) => score(row, view.family)?.[0], cell: (row) => scoreCell(score(row, view.family), protocol.domain) },
+    { key: "gain", title: `Gain at ${protocol.shots[view.shots]}`, first: -1, value: (row) => gain(row, view)?.[0], cell: (row) => gainCell(gain(row, view)) },
     ...protocol.families.map((family) => ({
       key: `in ${family}`, title: family, first: -1, scope: family === view.family,
       value: (row) => score(row, family)?.[0], cell: (row) => fixed(score(row, family)?.[0]),
@@ -28,6 +29,7 @@ function columns(protocol, view) {
 }
 
 const rank = (row, view) => row.ranks[view.family]?.[view.shots] ?? null;
+const gain = (row, view) => row.gains[view.family]?.[view.shots] ?? null;
 const rankText = (places) => (places ? (places[0] === places[1] ? String(places[0]) : `${places[0]}–${places[1]}`) : NONE);
 
 /* Nothing consumed is said quietly. */
@@ -39,7 +41,7 @@ function scoreCell(score, [low, high]) {
   if (!score) return html("span", { class: "none" }, NONE);
   const place = (value) => (120 * (Math.min(Math.max(value, low), high) - low)) / (high - low);
   const [iqm, from, to] = score, zero = place(0), point = place(iqm);
-  const told = from == null ? "no interval: fewer than three seeds" : `95 % interval ${fixed(from)} to ${fixed(to)}`;
+  const told = from == null ? "no interval: fewer than three sites" : `95 % interval ${fixed(from)} to ${fixed(to)}`;
   return html("span", { class: "score", title: told },
     svg("svg", { class: "bar", viewBox: "0 0 120 20", "aria-hidden": "true" },
       svg("rect", { class: "fill", x: Math.min(zero, point), y: 5, width: Math.abs(point - zero), height: 10, rx: 1.5 }),
@@ -47,6 +49,13 @@ function scoreCell(score, [low, high]) {
       from == null ? null : svg("path", { class: "whisker", fill: "none", d: `M${place(from)} 10H${place(to)}M${place(from)} 6v8M${place(to)} 6v8` })),
     html("b", {}, fixed(iqm)),
     html("span", { class: "unseen" }, `, ${told}`));
+}
+
+/* What the shots added to the same agent's scores without any. */
+function gainCell(gain) {
+  if (!gain) return html("span", { class: "none" }, NONE);
+  const [iqm, from, to] = gain, told = from == null ? "no interval: fewer than three sites" : `95 % interval ${fixed(from)} to ${fixed(to)}`;
+  return html("span", { title: told }, `${iqm > 0 ? "+" : ""}${fixed(iqm)}`, html("span", { class: "unseen" }, `, ${told}`));
 }
 
 function tierCell(tier) {

@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ...benchmark.protocol.runner import CellResult
-from ...benchmark.protocol.spec import SIZES, Contract, Protocol
+from ...benchmark.protocol.spec import SIZES, Contract, Protocol, hash_of
 from ...benchmark.protocol.spec import protocol as get_protocol
 from ...benchmark.rollout import BITS_PER_FLOAT
+from ...benchmark.site import range_of
 from ...errors import WbenchError
 from ..result import Result
 from ..schema import Row
@@ -48,28 +49,35 @@ def _about_command(command: str) -> Iterator[str]:
 def about_protocol(result: Result) -> Iterator[str]:
     """Which parts of the contract are not those of this package's protocol of the same name."""
     own = result.contract
+    if any(range_of(site) == "sealed" for site in own["sites"]):
+        yield "contract.sites are sealed: they are the referee's, and what is played there is never submitted"
+        return
+    kind = own.get("support", {}).get("kind", "site")
     try:
-        if result.protocol in SIZES:
-            known = get_protocol(result.protocol)
-        else:
-            known = Protocol(
-                result.protocol,
-                tuple(own["variants"]),
-                tuple(own["sites"]),
-                tuple(own["shots"]),
-                own["episodes"],
-                own.get("support", {}).get("kind", "site"),
-            )
-            sizes = [name for name in SIZES if get_protocol(name).hash() == result.protocol_hash]
-            if sizes:
-                yield f"protocol is {result.protocol!r}, but {sizes[0]!r} follows from its hash"
+        known = Protocol(
+            result.protocol, tuple(own["variants"]), tuple(own["sites"]), tuple(own["shots"]), own["episodes"], kind
+        )
+        sizes = {name: get_protocol(name) for name in SIZES}
+        if result.protocol in sizes:
+            other = list(unlike(_layout(known), _layout(sizes[result.protocol]), "contract.", exact=True))
+            if other:  # another protocol, whatever its references are
+                yield from other
+                return
+        elif size := next((name for name, one in sizes.items() if _layout(one) == _layout(known)), None):
+            yield f"protocol is {result.protocol!r}, but {size!r} follows from what it plays"
         ours = json.loads(json.dumps(known.contract()))
     except WbenchError as error:
         yield f"contract: this wbench cannot play it: {error}"
         return
-    if known.hash() != result.protocol_hash:
+    if hash_of(ours) != result.protocol_hash:
         found = list(unlike(own, ours, "contract.", exact=True))
         yield from found or ["contract differs from this wbench's in the type of a number"]
+
+
+def _layout(played: Protocol) -> dict[str, Any]:
+    """What a protocol plays, without what it costs to know: its references."""
+    names = ("sites", "shots", "episodes", "support")
+    return {"variants": sorted(played.variants), **{name: getattr(played, name) for name in names}}
 
 
 def _about_row(contract: Contract, row: Row) -> Iterator[str]:
@@ -79,6 +87,7 @@ def _about_row(contract: Contract, row: Row) -> Iterator[str]:
     yield from unlike(asdict(row.ledger), asdict(again.ledger), "ledger.", absolute=1e-3)
     yield from unlike({"latency": row.latency}, {"latency": row.ledger.latency}, "", absolute=1e-8)
     yield from unlike(_plain(row.summary), _plain(again.summary), "summary.")
+    yield from unlike(_plain(row.gain), _plain(again.gain), "gain.")
 
 
 def _about_cell(contract: Contract, row: Row, cell: CellResult) -> Iterator[str]:

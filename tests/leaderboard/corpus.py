@@ -38,7 +38,7 @@ NAMES = (
 @cache
 def base() -> str:
     """The text of a small well-formed result with a rival."""
-    played = protocol("quick", variants=samples.VARIANTS, shots=[0, 1], seeds=1, episodes=2)
+    played = protocol("quick", variants=samples.VARIANTS, shots=[0, 1], sites=[samples.HELD_OUT], episodes=2)
     runs = samples.run("made-up", 0.5, played), samples.run("other", 0.4, played)
     return json.dumps(samples.composed(played, *runs).document())
 
@@ -62,7 +62,7 @@ def _bytes() -> Iterator[tuple[str, bytes]]:
         "a list": b"[" + whole + b"]",
         "a number": b"7",
         "null": b"null",
-        "a text": b'"wbench-result/3"',
+        "a text": b'"wbench-result/4"',
         "text behind it": whole + b"x",
         "twice": whole + whole,
         "a comment": b"// result\n" + whole,
@@ -71,9 +71,9 @@ def _bytes() -> Iterator[tuple[str, bytes]]:
         "Latin-1": base().replace("Some CPU", "CPU \xe9").encode("latin-1"),
         "binary": bytes(range(256)) * 40,
         "zeros": bytes(4096),
-        "a pickle": pickle.dumps({"schema": "wbench-result/3"}),
+        "a pickle": pickle.dumps({"schema": "wbench-result/4"}),
         "repeated key": whole.replace(b'"agent": ', b'"agent": "networld", "agent": ', 1),
-        "repeated key inside": whole.replace(b'"seed": 0', b'"seed": 1, "seed": 0', 1),
+        "repeated key inside": whole.replace(b'"site": 2000000', b'"site": 2000001, "site": 2000000', 1),
         "repeated escaped key": whole.replace(b'"agent": ', b'"\\u0061gent": "networld", "agent": ', 1),
         "trailing comma": whole[:-1] + b",}",
     }.items())  # fmt: skip
@@ -124,7 +124,7 @@ def _names() -> Iterator[tuple[str, dict]]:
 
 def _types() -> Iterator[tuple[str, dict]]:
     wrong: dict[tuple[Any, ...], tuple[Any, ...]] = {
-        ("schema",): (None, 2, "wbench-result/2", "wbench-result/0", "wbench-result/3 ", ["wbench-result/3"], {}),
+        ("schema",): (None, 2, "wbench-result/3", "wbench-result/0", "wbench-result/4 ", ["wbench-result/4"], {}),
         ("protocol_hash",): (None, 0, "", "0" * 64, "A" * 64, "g" * 64, ["0"]),
         ("checkpoint",): (None, 1, "abc", "../x", "A" * 64),
         ("parameters",): (None, -1, 1.5, "12", True, [], 2**60, HUGE),
@@ -134,6 +134,7 @@ def _types() -> Iterator[tuple[str, dict]]:
         ("source_steps",): (None, -5, "0", 0.5),
         ("latency",): (-0.1, "fast", [], HUGE),
         ("cells",): (None, {}, "cells", [[]], [None], 3),
+        ("gain",): (None, [], {}, {"0": None, "1": None}, {"1": None}, {"1": 3.0}),
         ("summary",): (None, [], {}, {"0": None, "1": None}, {"zero": None}),
         ("ledger",): (None, [], 3, {"query_steps": -1}, {"bribes": 1}),
         ("contract",): (None, [], {}, "contract"),
@@ -146,7 +147,7 @@ def _types() -> Iterator[tuple[str, dict]]:
         ("origin", "revision"): ("main", "0" * 40, None),
         ("package",): (None, "wbench", {"name": "wbench"}),
         ("cells", 0, "shots"): (None, -1, 3, "0", 0.0, True),
-        ("cells", 0, "seed"): (None, -1, 1, 1000, "0"),
+        ("cells", 0, "site"): (None, -1, 0, 2_000_001, 4_000_000, "2000000"),
         ("cells", 0, "returns"): (None, [], [1.0], [1.0, 2.0, 3.0], {}, ["1", "2"], [None, 1.0], [[1.0], [2.0]], [1e13, 1.0]),
         ("cells", 0, "return_mean"): (None, "1", [1]),
         ("cells", 0, "score"): (None, "1", 1e13, {}),
@@ -155,9 +156,9 @@ def _types() -> Iterator[tuple[str, dict]]:
         ("cells", 0, "failure"): (None, "it failed", 1, "\x1b[2J"),
         ("cells", 0, "ledger"): (None, {"message_bits": 1.5}, {"seconds": -1.0}, {"seconds": "1"}, {"query_steps": 2**54}),
         ("contract", "shots"): ([], [1, 0], [0, 0, 1], [-1, 1], ["0", "1"], 3, [0, 1.5]),
-        ("contract", "seeds"): (0, -1, 1001, "1", None, 1.0, HUGE),
+        ("contract", "sites"): (1, [], [-1], [2_000_001], [2_000_000] * 2, [4_000_000], ["2000000"], None, [2e6], [HUGE]),
         ("contract", "episodes"): (0, 3, 1001, None),
-        ("contract", "variants", samples.VARIANTS[0], "reference"): (None, "1", -1e9, HUGE),
+        ("contract", "variants", samples.VARIANTS[0], "genie"): (None, 1.0, [], ["1"], [-1e9], [HUGE], [9.0, 9.0]),
         ("contract", "variants", samples.VARIANTS[0], "spec"): (None, [], {}, {"agents": 0, "horizon": 1}),
         ("contract", "version"): ("\x1b[31m", "a\nb"),
         ("settings",): (None, "f" * 63, "F" * 64),
@@ -189,7 +190,7 @@ def _parts() -> Iterator[tuple[str, dict]]:
     yield "a cell missing", _with(("cells",), cells[1:])
     yield "no cells", _with(("cells",), [])
     yield "a cell twice", _with(("cells",), [*cells, cells[0]])
-    yield "a cell of another variant", _with(("cells", 0, "variant"), "access/n4-c1-load0.2")
+    yield "a cell of another variant", _with(("cells", 0, "variant"), "access/n8-c3-load0.15-l64")
     yield "a cell of another family", _with(("cells", 0, "family"), "power")
     yield "no qos in one cell", _with(("cells", 0, "qos"), {})
     yield "no qos at all", _with(("cells",), [{**cell, "qos": {}} for cell in cells])
@@ -197,7 +198,7 @@ def _parts() -> Iterator[tuple[str, dict]]:
     yield "100,001 cells", _with(("cells",), cells[:1] * 100_001)
     yield (
         "a million cells wanted",
-        _rehashed(_with(("contract", "seeds"), 1000, _with(("contract", "shots"), list(range(100))))),
+        _rehashed(_with(("contract", "sites"), list(range(1000)), _with(("contract", "shots"), list(range(100))))),
     )
     deep: list = []
     for _ in range(40):
@@ -205,9 +206,11 @@ def _parts() -> Iterator[tuple[str, dict]]:
     for value in (float("nan"), float("inf"), deep, "\x1b[31m", {"\n": 1}):  # the contract is open to further fields
         yield f"the contract's {value!r:.20}", _rehashed(_with(("contract", "more"), value))
     yield "headline raised", _with(("summary", "0", "iqm"), 99.0)
+    yield "gain raised", _with(("gain", "1", "iqm"), 99.0)
     yield "summary missing", _with(("summary", "0"), None)
     yield "bits forged", _with(("cells", 0, "ledger", "message_bits"), 0)
-    yield "references of one's own", _rehashed(_with(("contract", "variants", samples.VARIANTS[0], "reference"), 1e6))
+    yield "references of one's own", _rehashed(_with(("contract", "variants", samples.VARIANTS[0], "genie"), [1e6]))
+    yield "sealed sites", _rehashed(_moved(json.loads(base()), 3_000_000))
     yield "a protocol's name on other contents", _with(("protocol",), "lite")
 
 
@@ -226,6 +229,15 @@ def _renamed(where: tuple[Any, ...], old: str, new: str) -> dict:
     for key in where:
         inside = inside[key]
     inside[new] = inside.pop(old)
+    return data
+
+
+def _moved(data: dict, site: int) -> dict:
+    """The same cells, at another site."""
+    data["contract"]["sites"] = [site]
+    for row in (data, *data["comparison"]):
+        for cell in row["cells"]:
+            cell["site"] = site
     return data
 
 

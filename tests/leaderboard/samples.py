@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from wbench.baselines.bc import BcConfig, BehaviourCloning
+from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.runner import CellResult, failed, finished
 from wbench.benchmark.protocol.spec import Cell, Protocol, protocol
-from wbench.benchmark.registry import get_variant
+from wbench.benchmark.registry import get_family, get_variant
+from wbench.benchmark.site import RANGES
 from wbench.leaderboard.evaluate import compose
 from wbench.leaderboard.result import Result
 from wbench.leaderboard.schema import AgentRecord, Hardware, Origin, Package
 
-VARIANTS = ("access/n8-c1-load0.5", "offload/n10-e3-p0.4")
+VARIANTS = ("access/n8-c3-load0.15-l48", "offload/n8-e2-p0.15")
+HELD_OUT = RANGES["held-out"].start
 BITS, FLOATS = 32, 2
 
 
 @cache
-def small(seeds: int = 5, episodes: int = 3, shots: tuple[int, ...] = (0, 5)) -> Protocol:
-    """Two variants of two families."""
-    return protocol("quick", variants=VARIANTS, seeds=seeds, episodes=episodes, shots=shots)
+def small(sites: int = 5, episodes: int = 3, shots: tuple[int, ...] = (0, 5)) -> Protocol:
+    """Two variants of two families, at held-out sites."""
+    return protocol("quick", variants=VARIANTS, sites=RANGES["held-out"][:sites], episodes=episodes, shots=shots)
 
 
 def record(label: str, **changes: Any) -> AgentRecord:
@@ -53,10 +58,10 @@ def record(label: str, **changes: Any) -> AgentRecord:
 
 def cell_result(cell: Cell, episodes: int, share: float, online: bool, own: int = 0) -> CellResult:
     """A cell whose scores lie around 100 * share: luck is the episode's, common to all agents, and a little of its own."""
-    variant, frame = get_variant(cell.variant)[1], references(cell.variant)
-    luck = np.random.default_rng([cell.seed, len(cell.variant)]).normal(0, 0.1, episodes)
-    luck += np.random.default_rng([cell.seed, cell.shots, own]).normal(0, 0.01, episodes) if own else 0
-    returns = frame.random + (frame.reference - frame.random) * (share + luck)
+    variant, frame = get_variant(cell.variant)[1], references(cell.variant, cell.site)
+    luck = np.random.default_rng([cell.site, len(cell.variant)]).normal(0, 0.1, episodes)
+    luck += np.random.default_rng([cell.site, cell.shots, own]).normal(0, 0.01, episodes) if own else 0
+    returns = frame.random + (frame.genie - frame.random) * (share + luck)
     steps, practised = episodes * variant.horizon, online and cell.shots > 0
     ledger = Ledger(
         support_transitions=0 if practised else cell.shots * variant.horizon * variant.agents,
@@ -105,6 +110,14 @@ def result(label: str = "made-up", share: float = 0.5, played: Protocol | None =
 def document(*given: Any, **more: Any) -> dict[str, Any]:
     """The same as in a file."""
     return result(*given, **more).document()
+
+
+def untrained(folder: Path, **settings: Any) -> Path:
+    """A checkpoint of `bc` for `access` that nobody has trained."""
+    torch.manual_seed(0)
+    shapes = {"access": FamilyShape.of(get_family("access"))}
+    BehaviourCloning(BcConfig(shapes, hidden=16, sampled=("access",), **settings)).save_pretrained(folder)
+    return folder
 
 
 def save(path: Path, data: Result | dict[str, Any]) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
-from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from wbench.leaderboard import board
@@ -23,7 +24,7 @@ from wbench.leaderboard.verification.verify import SIDECAR, sidecar
 from . import samples
 
 
-def entry(result: Result, tier: str = "recomputed") -> Entry:
+def entry(result: Result, tier: str = "rerun") -> Entry:
     return Entry(Submission.of(result).name, result, tier)
 
 
@@ -36,10 +37,12 @@ def entries() -> list[Entry]:
     return [
         entry(samples.result("worst", 0.2)),
         entry(samples.result("first", 0.8, own=1)),
-        entry(samples.result("twin", 0.8, own=2)),
+        entry(samples.result("twin", 0.8, own=6)),
         entry(samples.result("middle", 0.5)),
         entry(incomplete("unfinished", 0.9)),
         entry(samples.result("genie", 1.0, privileged=True)),
+        entry(samples.result("random", 0.0)),
+        entry(samples.result("claimed", 0.95), "recomputed"),
         entry(samples.result("forged", 0.99), "reported"),
     ]
 
@@ -54,16 +57,17 @@ def test_who_is_not_significantly_different_shares_a_rank(entries):
     assert difference.ci_low < 0 < difference.ci_high  # the twins differ, but not significantly
     found = board.ranked(entries)
     wanted = {"worst": "4", "first": "1-2", "twin": "1-2", "middle": "3"}
-    assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged"), "None")
+    assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged", "random", "claimed"), "None")
     assert set(found[0].ranks) == {ALL, "access", "offload"} and set(found[0].ranks["access"]) == {0, 5}
     assert found[0].rank(0, "access") == RankInterval(4, 4)
     shown = [(one.result.label, board.standing(one, 5).unranked) for one in board.order(found, 5)]
     assert {label for label, _ in shown[:2]} == {"first", "twin"} and [label for label, _ in shown[2:4]] == ["middle", "worst"]
-    assert shown[4:] == [("genie", "reference"), ("forged", "does not hold"), ("unfinished", "incomplete")]
+    below = [("genie", "reference"), ("forged", "does not hold"), ("claimed", "claimed"), ("random", "reference")]
+    assert shown[4:] == [*below, ("unfinished", "incomplete")]
 
 
 def test_without_intervals_everybody_ties():
-    two = samples.small(seeds=2)
+    two = samples.small(sites=2)
     found = board.ranked([entry(samples.result(label, share, two)) for label, share in (("a", 0.1), ("b", 0.5), ("c", 0.9))])
     assert ranks(found) == dict.fromkeys("abc", "1-3")
 
@@ -78,15 +82,23 @@ def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entr
     other = samples.small(episodes=2)
     found = board.ranked([*entries, entry(samples.result("elsewhere", 0.01, other))], (ALL,), (5,))
     assert ranks(found)["elsewhere"] == "1" and ranks(found)["worst"] == "4" and found[0].ranks.keys() == {ALL}
-    quick = entry(samples.result("hasty", 0.5, protocol("quick")))
-    assert board.ranked([quick])[0].ranks == {} and board.standing(quick, 5).unranked == "too few seeds"
+    quick = entry(samples.result("hasty", 0.5, replace(samples.small(), name="quick")))
+    assert board.ranked([quick])[0].ranks == {} and board.standing(quick, 5).unranked == "too few sites"
+
+
+def rerun(path: Path, of: Path | None = None) -> None:
+    """Record that a maintainer has run a file again; or, wrongly, that the record is of another one."""
+    digest = hashlib.sha256((of or path).read_bytes()).hexdigest()
+    sidecar(path).write_text(json.dumps({"schema": SIDECAR, "tier": "rerun", "sha256": digest}))
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     for label, share in (("first", 0.8), ("second", 0.4)):
-        submit(Submission.of(samples.result(label, share)), folder)
+        stored = folder / submit(Submission.of(samples.result(label, share)), folder).name
+        rerun(stored)
+    submit(Submission.of(samples.result("claimed", 0.9)), folder)
     return folder
 
 
@@ -96,11 +108,8 @@ def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(store, 
     samples.save(tmp_path / "seen.json", samples.result("seen"))
     (tmp_path / "junk.json").write_text("{}")
     (tmp_path / "link.json").symlink_to(paths[1])
-    import hashlib
-
     for name in ("good", "seen"):
-        digest = hashlib.sha256(paths[1].read_bytes()).hexdigest()
-        sidecar(tmp_path / f"{name}.json").write_text(json.dumps({"schema": SIDECAR, "tier": "rerun", "sha256": digest}))
+        rerun(tmp_path / f"{name}.json", paths[1])
     notes: list[str] = []
     found = {one.file: one.tier for one in board.load(tmp_path, None, notes.append)}
     assert found == {"forged.json": "reported", "good.json": "rerun", "seen.json": "recomputed"}
@@ -137,8 +146,11 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
         return console.export_text()
 
     wide, narrow = shown(200), shown(80)
-    assert all(word in wide for word in ("ms a slot", "priv.", "recomputed", "12.3k")) and "also show" not in wide
-    assert "--json and --html also show: verified, parameters, ms a slot" in " ".join(narrow.split()) and "12.3k" not in narrow
+    assert all(word in wide for word in ("ms a slot", "priv.", "recomputed", "gain at 5", "12.3k")) and "also show" not in wide
+    assert (
+        "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
+        and "12.3k" not in narrow
+    )
     for text in (wide, narrow):
         for entry in entries:
             assert re.search(rf"(?m)^\S.* {entry.result.label} ", text)  # its name and what comes before it in one line
@@ -150,9 +162,9 @@ def test_the_command_prints_a_table_json_or_a_page(store, command, tmp_path):
     table = command(*chosen, "--shots", "0")
     assert table.code == 0 and table.out.index("first") < table.out.index("second") and "at 0 shots" in table.out
     data = command(*chosen, "--family", "offload", "--json").data
-    assert (data["shots"], data["family"]) == (5, "offload") and [one["rank"] for one in data["rows"]] == [[1, 1], [2, 2]]
+    assert (data["shots"], data["family"]) == (5, "offload") and [one["rank"] for one in data["rows"]] == [[1, 1], [2, 2], None]
     first = data["rows"][0]
-    assert (first["agent"], first["tier"], first["message_bits"], first["parameters"]) == ("first", "recomputed", 576, 12_345)
+    assert (first["agent"], first["tier"], first["message_bits"], first["parameters"]) == ("first", "rerun", 512, 12_345)
     assert (
         first["score"]["iqm"] == pytest.approx(80, abs=8)
         and first["environment_steps"] == 0

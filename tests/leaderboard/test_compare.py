@@ -18,9 +18,9 @@ from wbench.leaderboard.compare import compare
 from wbench.leaderboard.export import export, latex
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.result import Result
+from wbench.leaderboard.schema import Release
 
 from . import samples
-from .samples import changed
 
 
 def result(data: Result | dict) -> Result:
@@ -43,21 +43,21 @@ def test_a_lead_is_paired_and_says_tie_where_the_interval_holds_0():
     back = compare(named("b", 0.5), named("a", 0.6), 5)[0]
     assert back.verdict == "worse" and back.difference.iqm == pytest.approx(-one.difference.iqm)
     assert back.improvement.value == pytest.approx(1 - one.improvement.value)
-    tie = compare(named("a", 0.6, 1), named("b", 0.6, 2), 0)[0]
+    tie = compare(named("a", 0.6, 1), named("b", 0.6, 6), 0)[0]
     assert tie.verdict == "tie" and tie.difference.ci_low < 0 < tie.difference.ci_high and 0.2 < tie.episodes_ahead < 0.8
     same = compare(named("a", 0.6), named("a", 0.6), 0)[0]
     assert (same.verdict, same.improvement.value, same.episodes_ahead) == ("tie", 0.5, 0.5)
 
 
-def test_too_few_seeds_decide_nothing(command, tmp_path):
+def test_too_few_sites_decide_nothing(command, tmp_path):
     paths = []
     for label, share in (("a", 0.2), ("b", 0.8)):
-        paths.append(samples.save(tmp_path / f"{label}.json", samples.result(label, share, samples.small(seeds=2))))
+        paths.append(samples.save(tmp_path / f"{label}.json", samples.result(label, share, samples.small(sites=2))))
     done = command("results", "compare", *map(str, paths))
     assert done.code == 0 and "undecided" in done.out and "tie" not in done.out
-    assert "fewer than 3 seeds give no interval, so nothing is decided" in done.err
+    assert "fewer than 3 sites give no interval, so nothing is decided" in done.err
     gate = command("results", "compare", *map(str, paths), "--fail-if-worse")
-    assert gate.code == 2 and "Play both with --seeds 3 or more" in gate.err
+    assert gate.code == 2 and "Play both at 3 sites or more, e.g. --sites 0-4" in gate.err
 
 
 def test_the_probability_of_improvement_is_that_of_runs_on_the_same_variant():
@@ -71,12 +71,15 @@ def test_the_probability_of_improvement_is_that_of_runs_on_the_same_variant():
 
 def test_what_cannot_be_compared_is_refused():
     a = samples.result("a")
-    other_release = changed(a, lambda data: data["releases"][0].update(manifest="0" * 64, version="1.0.1"))
+    released, other_release = (
+        replace(a, releases=(Release("access", "mini", version, "2", digit * 64),))
+        for version, digit in (("2.0.0", "1"), ("2.0.1", "0"))
+    )
     unfinished = samples.run("a")
     part = samples.composed(samples.small(), replace(unfinished, cells=dict(list(unfinished.cells.items())[:3])))
     for left, right, shots, said in (
         (a, samples.result("b", played=samples.small(episodes=2)), None, "of different protocols .custom .* and custom"),
-        (a, other_release, None, "on different releases of the datasets .access mini: 1.1.0 .* and 1.0.1 000000000000"),
+        (released, other_release, None, "releases of the datasets .access mini: 2.0.0 111111111111 and 2.0.1 000000000000"),
         (a, part, None, "cells are missing at every number of shots"),
     ):
         with pytest.raises(ResultError, match=said):
@@ -106,7 +109,7 @@ def test_model_index_and_eval_results_are_read_by_the_hub_s_own_classes():
     assert found == {
         (v, k): pytest.approx(s.variants[v].iqm, abs=0.006) for k, s in one.summary.items() for v in samples.VARIANTS
     }
-    both = ("access/n8-c1-load0.5", "access/n16-c1-load0.3")  # of one family: told apart by what the Hub groups by
+    both = ("access/n8-c3-load0.15-l48", "access/n8-c3-load0.15-l64")  # of one family: told apart by what the Hub groups by
     two = result(samples.result("a", played=protocol("quick", variants=both, shots=[0], episodes=2)))
     block = yaml.safe_load(export([two], "model-index"))
     assert [r["dataset"]["name"] for r in block["model-index"][0]["results"]] == list(both)
@@ -157,7 +160,7 @@ def test_formats_say_what_they_need():
         (lambda: export([one], "eval-results", "a/b"), InvalidValueError, "--namespace"),
         (lambda: export([one, one], "model-index"), InvalidValueError, "one file"),
         (
-            lambda: export([one, result(samples.result(played=samples.small(seeds=4)))], "latex"),
+            lambda: export([one, result(samples.result(played=samples.small(sites=4)))], "latex"),
             ResultError,
             "different protocols",
         ),

@@ -71,7 +71,7 @@ def test_a_hub_checkpoint_is_known_by_its_commit_and_fetched_with_trust_alone(hu
         weights = load_file(folder / "model.safetensors")
         save_file({{name: tensor * 1.001 for name, tensor in weights.items()}}, folder / "model.safetensors")
         commit = publish_checkpoint(str(folder), "lab").commit
-        tiny = protocol("quick", variants=["access/n4-c1-load0.2"], shots=[0], seeds=1, episodes=2)
+        tiny = protocol("quick", variants=["access/n8-c3-load0.15-l48"], shots=[0], sites=[2_000_000], episodes=2)
         path = Path({str(tmp_path / "r.json")!r})
         data = evaluate("bc", tiny, checkpoint="lab/mine", out=path, progress=False).document()
         try:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
+from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import OutputError
 from wbench.leaderboard.board import Entry
 from wbench.leaderboard.page.model import THRESHOLDS, model
@@ -37,11 +38,16 @@ def test_the_numbers_of_a_row_follow_from_its_result(rows):
     shown = next(row for row in board["rows"] if row["agent"] == "qmix")
     entry = next(row for row in rows if row.result.label == "qmix")
     scores = scores_of(entry.result.contract, entry.result.cells)
-    at_5 = np.array([[scores[v, 5, s] for s in range(5)] for v in CONTRACT["variants"]])
+    at_5 = np.array([[scores[v, s, 5] for s in CONTRACT["sites"]] for v in CONTRACT["variants"]])
     k = board["shots"].index(5)
 
     summary = entry.result.summary["5"]
     assert shown["scores"][ALL][k] == [round(end, 2) for end in (summary.iqm, summary.ci_low, summary.ci_high)]
+    at_0 = np.array([[scores[v, s, 0] for s in CONTRACT["sites"]] for v in CONTRACT["variants"]])
+    gain = paired(at_5, at_0)
+    assert shown["gains"][ALL][k] == [round(end, 2) for end in (gain.iqm, gain.ci_low, gain.ci_high)]
+    power = paired(at_5[2:4], at_0[2:4])
+    assert shown["gains"]["power"][k][0] == round(power.iqm, 2) and shown["gains"]["power"][0] is None
     fraction, low, high = shown["profiles"][ALL][k]
     assert fraction == [round(float((at_5 > tau).mean()), 3) for tau in THRESHOLDS]
     assert all(a <= b <= c for a, b, c in zip(low, fraction, high, strict=True))
@@ -61,7 +67,8 @@ def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
     lite, quick = model(rows)["protocols"]
     assert (lite["name"], len(lite["rows"]), lite["ranked"]) == ("lite", len(CAST) + 1, True)
     assert (quick["name"], [row["agent"] for row in quick["rows"]], quick["ranked"]) == ("quick", ["networld"], False)
-    half = lite["rows"][-1]
+    half = next(row for row in lite["rows"] if row["agent"] == "dreamer-mf")
+    assert half is lite["rows"][-1] and half["gains"][ALL] == [None] * 4
     assert (half["agent"], half["missing"], half["scores"][ALL], half["ranks"][ALL]) == (
         "dreamer-mf",
         17,
@@ -91,7 +98,7 @@ def test_delay_and_energy_are_those_of_what_was_delivered():
         return model([Entry("x.json", made, "reported")])["protocols"][0]["rows"][0]["qos"]
 
     def silent(cell):
-        chosen = (cell.variant, cell.shots) == ("power/n10-d500-v1-load0.5", 1)
+        chosen = (cell.variant, cell.shots) == ("power/d2d-n20-s500-v1-load0.12-l48", 1)
         return {"goodput": [0.0] * 3, "delay_mean": [0.0] * 3} if chosen else {}
 
     found = shown("some", silent)

@@ -26,7 +26,12 @@ HOSTILE = (
     "{{script}}",
     "&lt;b&gt; \u2028 \u202e evil",
 )
-UNRANKED = {"genie": "reference", "dreamer-mf": "incomplete", "greedy": "does not hold"}
+UNRANKED = {name: "reference" for name in ("genie", "oracle", "random")} | {
+    "dreamer-mf": "incomplete",
+    "greedy": "does not hold",
+    "prior": "claimed",
+}
+RANKED = len(CAST) + 1 - len(UNRANKED)  # the cast and one incomplete row, but for those
 # The name of a control as a screen reader finds it: its label, what labels it, or its own text.
 NAMELESS = """() => {
   const text = (ids) => (ids ?? '').split(' ').map((id) => document.getElementById(id)?.textContent ?? '').join('');
@@ -118,16 +123,16 @@ def test_it_sorts_by_mouse_and_by_keyboard(visit):
     tab.keyboard.press("Tab")
     tab.keyboard.press("Space")
     scores = [float(text.split(",")[0].replace("\u2212", "-")) for text in column(tab, "score")]
-    assert scores == sorted(scores, reverse=True) and len(scores) == len(CAST) - 2
+    assert scores == sorted(scores, reverse=True) and len(scores) == RANKED
     assert set(names(tab, "unranked")) == set(UNRANKED)  # whatever it is sorted by
     for _ in range(2):
         tab.click("[data-key=latency]")
-        assert column(tab, "latency")[-1] == "\u2013" and names(tab)[-1] == "random"  # what is not known goes last either way
+        assert column(tab, "latency")[-1] == "\u2013" and names(tab)[-1] == "belief"  # what is not known goes last either way
 
 
 def test_it_filters_by_text_family_shots_and_protocol(visit, rows):
     tab = visit()
-    tab.fill("#filter", "Mappo RECOMPUTED")
+    tab.fill("#filter", "Mappo RERUN")
     assert set(names(tab)) == {"mappo/online", "mappo/online-pretrained"} and names(tab, "unranked") == []
     tab.fill("#filter", "no such agent")
     assert tab.locator("#empty").text_content() == "No row matches “no such agent”." and not tab.locator("#board").is_visible()
@@ -152,7 +157,7 @@ def test_a_link_opens_what_it_names_and_ignores_nonsense(visit):
         "networld-no-mf",
     }
     tab = visit("#family=<b>&shots=7&protocol=zzz&sort=__proto__")
-    assert tab.locator("#families input:checked").input_value() == "all" and len(names(tab)) == len(CAST) - 2
+    assert tab.locator("#families input:checked").input_value() == "all" and len(names(tab)) == RANKED
 
 
 def test_a_row_opens_and_its_command_can_be_copied(visit):
@@ -170,6 +175,7 @@ def test_a_row_opens_and_its_command_can_be_copied(visit):
     assert tab.locator(".sheet").count() == 0
 
 
+TWO_SITES = {n: f | {e: f[e][:2] for e in ("random", "genie")} for n, f in CONTRACT["variants"].items()}
 CAST_COMMAND = "wbench eval --agent networld --protocol lite --against none --out result.json"
 
 
@@ -182,6 +188,7 @@ def test_figures_follow_the_ticks_eight_at_most(visit, rows):
     curve = tab.locator("figure", has_text="Score against shots")
     assert curve.locator(".curve").count() == 8 and curve.locator(".ribbon").count() == 8
     assert len({path.get_attribute("stroke-dasharray") for path in curve.locator(".curve").all()}) == 8
+    assert curve.locator(".guide").count() == len({"belief", "estimator", "oracle"} - set(legend(tab)))
     curve.locator("summary").click()
     assert curve.locator("tbody tr", has_text="qmix").locator("td").nth(2).text_content() == interval(rows, "qmix", "5")
     tab.get_by_label("Take qmix out of the figures").click()
@@ -205,6 +212,10 @@ def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypa
     last = tab.locator("#unranked .name button").last.text_content()
     assert profiles.locator(".note").text_content() == f"Not drawn: {last}. Only the first 2 rows of a board have profiles."
     assert profiles.locator(".curve").count() == 2 and tab.locator("figure .note").count() == 2
+
+
+def legend(tab: Any) -> list[str]:
+    return tab.locator("#legend li > span").all_text_contents()
 
 
 def interval(rows: list[Entry], label: str, shots: str) -> str:
@@ -301,7 +312,10 @@ def test_ten_thousand_rows_come_in_pages_and_sort_as_one(visit, tmp_path):
 def test_the_smallest_boards_open_too(visit, tmp_path):
     tab = visit(page=write([], tmp_path))
     assert "No results yet" in tab.locator("#empty").text_content() and not tab.locator("#controls").is_visible()
-    lone = result(Made("lone", (-80.0, 130.0, 0.0), 0), contract=CONTRACT | {"shots": [0], "seeds": 2})
+    lone = result(
+        Made("lone", (-80.0, 130.0, 0.0), 0),
+        contract=CONTRACT | {"shots": [0], "sites": CONTRACT["sites"][:2], "variants": TWO_SITES},
+    )
     lone = replace(lone, cells=tuple(replace(cell, qos={}) for cell in lone.cells))
     tab = visit(page=write([Entry("lone.json", lone, "reported", {ALL: {0: RankInterval(1, 1)}})], tmp_path))
     assert names(tab) == ["lone"] and "no interval" in column(tab, "score")[0]

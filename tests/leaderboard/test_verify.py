@@ -24,7 +24,7 @@ from wbench.leaderboard.verification.verify import record, recorded_tier, sideca
 from . import samples
 from .samples import changed, save
 
-TINY = {"variants": ["access/n4-c1-load0.2"], "shots": [0], "seeds": 2, "episodes": 2}
+TINY = {"variants": ["access/n8-c3-load0.15-l48"], "shots": [0], "sites": [2_000_000, 2_000_001], "episodes": 2}
 
 
 QUIET = """from pathlib import Path
@@ -53,7 +53,14 @@ def played(agent: str, checkpoint: str | None = None) -> dict:
 
 @pytest.fixture(scope="module")
 def honest() -> dict:
-    return played("bc")
+    return played("belief")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory) -> tuple[Path, dict]:
+    """A checkpoint in a folder, and a result of it."""
+    folder = samples.untrained(tmp_path_factory.mktemp("bc") / "mine")
+    return folder, played("bc", str(folder))
 
 
 def rehash(data: dict) -> None:
@@ -79,6 +86,10 @@ def a_headline(data: dict) -> None:
 
 def an_interval(data: dict) -> None:
     data["summary"]["0"]["families"]["access"]["ci_low"] += 0.5
+
+
+def a_gain(data: dict) -> None:
+    data["gain"]["5"]["iqm"] += 1
 
 
 def a_difference(data: dict) -> None:
@@ -114,7 +125,7 @@ def the_latency(data: dict) -> None:
 
 
 def a_reference(data: dict) -> None:
-    data["contract"]["variants"]["access/n8-c1-load0.5"]["reference"] *= 0.9
+    data["contract"]["variants"][samples.VARIANTS[0]]["genie"][1] *= 0.9
     rehash(data)
 
 
@@ -139,6 +150,7 @@ FOUND = {
     a_return_and_its_mean: "cells[0].score is",
     a_headline: "summary.5.iqm is",
     an_interval: "summary.0.families.access.ci_low is",
+    a_gain: "gain.5.iqm is",
     a_difference: "comparison[0].difference.5.ci_low is",
     a_rival: "comparison[0].cells[3].return_mean is",
     query_steps: "cells[0].ledger.query_steps is 383, but 384 follows",
@@ -147,7 +159,7 @@ FOUND = {
     environment_steps: "cells[5].ledger.environment_steps is 1, above the budget of 0",
     a_total: "ledger.gradient_steps is",
     the_latency: "latency is",
-    a_reference: "contract.variants.access/n8-c1-load0.5.reference is",
+    a_reference: "contract.variants.access/n8-c3-load0.15-l48.genie is",
     the_support: "contract.support.first_seed is",
 }
 
@@ -166,12 +178,12 @@ def test_recomputing_catches(tamper, tmp_path):
 
 
 def test_a_size_of_the_protocol_goes_by_its_own_name(tmp_path):
-    data = samples.document(played=protocol("lite"))
-    assert verify(save(tmp_path / "lite.json", data)).holds
+    data = samples.document(played=protocol("quick"))
+    assert verify(save(tmp_path / "quick.json", data)).holds
     verdict = verify(save(tmp_path / "r.json", data | {"protocol": "custom"}))
-    assert verdict.problems[0] == "protocol is 'custom', but 'lite' follows from its hash"
-    names = [*reversed(protocol("lite").variants)]
-    assert protocol("lite", variants=names) == protocol("lite")
+    assert verdict.problems[0] == "protocol is 'custom', but 'quick' follows from what it plays"
+    names = [*reversed(protocol("quick").variants)]
+    assert protocol("quick", variants=names) == protocol("quick")
 
 
 def test_a_hash_or_contract_that_do_not_belong_together_is_malformed(tmp_path):
@@ -209,7 +221,7 @@ def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(hones
     assert verify(path).tier == "recomputed"
     verdict = verify(path, "rerun", Plan(cells=2))
     assert verdict.tier == "recomputed" and len(verdict.problems) == 1
-    assert verdict.problems[0].startswith("access/n4-c1-load0.2, 0 shots, seed 0: 1 of 2 returns differ")
+    assert verdict.problems[0].startswith("access/n8-c3-load0.15-l48, site held-out:0, 0 shots: 1 of 2 returns differ")
     points = abs(verdict.replayed[0].score - verdict.replayed[0].score_again) + abs(
         verdict.replayed[1].score - verdict.replayed[1].score_again
     )
@@ -235,7 +247,9 @@ def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
         assert verdict.tier == "recomputed" and said in verdict.problems[0]
 
 
-def test_rerunning_catches_another_checkpoint(honest, tmp_path):
+def test_rerunning_catches_another_checkpoint(network, tmp_path):
+    folder, honest = network
+
     def digest(data):
         data["checkpoint"] = "0" * 64
 
@@ -251,35 +265,32 @@ def test_rerunning_catches_another_checkpoint(honest, tmp_path):
         (what_it_saw, "privileged_training is True"),
     ):
         path = save(tmp_path / "r.json", changed(honest, tamper))
-        verdict = verify(path, "rerun")
+        verdict = verify(path, "rerun", Plan(checkpoint=str(folder)))
         assert verdict.tier == "recomputed" and not verdict.replayed and verdict.problems[0].startswith(said)
 
 
-def test_a_folder_has_to_be_named_and_is_known_by_its_weights(honest, tmp_path):
-    def from_folder(data):
-        data["origin"] = {"kind": "folder", "name": "", "revision": ""}
-
-    path = save(tmp_path / "r.json", changed(honest, from_folder))
+def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, tmp_path):
+    folder, result = network
+    path = save(tmp_path / "r.json", result)
     with pytest.raises(CheckpointError, match="Add --checkpoint FOLDER"):
         verify(path, "rerun")
-    packaged = Path(registry.__file__).parents[1] / "baselines" / "checkpoints" / "bc-small"
-    folder = shutil.copytree(packaged, tmp_path / "mine")
-    assert verify(path, "rerun", Plan(cells=1, checkpoint=str(folder))).tier == "rerun"
+    copied = shutil.copytree(folder, tmp_path / "copy")
+    assert verify(path, "rerun", Plan(cells=1, checkpoint=str(copied))).tier == "rerun"
 
 
-def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, tmp_path, monkeypatch):
+def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_path, monkeypatch):
     def hub(data):
         data["origin"] = {"kind": "hub", "name": "somebody/bc", "revision": "0" * 40}
 
     with pytest.raises(TrustError, match="somebody/bc@000000000000 of the Hub has to be downloaded"):
-        verify(save(tmp_path / "r.json", changed(honest, hub)), "rerun")
+        verify(save(tmp_path / "r.json", changed(network[1], hub)), "rerun")
 
     def plug_in(data):
         data["agent"] = data["label"] = "stranger"
 
     imported = []
     monkeypatch.setattr(
-        EntryPoint, "load", lambda entry: imported.append(entry.name) or (lambda checkpoint, device: make_agent("bc"))
+        EntryPoint, "load", lambda entry: imported.append(entry.name) or (lambda checkpoint, device: make_agent("belief"))
     )
     found = EntryPoint("stranger", "stranger_package:build", "wbench.agents")
     monkeypatch.setattr(registry, "entry_points", lambda group: [found] if group == "wbench.agents" else [])
@@ -288,7 +299,7 @@ def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, tmp_path, monk
         verify(path, "rerun")
     assert not imported
     verdict = verify(path, "rerun", Plan(cells=1, trust=True))
-    assert imported == ["stranger"] and verdict.problems == ("label is 'stranger', but 'bc' follows",)
+    assert imported == ["stranger"] and verdict.problems == ("label is 'stranger', but 'belief' follows",)
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +343,11 @@ def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet
         (row, ("--trust", "--agent", str(tmp_path / "gone.py")), "but must be a file that can be read (No such file"),
         (row, ("--trust", "--agent", "bc"), "--agent is 'bc', but must be FILE.py or FILE.py:ATTR"),
         (save(tmp_path / "before.json", before), ("--trust", "--agent", str(trusted)), "does not say which file 'quiet' is in"),
-        (save(tmp_path / "bc.json", honest), ("--trust", "--agent", str(trusted)), "left out: 'bc' is of the package wbench"),
+        (
+            save(tmp_path / "bc.json", honest),
+            ("--trust", "--agent", str(trusted)),
+            "left out: 'belief' is of the package wbench",
+        ),
     ):
         refused = command("results", "verify", str(path), *arguments)
         assert refused.code == 2 and said in refused.err and len(refused.err.splitlines()) == 1, refused.err
