@@ -1,4 +1,4 @@
-"""The meter of the online tracks: exact budget, scenarios of the support draw, nothing shared with the query episodes."""
+"""The meter of the online tracks: exact budget, scenarios of the support, nothing shared with the query episodes."""
 
 import pytest
 import torch
@@ -7,7 +7,8 @@ from wbench.benchmark.registry import get_variant
 from wbench.benchmark.seeds import support_seeds
 from wbench.errors import BudgetError
 
-FAMILY, VARIANT = get_variant("access/n8-c1-load0.5")
+FAMILY, VARIANT = get_variant("access/n8-c3-load0.15-l48")
+SITE = 2_000_003
 
 
 def idle(obs):
@@ -15,7 +16,7 @@ def idle(obs):
 
 
 def test_the_budget_is_k_episodes_and_not_a_slot_more():
-    practice = MeteredEnvironment(FAMILY, VARIANT, draw=3, shots=2)
+    practice = MeteredEnvironment(FAMILY, VARIANT, site=SITE, shots=2)
     obs, _ = practice.reset(2)
     for _ in range(VARIANT.horizon):
         obs, *_ = practice.step(idle(obs))
@@ -26,15 +27,15 @@ def test_the_budget_is_k_episodes_and_not_a_slot_more():
     assert practice.used == 2 * VARIANT.horizon
 
 
-def test_its_scenarios_are_those_of_the_support_draw():
-    practice = MeteredEnvironment(FAMILY, VARIANT, draw=3, shots=5)
+def test_its_scenarios_are_those_of_the_support():
+    practice = MeteredEnvironment(FAMILY, VARIANT, site=SITE, shots=5)
     first, second = practice.reset(2)[0], practice.reset(3)[0]
-    expected, _ = FAMILY.make(VARIANT, "cpu").reset(support_seeds(3, 5))
+    expected, _ = FAMILY.make(VARIANT, "cpu").reset([SITE] * 5, support_seeds(5))
     assert torch.equal(torch.cat([first, second]), expected)
 
 
-def test_a_draw_has_a_thousand_scenarios():
-    practice = MeteredEnvironment(FAMILY, VARIANT, draw=0, shots=1)
+def test_a_site_has_a_thousand_scenarios():
+    practice = MeteredEnvironment(FAMILY, VARIANT, site=SITE, shots=1)
     practice.reset(999)
     with pytest.raises(BudgetError, match="1000 scenarios"):
         practice.reset(2)

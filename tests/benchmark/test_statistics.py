@@ -20,7 +20,7 @@ from wbench.benchmark.protocol.statistics import (
 from wbench.errors import InvalidValueError
 
 RECORDED = json.loads(Path(__file__).with_name("rliable.json").read_text())
-X, Y = np.array(RECORDED["x"]), np.array(RECORDED["y"])  # [variant][seed]
+X, Y = np.array(RECORDED["x"]), np.array(RECORDED["y"])  # [variant][site]
 
 
 def test_iqm_is_the_mean_of_the_middle_half():
@@ -32,7 +32,7 @@ def test_iqm_is_the_mean_of_the_middle_half():
 def test_aggregates_are_those_of_rliable(name):
     """Recorded with rliable 1.2.0: `library.get_interval_estimates` of `metrics.aggregate_*` (gamma = 100), 20,000 resamples.
 
-    The scores are six variants of different level with ten seeds of normal noise (deviation 12), to three decimals; in the
+    The scores are six variants of different level with ten sites of normal noise (deviation 12), to three decimals; in the
     second variant both agents are equal, with many ties.
     """
     summary = summarise({f"family/{i}": row for i, row in enumerate(X.tolist())})
@@ -107,7 +107,7 @@ def test_a_summary_has_the_headline_over_all_families_and_each_family():
     assert found.optimality_gap.value == pytest.approx((90 + 80 + 70 + 3 * 80 + 0 + 10 + 40) / 9)  # 150 makes up for nothing
 
 
-def test_fewer_than_three_seeds_give_no_interval():
+def test_fewer_than_three_sites_give_no_interval():
     two = [[1.0, 2.0], [3.0, 4.0]]
     assert interval(two).ci_low is None and paired(two, two).ci_high is None
     assert probability_of_improvement(two, two).ci_low is None and profile(two, [0.0]).ci_low is None
@@ -116,11 +116,11 @@ def test_fewer_than_three_seeds_give_no_interval():
 
 @pytest.mark.parametrize("scores", [[], [[]], [1.0, 2.0], [[1.0, 2.0], [3.0]], [[1.0, float("nan")]], [[1.0, None]]])
 def test_scores_that_are_no_table_are_refused(scores):
-    with pytest.raises(InvalidValueError, match=r"finite numbers \[variant\]\[seed\]"):
+    with pytest.raises(InvalidValueError, match=r"finite numbers \[variant\]\[site\]"):
         interval(scores)
 
 
 def test_only_the_same_cells_can_be_compared():
     for comparison in (paired, probability_of_improvement):
-        with pytest.raises(InvalidValueError, match="same variants and seeds"):
+        with pytest.raises(InvalidValueError, match="same variants and sites"):
             comparison([[1.0, 2.0, 3.0]], [[1.0, 2.0]])
