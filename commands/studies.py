@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Studies of NetWorld and of trainings: what a mechanism is worth, how true the world model is.")
 Checkpoint = Annotated[str, typer.Option(help="A checkpoint of NetWorld: folder, Hub id or packaged name.")]
-TUNING = {  # train variants: a choice that is made by this table has not seen a held-out one
-    "access": ("access/n8-c1-load0.4", "access/n12-c1-load0.3"),
-    "power": ("power/n10-d800-v1-load0.5", "power/n20-d1200-v1-load0.7"),
-    "offload": ("offload/n10-e3-p0.3", "offload/n20-e3-p0.3"),
-}
+PLAYED = 2  # train variants of a family: a choice that is made by this table has not seen a held-out one
 
 
 @app.command()
@@ -61,12 +57,13 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
+    from ..benchmark.protocol.spec import FAMILIES
     from ..benchmark.protocol.spec import protocol as get_protocol
     from ..benchmark.registry import get_family
     from ..benchmark.site import parse_sites
     from ..networld.studies import ablate as ablations
 
-    tasks = [get_family(name) for name in family or TUNING]
+    tasks = [get_family(name) for name in family or FAMILIES]
     names = _variants(family, variant)
     chosen = get_protocol("lite", variants=names, shots=_numbers(shots), sites=parse_sites(sites), episodes=episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
@@ -215,24 +212,22 @@ def _measured(model: NetWorld, families: Sequence[str], rows: int) -> dict[str, 
         for name in families:
             task = get_family(name)
             model.shape(name)
-            listed = TUNING.get(name) or tuple(v.name for v in task.select("train")[:2])
-            found[name] = fidelity(model, task, [task.variant(label) for label in listed], rows=rows)
+            found[name] = fidelity(model, task, task.select("train")[:PLAYED], rows=rows)
             advance(1)
     return found
 
 
 def _variants(families: list[str] | None, given: list[str] | None) -> list[str]:
     """The variants given, of the families if there are any; without them two train variants of each family."""
+    from ..benchmark.protocol.spec import FAMILIES
     from ..benchmark.registry import get_family
 
-    wanted = [get_family(name).name for name in families or TUNING]
+    wanted = [get_family(name) for name in families or FAMILIES]
+    labels = [each.name for each in wanted]
     for name in given or ():
-        if families and name.partition("/")[0] not in wanted:
-            raise InvalidValueError("--variant", name, f"of {', '.join(wanted)}, or leave --family out")
-    names = given or [name for each in wanted for name in TUNING.get(each, ())]
-    if not names:
-        raise InvalidValueError("--family", ", ".join(wanted), "one of " + ", ".join(TUNING) + ", or give --variant")
-    return names
+        if families and name.partition("/")[0] not in labels:
+            raise InvalidValueError("--variant", name, f"of {', '.join(labels)}, or leave --family out")
+    return given or [variant.name for each in wanted for variant in each.select("train")[:PLAYED]]
 
 
 def _numbers(shots: str, least: int = 0) -> list[int]:

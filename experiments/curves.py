@@ -1,18 +1,17 @@
-"""Learning curves of MAPPO, QMIX and IQL from scratch with a large online budget, one held-out variant of each family.
+"""Learning curves of MAPPO, QMIX and IQL from scratch with a large online budget, at dev sites of a variant of each family.
 
     pip install -e ".[docs]" && python experiments/curves.py [--agent qmix] [--family access] [--seeds 3]
 
 Writes data and picture, docs/curves/AGENT.csv and .png, a finished run at a time: called again, it plays only what is missing.
 Scores (0 = random, 100 = genie) of MAPPO are those of the rounds that it learns from: sampled actions, fresh scenarios. QMIX
 and IQL explore in theirs, so they are scored in episodes that nobody learns from, `EVALUATION`, every `EVERY` rounds without
-exploration. Beside them stands what NetWorld scored there with five recorded episodes, in the result file of `lite`.
+exploration. Seed k learns at dev site k. Beside them stand `belief`, which is told nothing, and `oracle`, which is told the site.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,21 +27,27 @@ from wbench.baselines.common.online import PracticeConfig, learn_online
 from wbench.baselines.common.ppo import PpoConfig
 from wbench.baselines.common.q_agent import ValueAgent
 from wbench.baselines.common.q_learning import ValueModel
-from wbench.baselines.common.rollout import OpenEnvironment, learn
+from wbench.baselines.common.rollout import learn
 from wbench.baselines.iql import Iql
-from wbench.baselines.mappo import FIRST_SEED, MappoConfig, fresh
+from wbench.baselines.mappo import MappoConfig, fresh
 from wbench.baselines.qmix import Qmix
+from wbench.benchmark.agent import Agent
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.protocol.references import references
-from wbench.benchmark.registry import get_variant
+from wbench.benchmark.registry import get_variant, make_agent
 from wbench.benchmark.rollout import play
+from wbench.benchmark.seeds import DEV_SEEDS
+from wbench.benchmark.site import RANGES
 
-ROOT = Path(__file__).parents[1]
-FOLDER, RESULTS = ROOT / "docs" / "curves", ROOT / "leaderboard" / "results"
-SHOTS = 5
-VARIANTS = {"access": "access/n8-c1-load0.5", "power": "power/n10-d500-v1-load0.5", "offload": "offload/n10-e3-p0.4"}
-ROUNDS, EPISODES, SEED_STRIDE = 120, 8, 100_000
+FOLDER = Path(__file__).parents[1] / "docs" / "curves"
+VARIANTS = {
+    "access": "access/n8-c3-load0.15-l48",
+    "power": "power/d2d-n14-s500-v1-load0.16-l48",
+    "offload": "offload/n8-e2-p0.15",
+}
+LINES = {"belief": "tab:red", "oracle": "0.2"}
+ROUNDS, EPISODES = 120, 8
 PPO = PpoConfig(batch_size=1024)
 PRACTICE = PracticeConfig(
     updates=15_360,
@@ -54,22 +59,29 @@ PRACTICE = PracticeConfig(
     standardise=True,
     bfloat16=True,
 )
-EVERY, EVALUATION = 4, range(FIRST_SEED + 90 * SEED_STRIDE, FIRST_SEED + 90 * SEED_STRIDE + 16)
+EVERY, EVALUATION = 4, range(DEV_SEEDS, DEV_SEEDS + 16)
 FIELDS = ("variant", "seed", "slots", "score")
 Key = tuple[str, int]
 Curve = list[tuple[int, float]]  # slots so far, score
+
+
+def evaluate(agent: Agent, name: str, site: int) -> float:
+    """Score of an agent that is ready, in the episodes of the evaluation."""
+    returns = play(*get_variant(name), agent, [site] * len(EVALUATION), EVALUATION).returns
+    return references(name, site).score(float(returns.mean()))
 
 
 def mappo(name: str, seed: int) -> Curve:
     """Train MAPPO from scratch; a point is a round."""
     family, variant = get_variant(name)
     model = fresh(MappoConfig({family.name: FamilyShape.of(family)}), seed)
-    playground = OpenEnvironment(family, variant, FIRST_SEED + SEED_STRIDE * (1 + seed))
+    site = RANGES["dev"][seed]
+    playground = MeteredEnvironment(family, variant, site, ROUNDS * EPISODES)
     curve: Curve = []
 
     def note(played, _) -> None:
         slots = curve[-1][0] if curve else 0
-        curve.append((slots + played.slots, references(name).score(played.returns[0])))
+        curve.append((slots + played.slots, references(name, site).score(played.returns[0])))
 
     learn(model, [playground], ROUNDS, EPISODES, PPO, seed, note)
     return curve
@@ -82,13 +94,13 @@ def values(kind: type[ValueModel], name: str, seed: int) -> Curve:
     packaged = kind.from_pretrained(f"{label}-small").config  # lends its settings, none of its weights
     torch.manual_seed(seed)
     model = kind(replace(packaged, families={family.name: FamilyShape.of(family)}, evaluation_temperatures={}))
-    environment = MeteredEnvironment(family, variant, seed, ROUNDS * EPISODES)
+    site = RANGES["dev"][seed]
+    environment = MeteredEnvironment(family, variant, site, ROUNDS * EPISODES)
     curve: Curve = []
 
     def note(learned: ValueModel) -> None:
         if environment.used % (EVERY * EPISODES * variant.horizon) == 0:
-            returns = play(family, variant, ValueAgent(label, learned), EVALUATION).returns
-            curve.append((environment.used, references(name).score(float(returns.mean()))))
+            curve.append((environment.used, evaluate(ValueAgent(label, learned), name, site)))
 
     learn_online(model, environment, environment.budget, PRACTICE, note)
     return curve
@@ -124,30 +136,18 @@ def save(path: Path, curves: dict[Key, Curve]) -> None:
             writer.writerows((name, seed, slots, round(score, 2)) for slots, score in points)
 
 
-def few_shot(name: str) -> float:
-    """NetWorld's mean score on a variant with the support of `SHOTS` episodes, from its committed result."""
-    (path,) = RESULTS.glob("networld-lite-*.json")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    scores = [cell["score"] for cell in cells if (cell["variant"], cell["shots"]) == (name, SHOTS)]
-    return sum(scores) / len(scores)
-
-
 def draw(agent: str, curves: dict[Key, Curve]) -> None:
-    """One panel a variant: each seed, and the policies that frame it."""
+    """One panel a variant: each seed, and the policies that frame it, at the first seed's site."""
     window = LEARNERS[agent].smoothed
     figure, panels = plt.subplots(1, len(VARIANTS), figsize=(12, 3.6), layout="constrained")
     for axes, name in zip(panels, VARIANTS.values(), strict=True):
-        frame = references(name)
         for (_, seed), points in sorted((key, value) for key, value in curves.items() if key[0] == name):
             slots, scores = (torch.tensor(column, dtype=torch.float64) for column in zip(*points, strict=True))
             smooth = scores.unfold(0, window, 1).mean(-1)
             axes.plot(slots[window - 1 :] / 1000, smooth, linewidth=1.2, label=f"{agent.upper()}, seed {seed}")
-        lines = (("heuristic", frame.heuristic, "0.2"), ("private greedy", frame.greedy, "tab:red"))
-        for label, value, colour in lines:
-            axes.axhline(frame.score(value), linestyle="--", linewidth=1, color=colour, label=label)
-        support = SHOTS * get_variant(name)[1].horizon / 1000
-        axes.axhline(few_shot(name), linewidth=1.5, color="tab:purple", label=f"NetWorld, {SHOTS} recorded episodes")
-        axes.axvline(100 * support, linestyle=":", linewidth=1, color="tab:purple", label="100 times NetWorld's support")
+        for label, colour in LINES.items():
+            value = evaluate(make_agent(label), name, RANGES["dev"][0])
+            axes.axhline(value, linestyle="--", linewidth=1, color=colour, label=label)
         axes.axhline(0, linestyle=":", linewidth=1, color="0.5", label="random")
         axes.set(title=name, xlabel="environment steps (thousands)", ylabel="score", ylim=(-30, 100))
     panels[0].legend(fontsize=8, loc="lower right")

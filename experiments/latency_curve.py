@@ -4,7 +4,7 @@
 
 Writes docs/latency/FAMILY.csv (a finished setting at a time: called again, it plays only what is missing) and
 docs/latency/latency.png. Milliseconds are medians of process-CPU time, one thread, of a slot's decision for all agents of one
-episode; scores are those of a train variant, at zero shots.
+episode; scores are those of a train variant at a dev site, at zero shots.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from wbench.benchmark.data.paths import write_atomically
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
+from wbench.benchmark.seeds import DEV_SEEDS
+from wbench.benchmark.site import RANGES
 from wbench.networld.agent import DEFAULT_CHECKPOINT, NetWorldAgent
 from wbench.networld.config import PlannerConfig
 from wbench.networld.model import NetWorld
 
 FOLDER = Path(__file__).parents[1] / "docs" / "latency"
-VARIANTS = {"access": "access/n8-c1-load0.4", "power": "power/n10-d800-v1-load0.5", "offload": "offload/n10-e3-p0.3"}
-FIRST_SEED = 900_000
+VARIANTS = {
+    "access": "access/n8-c3-load0.15-l48",
+    "power": "power/d2d-n14-s500-v1-load0.16-l48",
+    "offload": "offload/n8-e2-p0.15",
+}
+SITE = RANGES["dev"].start
 SHIPPED = PlannerConfig(use_actors=False)  # plans in `access` too, where it ships with an actor
 AXES = {"candidates": (1, 2, 4, 8, 16, 32), "steps": (1, 2, 3, 5, 10, 20), "replan": (1, 2, 4, 8)}
 LABELS = {"candidates": "candidates", "steps": "diffusion steps", "replan": "slots between plans"}
@@ -72,8 +78,8 @@ def measure(agent: NetWorldAgent, setting: PlannerConfig, name: str, episodes: i
     family, variant = get_variant(name)
     agent.planner = setting
     milliseconds = decide_ms(agent, family, variant, 1)
-    returns = play(family, variant, agent, range(FIRST_SEED, FIRST_SEED + episodes)).returns
-    score = references(name).score(float(returns.mean()))
+    returns = play(family, variant, agent, [SITE] * episodes, range(DEV_SEEDS, DEV_SEEDS + episodes)).returns
+    score = references(name, SITE).score(float(returns.mean()))
     axes = {axis: getattr(setting, axis) for axis in AXES}
     return Point(
         agent.checkpoint_digest[:12], **axes, episodes=episodes, milliseconds=round(milliseconds, 3), score=round(score, 2)
@@ -116,7 +122,6 @@ def draw(folder: Path) -> None:
     measured = {name: points for family, name in VARIANTS.items() if (points := load(folder / f"{family}.csv"))}
     figure = Figure((12, 3.8), dpi=80, layout="constrained")
     for axes, (name, points) in zip(figure.subplots(1, len(measured), squeeze=False).flat, measured.items(), strict=True):
-        frame = references(name)
         for axis, values in AXES.items():
             along = [replace(SHIPPED, **{axis: value}) for value in values]
             line = [point for setting in along for point in points if point.is_of(setting)]
@@ -133,7 +138,6 @@ def draw(folder: Path) -> None:
                 axes.plot(
                     point.milliseconds, point.score, "*", markersize=14, color="black", zorder=3, label="the planner as shipped"
                 )
-        axes.axhline(frame.score(frame.heuristic), linestyle="--", linewidth=1, color="0.3", label="heuristic")
         axes.set(title=name, xlabel="milliseconds a decision", xscale="log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")

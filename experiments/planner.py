@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from wbench.benchmark.family import Family, Variant
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
+from wbench.benchmark.site import RANGES
 from wbench.learning.checkpoint import count_parameters
 from wbench.learning.precision import precision
 from wbench.networld.agent import NetWorldAgent
@@ -25,7 +26,7 @@ from wbench.networld.config import PlannerConfig
 from wbench.networld.model import NetWorld
 
 AGENTS, OBS, HORIZON = 8, 32, 16  # of the peers' networks, as in their papers' settings
-TARGET = "access/n8-c1-load0.4"  # eight agents
+TARGET = "access/n8-c3-load0.15-l48"  # eight agents
 SETTINGS = (
     PlannerConfig(),
     PlannerConfig(use_actors=False),
@@ -112,10 +113,10 @@ def decide_ms(agent: NetWorldAgent, family: Family, variant: Variant, episodes: 
     """Milliseconds of a slot's decision for all agents of all episodes, the environment's own time taken off."""
     short = replace(variant, horizon=slots)  # type: ignore[type-var]
     agent.adapt(family, variant, None)
-    idle = family.policies[family.random]()
-    seeds = range(episodes)
-    own = median_ms(lambda: play(family, short, agent, seeds), 3)
-    return (own - median_ms(lambda: play(family, short, idle, seeds), 3)) / slots
+    idle = family.policies["random"]()
+    sites, seeds = [RANGES["dev"].start] * episodes, range(episodes)
+    own = median_ms(lambda: play(family, short, agent, sites, seeds), 3)
+    return (own - median_ms(lambda: play(family, short, idle, sites, seeds), 3)) / slots
 
 
 def main() -> None:
@@ -124,7 +125,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
-    for variant_name in (TARGET, "power/n10-d800-v1-load0.5", "offload/n10-e3-p0.3"):
+    for variant_name in (TARGET, "power/d2d-n14-s500-v1-load0.16-l48", "offload/n8-e2-p0.15"):
         for episodes in (1, 32):
             for setting in SETTINGS:
                 agent.planner = setting

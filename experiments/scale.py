@@ -22,11 +22,12 @@ from scipy.stats import linregress
 from wbench.benchmark.family import Family, Variant
 from wbench.benchmark.registry import get_variant
 from wbench.benchmark.rollout import play
+from wbench.benchmark.site import RANGES
 from wbench.networld.agent import DEFAULT_CHECKPOINT, NetWorldAgent
 from wbench.networld.model import NetWorld
 
 FOLDER = Path(__file__).parents[1] / "docs" / "latency"
-VARIANT = "offload/n10-e3-p0.3"
+VARIANT = "offload/n8-e2-p0.15"
 AGENTS, EPISODES = (8, 16, 32, 64, 100, 150, 200), (1, 8)
 SLOTS = 8  # of a measured episode
 FIELDS = ("episodes", "agents", "milliseconds", "message_bits")
@@ -36,7 +37,9 @@ Row = tuple[int, int, float, float]
 def measure(agent: NetWorldAgent, family: Family, variant: Variant, episodes: int) -> Row:
     """Time of a decision, and the bits that an agent broadcasts a slot."""
     milliseconds = decide_ms(agent, family, variant, episodes, SLOTS)
-    bits = play(family, replace(variant, horizon=1), agent, range(episodes)).message_bits / (variant.agents * episodes)
+    sites = [RANGES["dev"].start] * episodes
+    played = play(family, replace(variant, horizon=1), agent, sites, range(episodes))
+    bits = played.message_bits / (variant.agents * episodes)
     return episodes, variant.agents, round(milliseconds, 3), bits
 
 

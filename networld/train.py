@@ -64,8 +64,8 @@ PRESETS = {
     ),
     "small": TrainConfig(
         release="mini",
-        world_steps=2400,
-        actor_steps=800,
+        world_steps=1200,
+        actor_steps=400,
         batch_size=256,
         network=(("behaviour_conditioned", ("access", "offload", "power")), ACTORS),
     ),

@@ -32,19 +32,19 @@ def test_a_latency_curve_goes_on_where_it_stopped(curve, monkeypatch, tmp_path):
     monkeypatch.setattr(curve, "measure", measure)
     ours, path = SimpleNamespace(checkpoint_digest="1" * 64), tmp_path / "access.csv"
     with pytest.raises(KeyboardInterrupt):
-        curve.complete(ours, "access/n8-c1-load0.4", 4, path)
+        curve.complete(ours, "access/n8-c3-load0.15-l48", 4, path)
     kept = curve.load(path)
     assert len(kept) == 5 and kept[0].is_of(PlannerConfig())  # what ships comes first
     stop = 99
-    curve.complete(ours, "access/n8-c1-load0.4", 4, path)
+    curve.complete(ours, "access/n8-c3-load0.15-l48", 4, path)
     assert curve.load(path)[:5] == kept and len(set(measured)) == len(measured) == len(curve.load(path)) == 14
     steps, candidates, replans = (sorted(set(column)) for column in zip(*measured, strict=True))
     assert steps == [1, 2, 3, 5, 10, 20] and candidates == [1, 2, 4, 8, 16, 32] and replans == [1, 2, 4, 8]
-    curve.complete(ours, "access/n8-c1-load0.4", 4, path)
+    curve.complete(ours, "access/n8-c3-load0.15-l48", 4, path)
     assert len(measured) == 14
     for other, episodes in (("2" * 64, 4), ("2" * 64, 8)):  # what is of another network, or of fewer episodes, does not count
         measured.clear()
-        curve.complete(SimpleNamespace(checkpoint_digest=other), "access/n8-c1-load0.4", episodes, path)
+        curve.complete(SimpleNamespace(checkpoint_digest=other), "access/n8-c3-load0.15-l48", episodes, path)
         assert len(measured) == 14 == len(curve.load(path))
         assert {(point.checkpoint, point.episodes) for point in curve.load(path)} == {(other[:12], episodes)}
     curve.draw(tmp_path)

@@ -1,6 +1,6 @@
 """Ablations: NetWorld with one mechanism changed or taken away, on the same episodes as the whole.
 
-Some change how it plays; those are compared with the checkpoint itself, and their intervals are over seeds of play. Others
+Some change how it plays; those are compared with the checkpoint itself, and their intervals are over sites. Others
 change the network, which must then be trained: they are compared with whole networks trained for as many steps, and their
 intervals are over several trainings, since what one training happens to find can be worth more than a mechanism.
 """
@@ -204,11 +204,11 @@ def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
     return maker(NetWorld.from_pretrained(checkpoint), planner, adaptation)
 
 
-Played = dict[int, list[list[float]]]  # scores [variant][seed] by number of shots
+Played = dict[int, list[list[float]]]  # scores [variant][site] by number of shots
 
 
 def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> Played:
-    """Scores [variant][seed] by number of shots."""
+    """Scores [variant][site] by number of shots."""
     found: Played = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
     for cell in protocol.cells():
         result = run_cell(agent, cell, protocol.episodes)

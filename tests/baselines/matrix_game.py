@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from wbench.benchmark.agent import Support
 from wbench.benchmark.family import ActionComponent, Family, Info
-from wbench.benchmark.randomness import scenario_generator
+from wbench.benchmark.randomness import generator as keyed
 from wbench.benchmark.registry import get_family
 
 AGENTS, SIGNS, HORIZON = 2, 2, 16
@@ -37,11 +37,16 @@ class Game:
 class GameEnv:
     """B games: obs is the sign to play, one-hot, and whether pay is due; the reward of slot t is for the actions of t - 1."""
 
+    charged = True
+
     def __init__(self, variant: Game) -> None:
         self.variant = variant
 
-    def reset(self, seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        draws = [scenario_generator("signs", seed).integers(SIGNS, size=(HORIZON + 1, AGENTS)) for seed in seeds]
+    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
+        draws = [
+            keyed("signs", site, seed).integers(SIGNS, size=(HORIZON + 1, AGENTS))
+            for site, seed in zip(sites, seeds, strict=True)
+        ]
         self._signs = torch.stack([torch.from_numpy(d) for d in draws])
         self._slot, self._due = 0, torch.zeros(len(seeds))
         return self._observe()
@@ -82,7 +87,7 @@ def logged(episodes: int, choices: int = SIGNS, seed: int = 0) -> Support:
     """Episodes of uniform play among the first `choices` signs."""
     generator = torch.Generator().manual_seed(seed)
     env = GameEnv(VARIANT)
-    obs, info = env.reset(range(seed * 1000, seed * 1000 + episodes))
+    obs, info = env.reset([0] * episodes, range(seed * 1000, seed * 1000 + episodes))
     columns: dict[str, list[Tensor]] = {name: [] for name in ("obs", "action", "reward", "action_mask")}
     for _ in range(HORIZON):
         action = torch.randint(choices, obs.shape[:2], generator=generator)

@@ -15,12 +15,13 @@ from wbench.baselines.mappo import PRESETS, TRAINER, Mappo, MappoAgent, MappoCon
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
-from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
 from wbench.learning.training import REPORT, STATE
 
+from ..playing import play
+
 FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
-VARIANTS = ("access/n4-c2-load0.4", "power/n10-d800-v0-load0.7", "offload/n10-e2-p0.2")
+VARIANTS = ("access/n8-c2-load0.2-l48", "power/d2d-n14-s400-v1-load0.12-l48", "offload/n8-e2-p0.15")
 QUICK = PpoConfig(epochs=2, batch_size=512, bfloat16=False)
 
 
@@ -109,7 +110,7 @@ def test_critic_sees_all_in_any_order_and_the_policy_only_its_own():
     changed[1] += 1.0
     moved = model.values(changed, agents, "access") != values
     assert moved.tolist() == [True] * 3 + [False] * 4  # everybody in the frame, nobody outside
-    mask = torch.ones(7, 4, dtype=torch.bool)
+    mask = torch.ones(7, 5, dtype=torch.bool)
     logits = model.logits(features, mask, "access")
     assert (model.logits(changed, mask, "access") != logits).any(-1).tolist() == [False, True] + [False] * 5
     assert logits.softmax(-1).max() < 0.3  # the first policy is close to uniform
@@ -166,16 +167,16 @@ def test_learns_to_take_turns_where_all_see_the_same():
 
 def test_a_round_has_every_row_once_and_says_what_happened():
     model, generator = small(), torch.Generator().manual_seed(0)
-    grounds = [OpenEnvironment(*get_variant(name), 40_000_000) for name in (*VARIANTS, "access/n8-c1-load0.2")]
+    grounds = [OpenEnvironment(*get_variant(name), 40_000_000) for name in (*VARIANTS, "access/n8-c3-load0.25-l48")]
     played = play_round(model, grounds, 2, QUICK, generator)
-    assert played.slots == 4 * 2 * 128
+    assert played.slots == 2 * (128 + 96 + 96 + 128)
     assert {name: len(frames.features) for name, frames in played.frames.items()} == {
-        "access": 2 * 128 * (4 + 8),
-        "power": 2 * 128 * 10,
-        "offload": 2 * 128 * 10,
+        "access": 2 * 128 * (8 + 8),
+        "power": 2 * 96 * 14,
+        "offload": 2 * 96 * 8,
     }
     frames = played.frames["access"]
-    assert frames.agents.tolist() == [4, 4, 8, 8] * 128
+    assert frames.agents.tolist() == [8] * 4 * 128
     with torch.no_grad():
         logits = model.logits(frames.features, frames.mask, "access")
     assert torch.allclose(model.codecs["access"].log_prob(logits, frames.code), frames.log_prob, atol=1e-5)
@@ -197,8 +198,8 @@ def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, tr
     agent = make_agent("mappo", str(checkpoint), track=track)
     family, variant = get_variant(VARIANTS[0])
     returns = []
-    for draw in (3, 4, 3):
-        environment = MeteredEnvironment(family, variant, draw, 3)
+    for site in (3, 4, 3):
+        environment = MeteredEnvironment(family, variant, site, 3)
         adaptation = agent.practise(environment)
         assert environment.left == 0 and environment.used == 3 * variant.horizon
         assert adaptation.gradient_steps > 0
@@ -213,7 +214,7 @@ def test_arms_say_what_they_start_from(checkpoint: Path):
     assert agent.source_steps == 0 and agent.checkpoint_digest == "" and agent.knows(Game.family)
     agent.enter("online-pretrained")
     preset = PRESETS["debug"]
-    assert agent.source_steps == preset.rounds * preset.variants * preset.episodes * 128 * len(FAMILIES)
+    assert agent.source_steps == preset.rounds * preset.variants * preset.episodes * (128 + 96 + 96)
     assert len(agent.checkpoint_digest) == 64 and not agent.knows(Game.family)
     with pytest.raises(UnknownNameError, match="offline"):
         agent.enter("offline")

@@ -17,18 +17,18 @@ from wbench.baselines.common.q_learning import ValueModel
 from wbench.baselines.iql import Iql
 from wbench.baselines.qmix import Qmix
 from wbench.benchmark.data import release
-from wbench.benchmark.data.recorder import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import make_agent
-from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, UnknownNameError
 from wbench.learning.checkpoint import digest
 from wbench.learning.training import REPORT, get_trainer
 
 from ..benchmark import tiny
+from ..playing import play
 
 KINDS = {"iql": Iql, "qmix": Qmix, "brq": Brq}
-HELD_OUT = tiny.FAMILY.variant("access/n8-c1-load0.5")
+HELD_OUT = tiny.FAMILY.variant(tiny.NAMES[2])
 SHORT = replace(HELD_OUT, horizon=12)
 QUICK = PracticeConfig(updates=6, batch_size=64)
 
@@ -48,7 +48,7 @@ def checkpoints(tmp_path_factory):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_debug_checkpoint_loads_and_says_where_it_comes_from(checkpoints, name):
     agent = make_agent(name, str(checkpoints[name]))
-    transitions = sum(v.agents * v.horizon * 2 * 4 for v in tiny.FAMILY.select("train"))  # two episodes of four qualities
+    transitions = sum(v.agents * v.horizon * 2 * 5 for v in tiny.FAMILY.select("train"))  # two sites, an episode of five files
     assert agent.track == "offline" and agent.source_transitions == transitions and len(agent.checkpoint_digest) == 64
     assert agent.privileged_training == (name == "qmix")
     agent.adapt(tiny.FAMILY, SHORT, None)
@@ -119,8 +119,8 @@ def test_from_scratch_means_none_of_the_checkpoints_weights(checkpoints, name):
     untrained = digest(agent._model)
     assert untrained != digest(pretrained)
     found = []
-    for draw in (0, 1, 0):
-        environment = MeteredEnvironment(tiny.FAMILY, SHORT, draw, shots=3)
+    for site in (0, 1, 0):
+        environment = MeteredEnvironment(tiny.FAMILY, SHORT, site, shots=3)
         done = agent.practise(environment)
         assert environment.left == 0 and 0 < done.gradient_steps <= 6
         found.append(digest(agent._model))
@@ -133,7 +133,7 @@ def test_after_pretraining_the_budget_is_spent_to_the_slot_and_the_better_networ
     pretrained = KINDS[name].from_pretrained(checkpoints[name])
     agent = ValueAgent(name, pretrained, practice=QUICK)
     agent.enter("online-pretrained")
-    environment = MeteredEnvironment(tiny.FAMILY, SHORT, draw=0, shots=shots)
+    environment = MeteredEnvironment(tiny.FAMILY, SHORT, site=0, shots=shots)
     done = agent.practise(environment)
     assert environment.left == 0
     assert done.notes["kept"] == (done.notes["reward_after"] > done.notes["reward_before"])

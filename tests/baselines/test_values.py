@@ -20,11 +20,11 @@ from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES, FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family
-from wbench.benchmark.rollout import play
 from wbench.errors import BudgetError
 from wbench.learning.checkpoint import digest
 from wbench.learning.codec import ActionCodec
 
+from ..playing import play
 from . import matrix_game as game
 
 KINDS = {"iql": Iql, "qmix": Qmix, "brq": Brq}
@@ -65,7 +65,7 @@ def test_the_optimum_is_found_in_logs_of_random_play(name):
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])
 def test_the_optimum_is_found_online_with_the_budget_and_not_a_slot_more(name):
-    environment = MeteredEnvironment(game.FAMILY, game.VARIANT, draw=1, shots=200)
+    environment = MeteredEnvironment(game.FAMILY, game.VARIANT, site=1, shots=200)
     config = PracticeConfig(
         updates=300, learning_rate=2e-3, epsilon_decay=0.5
     )  # with less exploration IQL settles for less here
@@ -91,7 +91,7 @@ def test_learning_from_scratch_waits_for_the_first_round_and_standardises_observ
             self._obs, info = super().reset(episodes)
             return self._obs, info
 
-    environment = Watched(game.FAMILY, game.VARIANT, draw=1, shots=width * rounds)
+    environment = Watched(game.FAMILY, game.VARIANT, site=1, shots=width * rounds)
     config = PracticeConfig(updates=40, rounds=rounds, standardise=True)
     model, steps = learn_online(
         fresh(Iql), environment, environment.budget, config, lambda learned: told.append((environment.used, digest(learned)))

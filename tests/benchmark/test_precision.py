@@ -9,18 +9,19 @@ import pytest
 import torch
 from wbench.baselines.common.fine_tuning import FineTuneConfig
 from wbench.baselines.common.online import PracticeConfig
-from wbench.benchmark.data.recorder import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, make_agent
-from wbench.benchmark.rollout import play
 from wbench.commands.doctor import examine
 from wbench.errors import InvalidValueError
 from wbench.learning import precision as library
 from wbench.learning.precision import mixed, precision
 from wbench.networld.adapt import AdaptConfig
 
+from ..playing import play
+
 FAMILY = get_family("offload")
-SHORT = replace(FAMILY.variant("offload/n10-e3-p0.4"), horizon=24)
+SHORT = replace(FAMILY.variant("offload/n12-e3-p0.2"), horizon=24)
 AGENTS = [
     ("networld", "offline"),
     ("bc", "offline"),

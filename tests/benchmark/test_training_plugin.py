@@ -126,7 +126,7 @@ def test_it_is_listed_trained_played_and_carded(package, command, tmp_path: Path
     assert done.code == 0, done.err
     losses = [line["loss"] for line in json.loads((folder / "training_report.json").read_text())["log"]]
     assert len(losses) == 3 and losses[-1] < losses[0] and "loss" in done.err
-    cell = ("--variant", "access/n8-c1-load0.5", "--shots", "0", "--seeds", "1", "--episodes", "1", "--against", "none")
+    cell = ("--variant", "access/n8-c3-load0.3-l48", "--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none")
     done = command("eval", "--agent", "lean", "--checkpoint", str(folder), *cell, "--out", str(out))
     assert done.code == 0, done.err
     done = command("card", str(folder), "--agent", "lean", "--results", str(out))
@@ -134,7 +134,7 @@ def test_it_is_listed_trained_played_and_carded(package, command, tmp_path: Path
     card = ModelCard.load(folder / "README.md")
     assert "Two numbers that learned to be equal." in card.text and "from lean_agent import Lean" in card.text
     (found,) = card.data.eval_results
-    assert found.dataset_name == "access/n8-c1-load0.5"
+    assert found.dataset_name == "access/n8-c3-load0.3-l48"
 
 
 def test_a_plug_in_trainer_that_cannot_be_loaded_is_named(package, command, tmp_path: Path):

@@ -30,7 +30,18 @@ def test_a_file_has_the_digest_of_the_model_in_it():
 
 def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder, tmp_path):
     out = tmp_path / "result.json"
-    arguments = ("--variant", "access/n8-c1-load0.5", "--shots", "0", "--episodes", "1", "--against", "none", "--out", str(out))
+    arguments = (
+        "--variant",
+        "access/n8-c3-load0.3-l48",
+        "--shots",
+        "0",
+        "--episodes",
+        "1",
+        "--against",
+        "none",
+        "--out",
+        str(out),
+    )
     assert wbench("eval", "--agent", "networld", *arguments).code == 0
     done = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))
     assert done.code == 0, done.err
@@ -38,9 +49,9 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     scores = [cell["score"] for cell in json.loads(out.read_text())["cells"]]
     (found,) = card.data.eval_results
     assert found.metric_value == pytest.approx(sum(scores) / len(scores), abs=0.01)
-    assert found.dataset_name == "access/n8-c1-load0.5" and card.data.model_name == "networld-small"
+    assert found.dataset_name == "access/n8-c3-load0.3-l48" and card.data.model_name == "networld-small"
     assert "arxiv:2602.00558" in card.data.tags and card.data.license == "apache-2.0"
-    assert f"| `access/n8-c1-load0.5` | 0 | {sum(scores) / len(scores):.1f} |" in card.text
+    assert f"| `access/n8-c3-load0.3-l48` | 0 | {sum(scores) / len(scores):.1f} |" in card.text
     document = json.loads(out.read_text())
     out.write_text(json.dumps({**document, "checkpoint": "0" * 64}))
     other = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))

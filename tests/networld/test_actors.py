@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 from wbench import NetWorld
-from wbench.benchmark.data.recorder import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.registry import get_family, get_variant, make_agent
-from wbench.benchmark.rollout import Slot, play
+from wbench.benchmark.rollout import Slot
 from wbench.errors import CheckpointError
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
 from wbench.networld.imagination import Imagination
 from wbench.networld.train import PRESETS, TRAINER
+
+from ..playing import play
 
 
 def test_training_actors_changes_them_and_nothing_else(debug_checkpoint, tmp_path):
@@ -30,12 +32,12 @@ def test_training_actors_changes_them_and_nothing_else(debug_checkpoint, tmp_pat
 
 def test_play_follows_the_actor_and_few_shots_leave_it_alone(debug_checkpoint):
     """With an actor biased to silence nobody sends, and nothing is planned or adapted, unless it is switched off."""
-    family, variant = get_variant("access/n8-c1-load0.5")
+    family, variant = get_variant("access/n8-c3-load0.3-l48")
     model = NetWorld.from_pretrained(str(debug_checkpoint))
     last = model.actor("access").policy[-1]
     with torch.no_grad():
         last.weight.zero_()
-        last.bias.copy_(torch.tensor([50.0, 0.0, 0.0, 0.0]))
+        last.bias.copy_(torch.tensor([50.0, 0.0, 0.0, 0.0, 0.0]))
     shots = support(family, variant, 0, 2)
 
     def played(planner: PlannerConfig) -> tuple[int, int, int]:

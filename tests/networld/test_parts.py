@@ -10,11 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from wbench import NetWorld
-from wbench.benchmark.data.recorder import record_quality
+from wbench.benchmark.data.recorder import mixture, record
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES, ActionComponent, FamilyShape
 from wbench.benchmark.registry import get_family
-from wbench.benchmark.rollout import play
 from wbench.errors import CheckpointError, InvalidValueError
 from wbench.learning.codec import ActionCodec, cross_entropy, expectation, two_hot
 from wbench.learning.mean_field import read
@@ -24,8 +23,10 @@ from wbench.networld.config import NetWorldConfig, PlannerConfig
 from wbench.networld.diffusion import LAST, add_noise, ddim, levels
 from wbench.networld.modules import SlotDenoiser
 
+from ..playing import play
+
 FAMILY = get_family("access")
-VARIANT = FAMILY.variant("access/n6-c2-load0.3")
+VARIANT = FAMILY.variant("access/n8-c3-load0.2-l56")
 SCALE = {"units": {"access": 0.5}, "values": {"access": (0.0, 20.0)}, "temperatures": {"access": 1.0}}
 EXPERT, MIXED = QUALITIES.index("expert"), QUALITIES.index("mixed")
 TINY = {"stem": 32, "context": 32, "width": 32, "blocks": 1, "head": 32}
@@ -110,8 +111,8 @@ def test_reading_an_inbox_tells_how_many():
 
 
 def test_a_descriptor_that_never_varied_has_no_effect(model):
-    plain = FAMILY.variant("access/n8-c1-load0.3").descriptor()
-    bursty = FAMILY.variant("access/n8-c1-load0.3-bursty").descriptor()
+    plain = FAMILY.variant("access/n8-c3-load0.3-l48").descriptor()
+    bursty = FAMILY.variant("access/n8-c3-load0.2-l48-bursty").descriptor()
     assert plain != bursty
     embeddings = model.scenario(torch.tensor([plain, bursty]), "access")
     assert torch.equal(embeddings[0], embeddings[1])
@@ -139,9 +140,9 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
         window = source.gather(torch.tensor([0, 1]), torch.tensor([slot, slot]))
         batch = losses.Windows(
             **window,
-            group=torch.arange(2).repeat_interleave(6),
-            others=torch.full((12,), 5.0),
-            descriptor=torch.tensor([VARIANT.descriptor()]).expand(12, -1),
+            group=torch.arange(2).repeat_interleave(8),
+            others=torch.full((16,), 7.0),
+            descriptor=torch.tensor([VARIANT.descriptor()]).expand(16, -1),
         )
         with torch.no_grad():
             encoded = losses.encode(model, batch, "access", 13)
@@ -248,7 +249,7 @@ def test_a_slot_denoiser_treats_rows_alone_and_needs_every_slot(model):
 
 
 def _source() -> Episodes:
-    columns = record_quality(FAMILY, VARIANT, "mixed", range(4))
+    columns = record(FAMILY, VARIANT, mixture(FAMILY, "mixed"), [0, 1, 2, 3], range(4))
     tensors = {name: torch.from_numpy(columns[name]) for name in ("obs", "action", "action_mask", "reward")}
     return Episodes(VARIANT, **tensors, quality=torch.full((4,), MIXED), history=4, horizon=8)
 

@@ -11,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
-from wbench.benchmark.data.recorder import train_seeds
-from wbench.benchmark.data.release import RELEASES
 from wbench.benchmark.family import QUALITIES
 from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.protocol.statistics import over_trainings
@@ -22,9 +20,11 @@ from wbench.networld.agent import NetWorldAgent
 from wbench.networld.studies import ablate, fidelity
 from wbench.networld.train import PRESETS
 
+from ..playing import DEV
+
 FAMILY = get_family("access")
-VARIANT = FAMILY.variant("access/n8-c1-load0.4")
-ONE_CELL = protocol("quick", variants=[VARIANT.name], shots=[0], seeds=1, episodes=2)
+VARIANT = FAMILY.variant("access/n8-c3-load0.15-l48")
+ONE_CELL = protocol("quick", variants=[VARIANT.name], shots=[0], sites=[DEV], episodes=2)
 
 
 def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
@@ -38,7 +38,7 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
 
 
 def test_networks_are_compared_over_several_trainings(tmp_path):
-    """Each training with the whole of its own seed, and the interval is over trainings, not over seeds of play."""
+    """Each training with the whole of its own seed, and the interval is over trainings, not over sites."""
     config = replace(PRESETS["debug"], world_steps=16, actor_steps=8)
     chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
     for steps in (1, 0):  # the second time there is nothing left to train
@@ -79,8 +79,6 @@ def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
 def test_fidelity_of_fresh_episodes(debug_checkpoint):
     sources = fidelity.fresh_episodes(FAMILY, VARIANT, 2, history=4, horizon=8)
     assert sources.count == 2 * len(QUALITIES) and sources.quality.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    most = max(release.episodes for release in RELEASES.values())
-    assert max(train_seeds("random", most)) < train_seeds("random", 1)[0] + fidelity.FRESH
     report = fidelity.fidelity(NetWorld.from_pretrained(debug_checkpoint), FAMILY, [VARIANT], episodes=2, rows=400)
     assert set(report["ks"]) == {"queue", "silence", "reward"}
     assert all(0.0 <= x <= 1.0 for distances in report["ks"].values() for x in distances.values())
@@ -91,10 +89,9 @@ def test_fidelity_of_fresh_episodes(debug_checkpoint):
 def test_a_trained_world_model_is_truer_than_an_untrained_one(debug_checkpoint):
     trained, raw = NetWorld.from_pretrained("networld-small"), NetWorld.from_pretrained(debug_checkpoint)
     ours, theirs = (fidelity.fidelity(model, FAMILY, [VARIANT], episodes=2, rows=1000) for model in (trained, raw))
-    assert ours["ks"]["queue"]["1"] < 0.5 * theirs["ks"]["queue"]["1"]
-    assert ours["reward_nats"]["model"] > ours["reward_nats"]["marginal"] + 0.1
-    assert ours["top1"]["inverse_dynamics"] > 0.99 > ours["top1"]["behaviour_cloning"]
-    assert ours["value"]["correlation"] > 0.5
+    assert ours["ks"]["queue"]["1"] < theirs["ks"]["queue"]["1"]
+    assert ours["reward_nats"]["model"] > ours["reward_nats"]["marginal"] > theirs["reward_nats"]["model"]
+    assert ours["top1"]["inverse_dynamics"] > 0.9 > ours["top1"]["behaviour_cloning"]
 
 
 def test_fidelity_goes_into_the_picture_of_a_training(wbench, debug_checkpoint, tmp_path):

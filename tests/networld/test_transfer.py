@@ -9,7 +9,7 @@ import pytest
 import torch
 from wbench import NetWorld
 from wbench.benchmark.agent import Support
-from wbench.benchmark.data.recorder import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError, InvalidValueError
@@ -20,9 +20,9 @@ from wbench.networld.studies import transfer
 from wbench.networld.train import MARGIN, PRESETS
 
 OLD, NEW = ("power", "offload"), get_family("access")
-VARIANT = NEW.variant("access/n4-c1-load0.3")
+VARIANT = NEW.variant("access/n8-c2-load0.2-l48")
 TINY = {"stem": 32, "context": 32, "width": 32, "blocks": 1, "head": 32}
-SHORT = ("--variant", VARIANT.name, "--shots", "1", "--seeds", "1", "--episodes", "2", "--steps", "30")
+SHORT = ("--variant", VARIANT.name, "--shots", "1", "--sites", "dev:0", "--episodes", "2", "--steps", "30")
 
 
 def network(*families: str) -> NetWorld:
@@ -42,7 +42,7 @@ def pretrained() -> NetWorld:
 
 @pytest.fixture(scope="module")
 def shots() -> Support:
-    return support(NEW, VARIANT, draw=0, shots=1)
+    return support(NEW, VARIANT, 0, shots=1)
 
 
 @pytest.fixture(scope="module")
