@@ -5,7 +5,7 @@
 Writes data and picture, docs/curves/AGENT.csv and .png, a finished run at a time: called again, it plays only what is missing.
 Scores (0 = random, 100 = genie) of MAPPO are those of the rounds that it learns from: sampled actions, fresh scenarios. QMIX
 and IQL explore in theirs, so they are scored in episodes that nobody learns from, `EVALUATION`, every `EVERY` rounds without
-exploration. Seed k learns at dev site k. Beside them stand `belief`, which is told nothing, and `oracle`, which is told the site.
+exploration. Seed k learns at dev site k. `belief` and `oracle` frame them.
 """
 
 from __future__ import annotations
@@ -35,17 +35,14 @@ from wbench.benchmark.agent import Agent
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.protocol.references import references
-from wbench.benchmark.registry import get_variant, make_agent
+from wbench.benchmark.protocol.spec import FAMILIES
+from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import DEV_SEEDS
 from wbench.benchmark.site import RANGES
 
 FOLDER = Path(__file__).parents[1] / "docs" / "curves"
-VARIANTS = {
-    "access": "access/n8-c3-load0.15-l48",
-    "power": "power/d2d-n14-s500-v1-load0.16-l48",
-    "offload": "offload/n8-e2-p0.15",
-}
+VARIANTS = {name: get_family(name).select("train")[0].name for name in FAMILIES}
 LINES = {"belief": "tab:red", "oracle": "0.2"}
 ROUNDS, EPISODES = 120, 8
 PPO = PpoConfig(batch_size=1024)

@@ -20,7 +20,8 @@ from matplotlib.ticker import LogLocator
 from planner import decide_ms
 from wbench.benchmark.data.paths import write_atomically
 from wbench.benchmark.protocol.references import references
-from wbench.benchmark.registry import get_variant
+from wbench.benchmark.protocol.spec import FAMILIES
+from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import DEV_SEEDS
 from wbench.benchmark.site import RANGES
@@ -29,11 +30,7 @@ from wbench.networld.config import PlannerConfig
 from wbench.networld.model import NetWorld
 
 FOLDER = Path(__file__).parents[1] / "docs" / "latency"
-VARIANTS = {
-    "access": "access/n8-c3-load0.15-l48",
-    "power": "power/d2d-n14-s500-v1-load0.16-l48",
-    "offload": "offload/n8-e2-p0.15",
-}
+VARIANTS = {name: get_family(name).select("train")[0].name for name in FAMILIES}
 SITE = RANGES["dev"].start
 SHIPPED = PlannerConfig(use_actors=False)  # plans in `access` too, where it ships with an actor
 AXES = {"candidates": (1, 2, 4, 8, 16, 32), "steps": (1, 2, 3, 5, 10, 20), "replan": (1, 2, 4, 8)}

@@ -16,7 +16,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from wbench.benchmark.family import Family, Variant
-from wbench.benchmark.registry import get_variant
+from wbench.benchmark.protocol.spec import FAMILIES
+from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.rollout import play
 from wbench.benchmark.site import RANGES
 from wbench.learning.checkpoint import count_parameters
@@ -26,7 +27,6 @@ from wbench.networld.config import PlannerConfig
 from wbench.networld.model import NetWorld
 
 AGENTS, OBS, HORIZON = 8, 32, 16  # of the peers' networks, as in their papers' settings
-TARGET = "access/n8-c3-load0.15-l48"  # eight agents
 SETTINGS = (
     PlannerConfig(),
     PlannerConfig(use_actors=False),
@@ -125,7 +125,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     agent = NetWorldAgent(NetWorld.from_pretrained(asked.checkpoint))
-    for variant_name in (TARGET, "power/d2d-n14-s500-v1-load0.16-l48", "offload/n8-e2-p0.15"):
+    for variant_name in (get_family(name).select("train")[0].name for name in FAMILIES):
         for episodes in (1, 32):
             for setting in SETTINGS:
                 agent.planner = setting

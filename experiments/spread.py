@@ -46,11 +46,8 @@ FAMILY = Family(
     actions=(ActionComponent("move", "categorical", MOVES),),
     reward_range=(-30.0, 0.0),
     policies={"random": RandomPolicy},
-    random="random",
-    greedy="random",
-    heuristic="random",
-    reference="random",
     behaviours={},
+    hidden=lambda variant, site: {},
 )
 
 
@@ -65,7 +62,7 @@ class Spread:
     family, variant = FAMILY, SpreadVariant()
 
     def __init__(self, seed: int, frames: int) -> None:
-        self.draw, self.budget, self.used = seed, frames, 0
+        self.seed, self.budget, self.used = seed, frames, 0
         self._env, self._batch = None, 0
 
     @property
@@ -77,7 +74,7 @@ class Spread:
         """Start episodes; returns obs [B, N, O] and info."""
         if episodes != self._batch:
             state = torch.get_rng_state()  # VMAS seeds the global generator
-            self._env, self._batch = vmas(episodes, 1000 * self.draw + self.used), episodes
+            self._env, self._batch = vmas(episodes, 1000 * self.seed + self.used), episodes
             torch.set_rng_state(state)
         mask = torch.ones(episodes, AGENTS, MOVES, dtype=torch.bool)
         self._info = {"action_mask": mask, "agent_mask": mask[..., 0]}
