@@ -7,31 +7,58 @@ import json
 
 import pytest
 from wbench.benchmark import seeds as ranges
-from wbench.benchmark.data import recorder
-from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.meter import MeteredEnvironment
+from wbench.benchmark.data.schema import TRAIN_FILES
+from wbench.benchmark.protocol import references as frames
 from wbench.benchmark.protocol import spec as module
 from wbench.benchmark.protocol import statistics
 from wbench.benchmark.protocol import support as support_manifest
-from wbench.benchmark.protocol.references import EPISODES
-from wbench.benchmark.protocol.spec import SIZES, protocol
-from wbench.benchmark.registry import get_family, get_variant, list_families
-from wbench.errors import BudgetError, InvalidValueError, UnknownNameError
+from wbench.benchmark.protocol.references import EPISODES, frozen_sites, references
+from wbench.benchmark.protocol.spec import FAMILIES, SIZES, Cell, protocol
+from wbench.benchmark.registry import get_family, get_variant
+from wbench.benchmark.site import RANGES
+from wbench.errors import InvalidValueError, UnknownNameError
 
-LITE = protocol("lite")
+TWO = ("access/n8-c3-load0.15-l48", "access/n8-c3-load0.15-l64")
+HELD_OUT = RANGES["held-out"]
+SMALL = protocol("lite", variants=TWO, sites=HELD_OUT[:3])  # frozen, and of one family: a hash of it takes no time
 
 
 def test_sizes():
-    lite, full = protocol("lite"), protocol("full")
-    assert (lite.shots, lite.seeds, lite.episodes, len(lite.variants)) == ((0, 1, 5, 20), 5, 20, 6)
-    assert (full.shots, full.seeds, full.episodes, len(full.variants)) == ((0, 1, 5, 10, 20, 50), 10, 32, 21)
-    assert len(full.cells()) == 21 * 6 * 10 == len(set(full.cells()))
+    quick, lite, full = map(protocol, SIZES)
+    sizes = [(len(one.variants), len(one.sites), one.shots, one.episodes) for one in (quick, lite, full)]
+    everything = sum(len(get_family(name).variants) for name in FAMILIES)
+    assert sizes[:2] == [(3, 2, (0, 5), 8), (6, 5, (0, 1, 5, 20), 20)]
+    assert sizes[2] == (everything, 10, (0, 1, 2, 5, 10, 20, 50), 32)
+    assert len(full.cells()) == everything * 10 * 7 == len(set(full.cells()))
+    for one in (quick, lite, full):
+        assert one.sites == tuple(HELD_OUT[: len(one.sites)]) and one.support == "site" and not one.referee
+    splits = [get_variant(name)[1].split for name in lite.variants]
+    assert splits == ["train", "held-out"] * 3
 
 
-@pytest.mark.parametrize("changed", [{"shots": (0, 1, 5)}, {"seeds": 6}, {"episodes": 21}, {"variants": LITE.variants[:-1]}])
-def test_every_field_changes_the_hash(changed):
-    names = [protocol(name).hash() for name in SIZES]
-    assert len({*names, dataclasses.replace(LITE, **changed).hash()}) == 4 and names[1] == LITE.hash()
+def test_a_cell_says_where_it_is():
+    assert str(Cell("access", TWO[0], HELD_OUT[3], 5)) == f"{TWO[0]}, site held-out:3, 5 shots"
+
+
+CHANGED = (
+    {"shots": (0, 1, 5)},
+    {"sites": tuple(HELD_OUT[:2])},
+    {"sites": tuple(HELD_OUT[1:4])},
+    {"sites": tuple(RANGES["dev"][:3])},
+    {"episodes": 21},
+    {"variants": TWO[:1]},
+    {"variants": TWO[::-1]},
+    {"support": "wrong"},
+    {"support": "shifted"},
+)
+
+
+def test_every_field_changes_the_hash():
+    hashes = [SMALL.hash(), *(dataclasses.replace(SMALL, **changed).hash() for changed in CHANGED)]
+    order = json.dumps(dataclasses.replace(SMALL, variants=TWO[::-1]).contract(), sort_keys=True)
+    assert order == json.dumps(SMALL.contract(), sort_keys=True)  # the order of variants scores nothing
+    assert len(set(hashes)) == len(CHANGED) and SMALL.hash() == hashes[0]
+    assert dataclasses.replace(SMALL, name="custom", referee=True).hash() == hashes[0]  # a name scores nothing either
 
 
 def change_variant(name, **fields):
@@ -39,7 +66,7 @@ def change_variant(name, **fields):
 
     def look_up(asked):
         family, variant = get_variant(asked)
-        of_family = {key: value for key, value in fields.items() if key in ("version", "behaviours")}
+        of_family = {key: value for key, value in fields.items() if key == "version"}
         of_variant = {key: value for key, value in fields.items() if key not in of_family}
         if asked != name:
             return family, variant
@@ -49,120 +76,116 @@ def change_variant(name, **fields):
 
 
 def change_reference(field):
-    real = module.references
-    return lambda name: dataclasses.replace(real(name), **{field: getattr(real(name), field) + 1e-6})
+    """The same at the second site only."""
+
+    def look_up(name, site):
+        found = references(name, site)
+        return dataclasses.replace(found, **{field: getattr(found, field) + 1e-6}) if site == HELD_OUT[1] else found
+
+    return look_up
 
 
-FIRST = LITE.variants[0]
-NOISIER = {**get_family("access").behaviours, "random": (("random", 0.5),)}
+FIRST = TWO[0]
 CHANGES = {
-    "version": [(module, "VERSION", "fewshot-v2")],
+    "version": [(module, "VERSION", "fewshot-v3")],
     "variants": [
         (module, "get_variant", change_variant(FIRST, load=0.51)),
         (module, "get_variant", change_variant(FIRST, horizon=127)),
-        (module, "get_variant", change_variant(FIRST, version="2")),
+        (module, "get_variant", change_variant(FIRST, version="3")),
         (module, "references", change_reference("random")),
-        (module, "references", change_reference("reference")),
+        (module, "references", change_reference("genie")),
     ],
     "support": [
         (module, "SUPPORT_SEEDS", 1),
-        (module, "DRAW_SIZE", 999),
-        (module, "SUPPORT_ORDER", ("expert", "mixed", "medium", "random")),
-        (module, "get_family", lambda name: dataclasses.replace(get_family(name), behaviours=NOISIER)),
-        (module, "digest", lambda name, draws: "0" * 64),
+        (module, "get_family", lambda name: dataclasses.replace(get_family(name), support=(("random", 0.5),))),
+        (module, "digest", lambda name, sites: "0" * 64),
     ],
-    "practice": [(module, "SUPPORT_SEEDS", 1), (module, "get_variant", change_variant(FIRST, horizon=127))],
     "query": [(module, "QUERY_SEEDS", 1)],
     "messages": [(module, "BITS_PER_FLOAT", 16), (module, "MESSAGES", "at once")],
     "metric": [(module, "METRIC", "R")],
     "aggregation": [(module, "AGGREGATION", "mean")]
-    + [(statistics, name, 3.5) for name in ("TRIM", "RESAMPLES", "CONFIDENCE", "MIN_SEEDS", "GAMMA")],
+    + [(statistics, name, 3.5) for name in ("TRIM", "RESAMPLES", "CONFIDENCE", "MIN_SITES", "GAMMA")],
 }
 
 
 @pytest.mark.parametrize(("section", "change"), [(name, change) for name, several in CHANGES.items() for change in several])
 def test_every_part_of_the_contract_changes_the_hash(monkeypatch, section, change):
-    before, contract = LITE.hash(), LITE.contract()
+    before, contract = SMALL.hash(), SMALL.contract()
     monkeypatch.setattr(*change)
-    assert LITE.hash() != before and LITE.contract()[section] != contract[section]
+    assert SMALL.hash() != before and SMALL.contract()[section] != contract[section]
 
 
 def test_the_contract_has_no_other_parts():
-    assert LITE.contract().keys() == {*CHANGES, "shots", "seeds", "episodes"}
-    assert json.loads(json.dumps(LITE.contract())) == LITE.contract()
+    assert SMALL.contract().keys() == {*CHANGES, "sites", "shots", "episodes"}
+    assert json.loads(json.dumps(SMALL.contract())) == SMALL.contract()
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_support_of_every_cell_is_frozen(size):
+def test_references_and_support_of_every_cell_are_frozen(size):
     found = protocol(size)
-    assert found.seeds <= support_manifest.DRAWS and max(found.shots) <= support_manifest.EPISODES
-    digests = found.contract()["support"]["manifest"]
-    assert list(digests) == list(found.variants) and len(set(digests.values())) == len(digests)
-    assert all(len(digest) == 64 for digest in digests.values())
+    assert len(found.sites) <= support_manifest.SITES and max(found.shots) <= support_manifest.EPISODES
+    known = frozen_sites(found.variants)
+    for name in found.variants:
+        assert {*found.sites} <= {*known[name]}, name
+        frame = references(name, found.sites[0])
+        assert frame.episodes == EPISODES and frame.genie - frame.random > 3 * max(frame.errors), name
+    digests = [support_manifest.digest(name, found.sites) for name in found.variants]
+    assert len(set(digests)) == len(digests) and all(len(digest or "") == 64 for digest in digests)
 
 
-@pytest.mark.parametrize("name", list_families())
-def test_the_frozen_support_is_what_this_machine_records(name):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_is_frozen_is_what_this_machine_plays(name):
     family = get_family(name)
-    variant = family.select("held-out")[0]
-    frozen, (here,) = support_manifest.frozen(variant.name)[3], support_manifest.measure(family, variant, [3])
+    variant = next(iter(family.variants.values()))
+    frozen, here = support_manifest.frozen(variant.name, HELD_OUT[3]), support_manifest.measure(family, variant, HELD_OUT[3])
     assert support_manifest.agree(frozen, here)
     other = {**here, "action": (here["action"][0], here["action"][1] + 1e-3 * here["action"][0])}
     assert not support_manifest.agree(frozen, other)
 
 
+def test_references_are_frozen_or_measured_and_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("WBENCH_HOME", str(tmp_path))
+    family, variant = get_variant(FIRST)
+    frozen = references(FIRST, HELD_OUT[0])
+    assert frames.measure(family, variant, HELD_OUT[0]).genie == pytest.approx(frozen.genie, rel=1e-3)
+    measured = references(FIRST, RANGES["dev"][0])
+    assert measured == frames.measure(family, variant, RANGES["dev"][0]) != frozen
+    (kept,) = (tmp_path / "references").iterdir()
+    assert json.loads(kept.read_text())[FIRST].keys() == {str(RANGES["dev"][0])}
+    monkeypatch.setattr(frames, "measure", lambda *_: pytest.fail("what is known is measured again"))
+    frames._read.cache_clear()
+    assert references(FIRST, RANGES["dev"][0]) == measured and references(FIRST, HELD_OUT[0]) == frozen
+    assert str(RANGES["dev"][0]) not in json.loads(frames.PATH.read_text())[FIRST]  # the package stays as it is
+
+
 def test_other_support_data_is_another_protocol(monkeypatch, tmp_path):
-    before = [protocol(size).hash() for size in SIZES]
-    table = {name: support_manifest.frozen(name) for name in protocol("full").variants}
+    fewer = dataclasses.replace(SMALL, sites=SMALL.sites[:2])
+    before = [SMALL.hash(), fewer.hash()]
+    table = {name: {site: support_manifest.frozen(name, site) for site in SMALL.sites} for name in TWO}
     monkeypatch.setattr(support_manifest, "PATH", tmp_path / "support.json")
     support_manifest.freeze(table)
-    assert [protocol(size).hash() for size in SIZES] == before
-    fourth = dict(table[FIRST][3])
-    fourth["reward"] = [fourth["reward"][0], fourth["reward"][1] + 0.001]
-    support_manifest.freeze({FIRST: [*table[FIRST][:3], fourth, *table[FIRST][4:]]})
-    after = [protocol(size).hash() for size in SIZES]
-    assert after[0] == before[0] and after[1] != before[1] and after[2] != before[2]  # quick has two draws only
+    assert [SMALL.hash(), fewer.hash()] == before
+    third = dict(table[FIRST][SMALL.sites[2]])
+    third["reward"] = [third["reward"][0], third["reward"][1] + 0.001]
+    support_manifest.freeze({FIRST: {**table[FIRST], SMALL.sites[2]: third}})
+    assert SMALL.hash() != before[0] and fewer.hash() == before[1]  # it has two sites only
 
 
-def test_train_variants_and_plug_in_families_have_no_frozen_support():
-    assert protocol("quick", variants=["access/n4-c1-load0.2"]).contract()["support"]["manifest"] == {
-        "access/n4-c1-load0.2": None
+def test_other_sites_have_no_frozen_support():
+    dev = protocol("quick", variants=[FIRST], sites=RANGES["dev"][:1], shots=[0])
+    assert dev.contract()["support"] == SMALL.contract()["support"] | {"manifest": {FIRST: None}}
+
+
+def test_train_support_query_and_reference_scenarios_are_disjoint():
+    """In the largest protocol that can be asked for; practice in the online tracks has the scenarios of the support."""
+    uses = {
+        "query": ranges.query_seeds(module.MAX_EPISODES),
+        "support": ranges.support_seeds(1000),
+        "reference": range(ranges.REFERENCE_SEEDS, ranges.REFERENCE_SEEDS + EPISODES),
+        "train": [seed for index in range(len(TRAIN_FILES)) for seed in ranges.train_seeds(index, 2000)],
     }
-
-
-@pytest.mark.parametrize("size", [*SIZES, "largest"])
-def test_train_support_practice_query_and_reference_scenarios_are_disjoint(size):
-    """Over all cells of all sizes, and over the largest protocol that can be asked for.
-
-    Practice in the online tracks has the scenarios of the support draw: an agent gets either, never both.
-    """
-    limits = {"seeds": module.MAX_SEEDS, "episodes": module.MAX_EPISODES, "shots": [module.MAX_SHOTS]}
-    chosen = protocol("quick", **limits) if size == "largest" else protocol(size)
-    taken: dict[int, tuple[str, int]] = {}
-
-    def claim(seeds, use, owner):
-        for seed in seeds:
-            assert taken.setdefault(seed, (use, owner)) == (use, owner)
-
-    for quality in QUALITIES:
-        claim(recorder.train_seeds(quality, 144), "train", 0)
-    claim(range(ranges.REFERENCE_SEEDS, ranges.REFERENCE_SEEDS + EPISODES), "reference", 0)
-    for seed in range(chosen.seeds):
-        claim(ranges.query_seeds(seed, chosen.episodes), "query", seed)
-        claim(ranges.support_seeds(seed, max(chosen.shots)), "learning", seed)
-        claim(ranges.support_seeds(seed, ranges.DRAW_SIZE), "learning", seed)  # as far as practice goes
-
-
-def test_practice_stays_within_its_draw(monkeypatch):
-    family, variant = get_variant("access/n8-c1-load0.5")
-    practice = MeteredEnvironment(family, variant, draw=999, shots=50)
-    played = []
-    monkeypatch.setattr(practice._env, "reset", lambda seeds: played.extend(seeds))
-    for _ in range(10):
-        practice.reset(100)
-    with pytest.raises(BudgetError):
-        practice.reset(1)
-    assert played == ranges.support_seeds(999, ranges.DRAW_SIZE) and max(played) < ranges.QUERY_SEEDS
+    taken = [seed for seeds in uses.values() for seed in seeds]
+    assert len(taken) == len(set(taken)) and module.MAX_SHOTS <= 1000
 
 
 def test_a_changed_protocol_is_called_custom():
@@ -170,7 +193,8 @@ def test_a_changed_protocol_is_called_custom():
     assert (
         protocol("quick", shots=[0]).name
         == protocol("quick", families=["access"]).name
-        == protocol("lite", seeds=2).name
+        == protocol("lite", sites=HELD_OUT[:2]).name
+        == protocol("lite", support="wrong").name
         == "custom"
     )
     assert protocol("lite", families=["power", "offload", "access"]) == protocol("lite")
@@ -183,7 +207,10 @@ def test_a_changed_protocol_is_called_custom():
     [
         ({"name": "quik"}, UnknownNameError, "Did you mean 'quick'"),
         ({"shots": [-1]}, InvalidValueError, r"--shots is -1.*\[0, 50\]"),
-        ({"seeds": 0}, InvalidValueError, "--seeds is 0"),
+        ({"sites": []}, InvalidValueError, "--sites is 0, but must be 1 to 1000 sites"),
+        ({"sites": range(1001)}, InvalidValueError, "--sites is 1001"),
+        ({"sites": [-1]}, InvalidValueError, "site is -1"),
+        ({"support": "wrnog"}, UnknownNameError, "Did you mean 'wrong'"),
         ({"episodes": 0}, InvalidValueError, "--episodes is 0"),
         ({"families": ["power!"]}, UnknownNameError, "unknown family"),
         ({"variants": ["access/none"]}, UnknownNameError, "unknown variant"),

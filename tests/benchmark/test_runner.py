@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from wbench.benchmark.agent import Adaptation, Agent
-from wbench.benchmark.data.recorder import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.protocol import runner
 from wbench.benchmark.protocol.fields import adapter, printable
 from wbench.benchmark.protocol.journal import AgentKey, Journal, alone
@@ -22,15 +22,16 @@ from wbench.benchmark.protocol.spec import Cell, protocol
 from wbench.benchmark.registry import get_variant, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import query_seeds
-from wbench.errors import OutputError, UnknownNameError
+from wbench.errors import InvalidValueError, OutputError, UnknownNameError
 
-NAME = "access/n8-c1-load0.5"
+NAME = "access/n8-c3-load0.15-l48"
+SITE = 2_000_001
 FAMILY, VARIANT = get_variant(NAME)
 SLOTS = VARIANT.horizon
 
 
-def cell(shots, seed=1):
-    return Cell("access", NAME, shots, seed)
+def cell(shots, site=SITE):
+    return Cell("access", NAME, site, shots)
 
 
 def idle(obs):
@@ -66,10 +67,10 @@ class Scripted(Agent):
 def test_the_offline_arm_adapts_on_the_support_and_plays_the_query_episodes():
     agent = Scripted()
     found = run_cell(agent, cell(2), 3)
-    expected = support(FAMILY, VARIANT, 1, 2)
+    expected = support(FAMILY, VARIANT, SITE, 2)
     assert torch.equal(agent.heard[0].obs, expected.obs) and agent.heard[0].shots == 2
-    assert found.returns == tuple(play(FAMILY, VARIANT, Scripted(), query_seeds(1, 3)).returns.tolist())
-    assert found.score == references(NAME).score(sum(found.returns) / 3) and found.adaptation == {"loss": 0.5}
+    assert found.returns == tuple(play(FAMILY, VARIANT, Scripted(), [SITE] * 3, query_seeds(3)).returns.tolist())
+    assert found.score == references(NAME, SITE).score(sum(found.returns) / 3) and found.adaptation == {"loss": 0.5}
     ledger = found.ledger
     assert (ledger.support_transitions, ledger.environment_steps) == (2 * SLOTS * 8, 0)
     assert (ledger.gradient_steps, ledger.planner_calls, ledger.query_steps) == (7, 0, 3 * SLOTS)
@@ -80,7 +81,8 @@ def test_the_online_arm_practises_with_a_meter_and_the_harness_reads_it():
     agent = Scripted("online")
     found = run_cell(agent, cell(5), 2)
     meter = agent.heard[0]
-    assert (meter.budget, meter.draw, found.ledger.environment_steps) == (5 * SLOTS, 1, 20)
+    assert (meter.budget, found.ledger.environment_steps) == (5 * SLOTS, 20)
+    assert not [value for name, value in vars(meter).items() if value == SITE and not name.startswith("_")]  # it is not told
     assert (found.ledger.support_transitions, found.ledger.gradient_steps, found.ledger.planner_calls) == (0, 3, 4)
     run_cell(agent, cell(0), 2)
     assert agent.heard[1] is None  # at zero shots there is nothing to practise in
@@ -144,7 +146,7 @@ def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, 
 def test_a_simulator_that_pays_nan_fails_the_cell(monkeypatch):
     broken = torch.tensor([1.0, torch.nan])
     monkeypatch.setattr(runner, "play", lambda *given, **more: dataclasses.replace(play(*given, **more), returns=broken))
-    assert "returns of access/n8-c1-load0.5 is 'NaN or infinite'" in run_cell(Scripted(), cell(0), 2).failure
+    assert "returns of access/n8-c3-load0.15-l48 is 'NaN or infinite'" in run_cell(Scripted(), cell(0), 2).failure
 
 
 def test_whoever_writes_an_agent_can_have_the_traceback(monkeypatch):
@@ -154,9 +156,9 @@ def test_whoever_writes_an_agent_can_have_the_traceback(monkeypatch):
 
 
 def test_nan_powers_are_no_actions():
-    name = "power/n10-d500-v1-load0.5"
+    name = "power/d2d-n14-s400-v1-load0.12-l48"
     agent = Scripted(act=lambda obs, inbox, state: torch.full(obs.shape[:2], float("nan")))
-    assert "must be in [0, 1]" in run_cell(agent, Cell("power", name, 0, 0), 1).failure
+    assert "must be in [0, 1]" in run_cell(agent, Cell("power", name, SITE, 0), 1).failure
 
 
 def test_a_cell_depends_on_nothing_that_happened_before():
@@ -185,9 +187,47 @@ def test_an_agent_enters_one_of_its_tracks():
         make_agent("random", track="online")
 
 
+def test_a_cell_is_the_same_whatever_is_played_before_or_beside_it():
+    """Episodes of a site are the same for every number of shots; those of other sites differ."""
+
+    def played(shots, site, episodes=2):
+        sending = Scripted(act=lambda obs, inbox, state: state.action_mask[..., 1].long())
+        return run_cell(sending, cell(shots, site), episodes).returns
+
+    found = {(k, site): played(k, site) for k in (2, 0) for site in (SITE + 1, SITE)}
+    assert found[2, SITE] == found[0, SITE] != found[0, SITE + 1] == found[2, SITE + 1]
+    assert played(0, SITE, 3)[:2] == found[0, SITE]
+
+
+@pytest.mark.parametrize("kind", ["wrong", "shifted"])
+def test_controls_hand_over_other_logs(kind):
+    agent = Scripted()
+    assert not run_cell(agent, cell(2), 1, logs=kind).failure
+    own, other = support(FAMILY, VARIANT, SITE, 2), support(FAMILY, VARIANT, SITE - 1, 2)  # its neighbour
+    given = agent.heard[0]
+    assert torch.equal(given.obs, other.obs) == (kind == "wrong") and not torch.equal(given.obs, own.obs)
+    assert given.quality == (("random", "random") if kind == "shifted" else own.quality)
+    with pytest.raises(UnknownNameError, match=r"unknown support 'worng'.*Did you mean 'wrong'"):
+        run_cell(agent, cell(2), 1, logs="worng")
+
+
+def test_logs_of_another_variant_or_length_are_refused_in_one_line(monkeypatch):
+    family, other = get_variant("access/n12-c4-load0.15-l48")
+    strange = support(family, other, SITE, 1)
+    own = support(FAMILY, VARIANT, SITE, 1)
+    shorter = dataclasses.replace(
+        own, **{name: getattr(own, name)[:, :90] for name in ("obs", "action", "reward", "action_mask")}
+    )
+    for logs, size in ((strange, r"\(128, 12, \d+\)"), (shorter, r"\(90, 8, \d+\)")):
+        monkeypatch.setattr(runner, "support", lambda *_, logs=logs: logs)
+        with pytest.raises(InvalidValueError, match=rf"support of {NAME} is .of {size}.*logs of this very variant") as caught:
+            run_cell(Scripted(), cell(1), 1)
+        assert "\n" not in str(caught.value)
+
+
 # The journal.
 
-CHOSEN = protocol("quick", families=["access"], seeds=3, shots=[0])
+CHOSEN = protocol("quick", families=["access"], sites=[SITE, SITE + 1, SITE + 2], shots=[0])
 
 
 @pytest.fixture
