@@ -22,7 +22,7 @@ from ..data.support import first, of_columns, record_support
 from ..family import Family, Variant
 from ..rollout import play
 from ..seeds import query_seeds
-from .beside import SideBySide
+from .beside import joined
 
 PATH = Path(__file__).with_name("admission.json")
 SITES, EPISODES = 50, 4
@@ -164,8 +164,8 @@ def side_by_side(
     some = max(1, BATCH // len(seeds))
     for k in range(0, len(agents), some):
         places = sites[k : k + some]
-        beside = SideBySide(agents[k : k + some], places.tolist(), list(seeds))
-        played = play(family, variant, beside, places.flatten().tolist(), list(seeds) * len(places))
+        one = joined(agents[k : k + some], places.tolist(), list(seeds))
+        played = play(family, variant, one, places.flatten().tolist(), list(seeds) * len(places))
         found.append(played.returns.numpy().reshape(places.shape))
     return np.concatenate(found)
 

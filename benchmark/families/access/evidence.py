@@ -67,7 +67,7 @@ HIT = Coin.of(PROTECTED, PROTECTED_ACTIVITY)
 
 @dataclass(frozen=True)
 class Evidence:
-    """Log-likelihoods of both coins of every cell, each [L, C, G]."""
+    """Log-likelihoods of both coins of every cell, each [L, C, G] of one site, or [U, L, C, G] of several."""
 
     busy: Tensor
     hit: Tensor
@@ -79,13 +79,14 @@ class Evidence:
         return cls(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
 
     def table(self) -> Table:
-        """The posterior means, as the table of one site."""
+        """The posterior means, as the table of these sites."""
         return believed(BUSY.mean(self.busy), HIT.mean(self.hit))
 
 
 def believed(busy: Tensor, hit: Tensor) -> Table:
-    """The table [1, L, C] of one site."""
-    return Table(busy.float().unsqueeze(0), CHARGE * hit.float().unsqueeze(0)).rounded()
+    """The table [U, L, C] of one site or several."""
+    busy, hit = (x.float().view(-1, *x.shape[-2:]) for x in (busy, hit))
+    return Table(busy, CHARGE * hit).rounded()
 
 
 def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
@@ -116,15 +117,16 @@ class Listener:
     """What each of N users in B episodes has heard of the incumbents: log-likelihoods [B, N, L C, G].
 
     Args:
-        evidence: what all of them start with.
+        evidence: what all of them start with; of U sites, the episodes of each in a row.
         variant: the variant.
         batch: number of episodes B.
         device: where it is kept.
     """
 
     def __init__(self, evidence: Evidence, variant: AccessVariant, batch: int, device: torch.device) -> None:
-        start = evidence.busy.flatten(0, 1).to(device)
-        self._likelihood = start.expand(batch, variant.agents, *start.shape).clone()
+        start = evidence.busy.view(-1, variant.superframe * variant.channels, POINTS + 1).to(device)
+        start = start.repeat_interleave(batch // len(start), 0).unsqueeze(1)
+        self._likelihood = start.expand(-1, variant.agents, -1, -1).clone()
         self._variant = variant
         self._coin = BUSY.to(device)
         p = self._coin.probability

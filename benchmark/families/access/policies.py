@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -165,12 +165,20 @@ class Estimator(TurnTaker):
         cast(Listener, state.memory["listener"]).hear(obs, state.slot)
         return super().act(obs, inbox, state)
 
+    def join(self, several: Sequence[Estimator]) -> Estimator:
+        """One agent that plays for several, each in its own equal part of a batch."""
+        one = Estimator(self.name)
+        read = [each._evidence for each in several]
+        one._evidence = Evidence(*(torch.stack([getattr(e, coin) for e in read]) for coin in ("busy", "hit")))
+        return one
+
     def _known(self, state: State) -> Evidence:
         return self._evidence or Evidence.none(_variant(state))
 
     def _tables(self, state: State) -> tuple[Table, Tensor]:
-        row = state.action_mask.new_zeros(state.batch, dtype=torch.int64)
-        return self._known(state).table().to(row.device), row
+        table, device = self._known(state).table(), state.action_mask.device
+        row = torch.arange(state.batch, device=device) * len(table.busy) // state.batch
+        return table.to(device), row
 
     def _busy(self, obs: Tensor, channel: Tensor, state: State) -> Tensor:
         return cast(Listener, state.memory["listener"]).busy(state.slot, channel)

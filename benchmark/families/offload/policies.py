@@ -6,6 +6,7 @@ same plan, and each device then sends its task where the cost to it and to all o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 HANDOVER = 1.0  # slots: a task that leaves the radio in one slot is computed from the next
 NOISE = 0.7  # variance of the logarithm of a share that is seen, around what the plan expects
+ARRAYS = ("capacity", "band", "available", "tariff", "snr")  # of an estimate
 MEMORY, DRIFT = 0.97, 0.02  # of the logarithm of a speed from slot to slot, and the variance that each slot adds
 
 
@@ -192,9 +194,19 @@ class Estimator(Planner):
         self._found = None if support is None else estimate(cast("OffloadVariant", variant), support)
         return Adaptation()
 
+    def join(self, several: Sequence[Estimator]) -> Estimator:
+        """One agent that plays for several, each in its own equal part of a batch."""
+        one, read = type(self)(), [cast("Estimate", each._found) for each in several]
+        parts = [torch.cat([getattr(found, name) for found in read]) for name in ARRAYS]
+        one._found = Estimate(*parts, read[0].doubt)
+        return one
+
     def thought(self, state: State) -> Estimate:
-        """What the logs say."""
-        return super().thought(state) if self._found is None else self._found
+        """What the logs say: of one site, or by episode of several."""
+        if (found := self._found) is None:
+            return super().thought(state)
+        known, row = len(found.band), torch.arange(state.batch, device=found.band.device)
+        return found if known == 1 else Estimate(*(getattr(found, a)[row * known // state.batch] for a in ARRAYS), found.doubt)
 
 
 class Revealed(Estimator):
