@@ -1,7 +1,7 @@
 """A package with an agent of its own, for tests in other processes: it misbehaves on demand.
 
-`moody` gambles with the global generators. In the environment variable MOODY: `raise SEED` raises in cells of that seed, `die
-SEED` kills its process there, `sleep SECONDS` makes every batch of episodes last.
+`moody` gambles with the global generators. In the environment variable MOODY: `raise SITE` raises in cells of that
+held-out site, `die SITE` kills its process there, `sleep SECONDS` makes every batch of episodes last.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Moody(Agent):
         mood, _, value = os.environ.get("MOODY", "").partition(" ")
         if mood == "sleep":
             time.sleep(float(value))
-        first = int(state.random.keys[0])  # tells scenarios, and so seeds, apart
+        first = int(state.random.keys[0])  # tells sites apart
         if mood in ("raise", "die") and first == KEYS[int(value)]:
             if mood == "die":
                 os._exit(9)
@@ -40,12 +40,14 @@ def build(checkpoint, device):
 """
 
 
-def install(folder: Path, variant: str, seeds: int) -> dict[str, str]:
+def install(folder: Path, variant: str, sites: int) -> dict[str, str]:
     """Put the package into a folder; returns the environment in which Python finds it."""
     from wbench.benchmark.randomness import EpisodeRandom
     from wbench.benchmark.seeds import query_seeds
+    from wbench.benchmark.site import RANGES
 
-    keys = [int(EpisodeRandom(variant, query_seeds(seed, 1)).keys[0]) for seed in range(seeds)]
+    held_out = RANGES["held-out"][:sites]
+    keys = [int(EpisodeRandom(variant, [site], query_seeds(1)).keys[0]) for site in held_out]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "moody_agent.py").write_text(f"KEYS = {keys}\n{CODE}")
     info = folder / "moody_agent-1.0.dist-info"
