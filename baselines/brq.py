@@ -166,7 +166,7 @@ PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
         release="mini",
-        steps=1200,
+        steps=800,
         batch_size=512,
         network=(
             ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),

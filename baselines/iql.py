@@ -52,7 +52,7 @@ PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
         release="mini",
-        steps=1200,
+        steps=600,
         batch_size=512,
         network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
     ),

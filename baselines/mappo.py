@@ -208,7 +208,7 @@ class MappoTrainConfig:
 
 PRESETS = {
     "debug": MappoTrainConfig(rounds=2, variants=1, episodes=2, hidden=16, save_every=1, ppo=PpoConfig(epochs=1)),
-    "small": MappoTrainConfig(rounds=30, variants=1),
+    "small": MappoTrainConfig(rounds=20, variants=1),
 }
 
 

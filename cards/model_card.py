@@ -27,7 +27,7 @@ _TEXT = """
 
 {families}
 
-Trained {learned} the train variants; held-out variants were never seen.
+Trained {learned} the train variants, at their train sites; held-out variants and held-out sites were never seen.
 
 ## Load and play
 
