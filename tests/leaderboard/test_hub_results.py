@@ -55,22 +55,18 @@ def test_without_rights_or_network_there_is_one_line(hub, tmp_path):  # noqa: F8
 
 
 def test_a_hub_checkpoint_is_known_by_its_commit_and_fetched_with_trust_alone(hub, tmp_path):  # noqa: F811
+    folder = samples.untrained(tmp_path / "mine")
     done = hub.python(
         f"""
-        import json, shutil
+        import json
         from pathlib import Path
-        import torch
-        from safetensors.torch import load_file, save_file
-        from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint
+        from wbench.benchmark.data.publish import publish_checkpoint
         from wbench.benchmark.protocol.spec import protocol
         from wbench.leaderboard.evaluate import evaluate
         from wbench.errors import WbenchError
         from wbench.leaderboard.verification.rerun import Plan
         from wbench.leaderboard.verification.verify import verify
-        folder = Path(shutil.copytree(packaged_checkpoints()["bc-small"], {str(tmp_path / "mine")!r}))
-        weights = load_file(folder / "model.safetensors")
-        save_file({{name: tensor * 1.001 for name, tensor in weights.items()}}, folder / "model.safetensors")
-        commit = publish_checkpoint(str(folder), "lab").commit
+        commit = publish_checkpoint({str(folder)!r}, "lab").commit
         tiny = protocol("quick", variants=["access/n8-c3-load0.15-l48"], shots=[0], sites=[2_000_000], episodes=2)
         path = Path({str(tmp_path / "r.json")!r})
         data = evaluate("bc", tiny, checkpoint="lab/mine", out=path, progress=False).document()
