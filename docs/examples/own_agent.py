@@ -1,66 +1,50 @@
 # mypy: ignore-errors
 # Types are left out to be short; `wbench.benchmark.agent` has them.
-"""`claim`: who has more waiting than the others may use what all share. The complete agent of docs/own-agent.md.
+"""`tally`: what did it earn to send here? The complete agent of docs/own-agent.md, for the family `access`.
 
-Every slot each agent broadcasts one float, what it has waiting. The harness hands it the mean of the others' floats one slot
-later, and that is all it learns of them. An agent with a large share of all that waits goes ahead; one with little holds back.
-One rule a family turns the share into an action. Nothing is learned.
+Users take turns. Where and when an incumbent sends, and where a transmission does harm, is a site's secret; its logs tell. So
+the agent adds up what lone senders earned in each slot of the superframe on each channel, and sends where that was positive.
 """
 
 import torch
-from wbench.benchmark.agent import Agent
-from wbench.benchmark.families.access import layout as access_layout
-from wbench.benchmark.families.offload import layout as offload_layout
-from wbench.benchmark.families.power import layout as power_layout
+from torch.nn.functional import one_hot
+from wbench.benchmark.agent import Adaptation, Agent
+from wbench.benchmark.families.access.layout import MAX_CHANNELS, View
+
+HOPE, WEIGHT = 0.05, 2.0  # what a cell earns that nobody tried, and how many trials that belief is worth
 
 
-def waiting(obs, family):
-    """What each agent has waiting, from its own observation alone: packets, slots of traffic or slots of work, [B, N]."""
-    if family.name == "access":
-        return access_layout.View(obs).queue[..., 1]
-    if family.name == "power":
-        return power_layout.View(obs).queue[..., 1].expm1()
-    return offload_layout.View(obs).local[..., 0].expm1()
+class Tally(Agent):
+    """Sends in its own turn, in cells where the logs say that sending earns something."""
 
-
-class Claim(Agent):
-    """Claims a part of the shared resource as large as its share of what waits."""
-
-    name = "claim"
-    message_size = 1
+    name = "tally"
 
     def knows(self, family):
-        """The three families of the protocol."""
-        return family.name in ("access", "power", "offload")
+        """`access` alone."""
+        return family.name == "access"
 
-    def message(self, obs, state):
-        """What each agent broadcasts, [B, N, 1]."""
-        return waiting(obs, state.family).unsqueeze(-1)
+    def adapt(self, family, variant, support):
+        """Add up, in the joint logs, what lone senders earned by slot of the superframe and channel: [L, C]."""
+        slots, c = variant.superframe, variant.channels
+        earned, tried = torch.zeros(slots, c), torch.zeros(slots, c)
+        if support is not None:
+            went = View(support.obs[:, 1:]).outcome[..., :1] == 0  # the next observation says whether a packet went out
+            sent = one_hot(support.action[:, :-1], MAX_CHANNELS + 1)[..., 1 : c + 1] * went  # [K, T - 1, N, C]
+            alone = sent * (sent.sum(2, keepdim=True) == 1)
+            clock = torch.arange(sent.shape[1]) % slots
+            earned.index_add_(0, clock, (alone * support.reward[:, :-1, :, None]).sum((0, 2)))
+            tried.index_add_(0, clock, alone.sum((0, 2)).float())
+        self.worth = (earned + WEIGHT * HOPE) / (tried + WEIGHT)
+        return Adaptation(notes={"cells that pay": int((self.worth > 0).sum())})
 
     def act(self, obs, inbox, state):
-        """Actions [B, N] or [B, N, 2] from own observations [B, N, O] and the mean of the others' messages [B, N, 1]."""
-        n, own = state.variant.agents, waiting(obs, state.family)
-        share = own / (own + (n - 1) * inbox[..., 0]).clamp(min=1e-6)
-        return getattr(self, state.family.name)(share, n, obs, state)
-
-    def access(self, share, n, obs, state):
-        """Send on a random channel with a probability that makes one sender a channel, were the shares still true."""
-        c = state.variant.channels
-        channel = 1 + (c * state.random.uniform(n)).long().clamp(max=c - 1)
-        return torch.where((state.random.uniform(n) < c * share) & state.action_mask[..., 1], channel, 0)
-
-    def power(self, share, n, obs, state):
-        """In the own turn within the cell, a power as large as the own backlog beside the mean one."""
-        return power_layout.View(obs).turn[..., 1] * (n * share).clamp(max=1)
-
-    def offload(self, share, n, obs, state):
-        """Send a task to a random edge with more than the mean waiting, compute it here with less; the clock at full speed."""
-        e = state.variant.edges
-        edge = 1 + (e * state.random.uniform(n)).long().clamp(max=e - 1)
-        server = torch.where((n * share > 1) & state.action_mask[..., 1], edge, 0)
-        return torch.stack([server.float(), torch.ones_like(share)], dim=-1)
+        """Actions [B, N] from own observations [B, N, O]."""
+        view, now = View(obs), self.worth.to(obs.device)[state.slot % state.variant.superframe]
+        home = view.static[..., 1:].argmax(-1)  # every user has a home channel
+        send = (view.turn[..., 0] > 0) & (view.queue[..., 0] > 0) & (now[home] > 0)
+        return torch.where(send, 1 + home, 0)
 
 
 def build(checkpoint, device):
     """What the entry point names; `checkpoint` is what `--checkpoint` gave, None without it."""
-    return Claim()
+    return Tally()
