@@ -21,7 +21,7 @@ from wbench.benchmark.protocol.runner import CellResult, failed, finished
 from wbench.benchmark.protocol.spec import Cell, Protocol, protocol
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.benchmark.site import RANGES
-from wbench.leaderboard.evaluate import compose
+from wbench.leaderboard.evaluate import compose, evaluate
 from wbench.leaderboard.result import Result
 from wbench.leaderboard.schema import AgentRecord, Hardware, Origin, Package
 
@@ -118,6 +118,13 @@ def untrained(folder: Path, **settings: Any) -> Path:
     shapes = {"access": FamilyShape.of(get_family("access"))}
     BehaviourCloning(BcConfig(shapes, hidden=16, sampled=("access",), **settings)).save_pretrained(folder)
     return folder
+
+
+def played(agent: str, checkpoint: str | None = None) -> dict:
+    """A result that was really played."""
+    sites = [HELD_OUT, HELD_OUT + 1]
+    tiny = protocol("quick", variants=VARIANTS[:1], shots=[0], sites=sites, episodes=2)
+    return evaluate(agent, tiny, checkpoint=checkpoint, progress=False).document()
 
 
 def save(path: Path, data: Result | dict[str, Any]) -> Path:

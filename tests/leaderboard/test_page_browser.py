@@ -26,11 +26,8 @@ HOSTILE = (
     "{{script}}",
     "&lt;b&gt; \u2028 \u202e evil",
 )
-UNRANKED = {name: "reference" for name in ("genie", "oracle", "random")} | {
-    "dreamer-mf": "incomplete",
-    "greedy": "does not hold",
-    "prior": "claimed",
-}
+UNRANKED = dict.fromkeys(("genie", "oracle", "random"), "reference")
+UNRANKED |= {"dreamer-mf": "incomplete", "greedy": "does not hold", "prior": "claimed"}
 RANKED = len(CAST) + 1 - len(UNRANKED)  # the cast and one incomplete row, but for those
 # The name of a control as a screen reader finds it: its label, what labels it, or its own text.
 NAMELESS = """() => {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +14,6 @@ from wbench.benchmark.protocol.runner import finished
 from wbench.benchmark.protocol.spec import hash_of, protocol
 from wbench.benchmark.registry import make_agent
 from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from wbench.leaderboard.evaluate import evaluate
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.summary import row_fields
 from wbench.leaderboard.verification.rerun import Plan
@@ -24,43 +22,17 @@ from wbench.leaderboard.verification.verify import record, recorded_tier, sideca
 from . import samples
 from .samples import changed, save
 
-TINY = {"variants": ["access/n8-c3-load0.15-l48"], "shots": [0], "sites": [2_000_000, 2_000_001], "episodes": 2}
-
-
-QUIET = """from pathlib import Path
-import torch
-from wbench.benchmark.agent import Agent
-
-class Quiet(Agent):
-    name = "quiet"
-
-    def act(self, obs, inbox, state):
-        return torch.zeros(obs.shape[:2], dtype=torch.long)
-
-def build(checkpoint, device):
-    Path(__file__).with_name("ran").touch()
-    return Quiet()
-
-def louder(checkpoint, device):
-    return type("Loud", (Quiet,), {"name": "loud"})()
-"""
-
-
-def played(agent: str, checkpoint: str | None = None) -> dict:
-    """A result that was really played."""
-    return evaluate(agent, protocol("quick", **TINY), checkpoint=checkpoint, progress=False).document()
-
 
 @pytest.fixture(scope="module")
 def honest() -> dict:
-    return played("belief")
+    return samples.played("belief")
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory) -> tuple[Path, dict]:
     """A checkpoint in a folder, and a result of it."""
     folder = samples.untrained(tmp_path_factory.mktemp("bc") / "mine")
-    return folder, played("bc", str(folder))
+    return folder, samples.played("bc", str(folder))
 
 
 def rehash(data: dict) -> None:
@@ -300,58 +272,6 @@ def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_p
     assert not imported
     verdict = verify(path, "rerun", Plan(cells=1, trust=True))
     assert imported == ["stranger"] and verdict.problems == ("label is 'stranger', but 'belief' follows",)
-
-
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory) -> tuple[Path, dict]:
-    """The file of an agent that no package registers, and a result of it."""
-    file = tmp_path_factory.mktemp("mine") / "quiet.py"
-    file.write_text(QUIET)
-    return file, played(str(file))
-
-
-def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, command, tmp_path):
-    file, result = quiet
-    assert result["package"] == {"name": "unregistered", "version": hashlib.sha256(QUIET.encode()).hexdigest()}
-    row, copy = save(tmp_path / "row.json", result), tmp_path / "a.py copy.py"
-    copy.write_text(QUIET)
-    for given in (str(file), f"{copy}:build"):  # the digest counts, not the place
-        done = command("results", "verify", str(row), "--trust", "--agent", given, "--cells", "2", "--json")
-        assert (done.code, done.data["tier"]) == (0, "rerun"), done.err
-        assert [(cell["same_episodes"], cell["episodes"]) for cell in done.data["replayed"]] == [(2, 2)] * 2
-    assert command("results", "verify", str(row)).out == "row.json: holds as recomputed\n"
-    verdict = verify(row, "rerun", Plan(trust=True, agent=f"{file}:louder"))
-    assert verdict.tier == "recomputed" and verdict.problems == ("label is 'quiet', but 'loud' follows",)
-
-
-def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet, honest, command, tmp_path):
-    _, result = quiet
-    (other := tmp_path / "quiet.py").write_text(QUIET + "\n")
-    (trusted := tmp_path / "same.py").write_text(QUIET)
-    row = save(tmp_path / "row.json", result)
-    before = changed(result, lambda data: data["package"].update(version="0"))  # files did not always say
-    digests = (hashlib.sha256(other.read_bytes()).hexdigest()[:16], hashlib.sha256(QUIET.encode()).hexdigest()[:16])
-    for path, arguments, said in (
-        (row, ("--trust",), "--agent is None, but must be FILE.py, the file of 'quiet'"),
-        (row, ("--tier", "rerun"), "--agent is None, but must be FILE.py, the file of 'quiet'"),
-        (
-            row,
-            ("--agent", str(trusted)),
-            f"{trusted}, the code of 'quiet', has to be run for this. If you trust it",
-        ),
-        (row, ("--trust", "--agent", str(other)), f"SHA-256 of {other} is '{digests[0]}...', but must be {digests[1]}..."),
-        (row, ("--trust", "--agent", str(tmp_path / "gone.py")), "but must be a file that can be read (No such file"),
-        (row, ("--trust", "--agent", "bc"), "--agent is 'bc', but must be FILE.py or FILE.py:ATTR"),
-        (save(tmp_path / "before.json", before), ("--trust", "--agent", str(trusted)), "does not say which file 'quiet' is in"),
-        (
-            save(tmp_path / "bc.json", honest),
-            ("--trust", "--agent", str(trusted)),
-            "left out: 'belief' is of the package wbench",
-        ),
-    ):
-        refused = command("results", "verify", str(path), *arguments)
-        assert refused.code == 2 and said in refused.err and len(refused.err.splitlines()) == 1, refused.err
-    assert not (tmp_path / "ran").exists()  # neither file ran
 
 
 def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):
