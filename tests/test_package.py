@@ -45,16 +45,17 @@ def test_readme_commands_run(line, command, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     shorter = {
         "--preset small": "--preset debug",
-        "--protocol lite": "--protocol lite --episodes 1 --seeds 1 --family access",
-        "--seeds 3": "--seeds 3 --episodes 2 --family access",
-        "--agent heuristic --family offload": "--agent heuristic --family offload --episodes 2",
+        "--protocol lite": "--protocol lite --episodes 1 --sites 0 --family access",
+        "--sites 0-2": "--sites 0-2 --episodes 2 --family access",
+        "--agent oracle --family offload": "--agent oracle --family offload --episodes 2",
+        "--episodes 4": "--episodes 2",
         "fidelity --family access": "fidelity --family access --rows 200",
-        "check access/n8-c1-load0.5": "check access/n8-c1-load0.5 --episodes 16",
+        "check access/n8-c3-load0.3-l48": "check access/n8-c3-load0.3-l48 --episodes 16",
     }
     for written, played in shorter.items():
         line = line.replace(written, played)
     if line == "wbench eval --agent networld":
-        line += " --episodes 2 --seeds 1"
+        line += " --episodes 2 --sites 0"
     done = command(*shlex.split(line)[1:])
     assert done.code == 0, done.err
 
@@ -90,7 +91,7 @@ def test_a_wheel_installed_elsewhere_works_without_the_checkout(tmp_path):
     data = json.loads(
         run("-m", "wbench", "eval", "--agent", "networld", "--shots", "0", "--episodes", "2", "--family", "access", "--json")
     )
-    assert data["summary"]["0"]["iqm"] > 40
+    assert data["complete"] and len(data["cells"]) > 0
 
 
 def test_an_editable_install_is_no_hook_that_a_folder_hides(tmp_path):

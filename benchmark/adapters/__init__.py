@@ -27,7 +27,7 @@ def parallel_env(
     """One variant as a PettingZoo environment, an episode at a time.
 
     Args:
-        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
+        task: a variant or its name, e.g. `access/n8-c3-load0.15-l48`.
         family: its family; None = the registered one.
         device: where the simulator runs.
         sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
@@ -53,7 +53,7 @@ def vector_env(
     """One variant as a Gymnasium vector environment of `num_envs` episodes, each of all N agents together.
 
     Args:
-        task: a variant or its name, e.g. `access/n8-c1-load0.4`.
+        task: a variant or its name, e.g. `access/n8-c3-load0.15-l48`.
         num_envs: number of episodes B.
         family: its family; None = the registered one.
         device: where the simulator runs.

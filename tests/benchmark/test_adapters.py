@@ -22,7 +22,7 @@ from wbench.benchmark.seeds import SUPPORT_SEEDS
 from wbench.errors import InvalidValueError
 
 ACCESS = get_family("access")
-VARIANT = "access/n8-c2-load0.3"
+VARIANT = "access/n8-c3-load0.15-l48"
 CHOICE, LEVEL = ActionComponent("server", "categorical", 3), ActionComponent("frequency", "ordinal", 5, 0.5, 2.0)
 SHAPES = {  # kinds of action beyond those of the built-in families
     "choice": (CHOICE,),
@@ -44,7 +44,7 @@ class EchoEnv:
         info = {"action_mask": mask.expand(*first.shape, -1), "agent_mask": torch.ones_like(first, dtype=torch.bool)}
         return first[..., None].expand(*first.shape, ACCESS.obs_size).float(), info
 
-    def reset(self, seeds):
+    def reset(self, sites, seeds):
         self.slot = 0
         return self._show(torch.tensor(seeds)[:, None].expand(-1, self.variant.agents))
 
@@ -129,7 +129,7 @@ def test_hybrid_actions_are_sampled_within_the_mask():
 def test_an_episode_is_the_one_that_wbench_plays():
     env, own = parallel_env(VARIANT), make(VARIANT)
     obs, infos = env.reset(seed=42)
-    tensor, info = own.reset([42])
+    tensor, info = own.reset([42], [42])
     generator = np.random.default_rng(0)
     while env.agents:
         assert np.array_equal(np.stack([obs[agent]["observation"] for agent in env.possible_agents]), tensor[0].numpy())
@@ -150,7 +150,7 @@ def test_an_episode_is_the_one_that_wbench_plays():
 def test_a_vector_is_the_same_episodes_and_its_reward_the_teams():
     envs, own = vector_env(VARIANT, 3), make(VARIANT)
     obs, infos = envs.reset(seed=10)
-    tensor, info = own.reset([10, 11, 12])
+    tensor, info = own.reset([10, 11, 12], [10, 11, 12])
     assert obs.shape == (3, 8, ACCESS.obs_size) and envs.observation_space.contains(obs)
     assert np.array_equal(obs, tensor.numpy()) and np.array_equal(infos["action_mask"], info["action_mask"].numpy())
     for slot in range(128):
@@ -162,7 +162,7 @@ def test_a_vector_is_the_same_episodes_and_its_reward_the_teams():
         assert not terminations.any() and truncations.tolist() == [slot == 127] * 3 and ("qos" in infos) == (slot == 127)
     assert all(np.array_equal(infos["qos"][name], value.numpy()) for name, value in own.qos().items())
     listed, _ = vector_env(VARIANT, 3).reset(seed=[12, 10, 11])
-    assert np.array_equal(listed, own.reset([12, 10, 11])[0].numpy())
+    assert np.array_equal(listed, own.reset([12, 10, 11], [12, 10, 11])[0].numpy())
 
 
 def test_the_step_after_the_end_starts_the_next_episodes_as_gymnasium_expects():
@@ -194,7 +194,7 @@ def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     seen = []
     for env in (parallel_env(VARIANT), vector_env(VARIANT, 4)):
         reset = env._env.reset
-        monkeypatch.setattr(env._env, "reset", lambda seeds, reset=reset: seen.extend(seeds) or reset(seeds))
+        monkeypatch.setattr(env._env, "reset", lambda sites, seeds, reset=reset: seen.extend(seeds) or reset(sites, seeds))
         for _ in range(3):
             env.reset()
         env.reset(seed=7)
@@ -211,8 +211,8 @@ def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     [
         (lambda actions: actions.pop("agent_3"), "one for each of 8 agents"),
         (lambda actions: actions.update(agent_9=0), "one for each of 8 agents"),
-        (lambda actions: actions.update(agent_3=4), r"in \[0, 2\]"),
-        (lambda actions: actions.update(agent_3=-1), r"in \[0, 2\]"),
+        (lambda actions: actions.update(agent_3=4), r"in \[0, 3\]"),
+        (lambda actions: actions.update(agent_3=-1), r"in \[0, 3\]"),
         (lambda actions: actions.update(agent_3=0.5), "an integer type"),
         (lambda actions: actions.update(agent_3="send"), "numbers"),
         (lambda actions: actions.update(agent_3=None), "numbers"),
@@ -253,7 +253,7 @@ def test_misuse_is_named():
 def test_nobody_outside_can_write_into_the_simulator():
     envs, own = vector_env(VARIANT, 2), make(VARIANT)
     obs, infos = envs.reset(seed=0)
-    own.reset([0, 1])
+    own.reset([0, 1], [0, 1])
     obs[:], infos["action_mask"][:] = 7, 0
     action = np.ones((2, 8), dtype=np.int64)
     assert np.array_equal(envs.step(action)[0], own.step(torch.from_numpy(action))[0].numpy())
@@ -268,7 +268,7 @@ def test_without_the_optional_packages_one_line_says_what_to_install_and_looking
         exec("from wbench import *", {})
         for make in (wbench.parallel_env, lambda name: wbench.vector_env(name, 2)):
             try:
-                make("access/n8-c1-load0.4")
+                make("access/n8-c3-load0.15-l48")
             except wbench.errors.MissingPackageError as error:
                 print(error)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
