@@ -1,0 +1,82 @@
+"""Admission: readers of many sites play side by side what each would play alone, and the verdict follows from the scores."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from wbench.benchmark.data.support import first, support
+from wbench.benchmark.protocol import admission
+from wbench.benchmark.protocol.admission import READERS, Admission, frozen, measure
+from wbench.benchmark.protocol.beside import SideBySide
+from wbench.benchmark.registry import get_family
+from wbench.benchmark.rollout import play
+from wbench.benchmark.seeds import query_seeds
+from wbench.benchmark.site import RANGES
+
+SITES = RANGES["dev"][:3]
+
+
+@pytest.mark.parametrize("name", ["access", "offload", pytest.param("power", marks=pytest.mark.slow)])
+def test_side_by_side_everybody_earns_what_it_earns_alone(name, monkeypatch):
+    monkeypatch.setattr(admission, "SHOTS", (2,))
+    monkeypatch.setattr(admission, "TOGETHER", 2)
+    family = get_family(name)
+    variant = family.select("train")[0]
+    found = measure(family, variant, SITES, 2)
+    logs = [support(family, variant, site, 2) for site in SITES]
+    for column, (policy, shift) in READERS.items():
+        for k, site in enumerate(SITES):
+            agent = family.policies[policy]()
+            agent.adapt(family, variant, first(logs[(k + shift) % len(SITES)], 2))
+            alone = play(family, variant, agent, [site] * 2, query_seeds(2)).returns.mean().item()
+            assert found.returns[f"{column}@2"][k] == pytest.approx(alone, abs=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["estimator", "oracle"])
+def test_agents_that_cannot_be_joined_have_rows_of_their_own(policy):
+    family = get_family("access")
+    variant = family.select("train")[0]
+    agents = [family.policies[policy]() for _ in SITES]
+    for agent, site in zip(agents, SITES, strict=True):
+        agent.adapt(family, variant, support(family, variant, site, 1))
+    places = [[site, SITES[0]] for site in SITES]
+    beside = SideBySide(agents, places, [5, 6])
+    assert beside.privileged == (policy == "oracle")
+    returns = play(family, variant, beside, [s for own in places for s in own], [5, 6] * 3).returns.view(3, 2)
+    for agent, own, earned in zip(agents, places, returns, strict=True):
+        assert earned.tolist() == pytest.approx(play(family, variant, agent, own, [5, 6]).returns.tolist(), abs=1e-5)
+
+
+def row(**changed: float) -> Admission:
+    """An admitted variant, with some scores changed."""
+    means = {"random": 0.0, "prior": 50.0, "belief": 52.0, "oracle": 80.0, "genie": 100.0}
+    means |= {"estimator@1": 62.0, "estimator@5": 72.0, "estimator@20": 77.0}
+    means |= {f"wrong@{k}": 45.0 for k in (1, 5, 20)} | {f"revealed@{k}": 79.0 for k in (1, 5, 20)}
+    return Admission({name: mean + np.array([-1.0, 1.0, -1.0, 1.0]) for name, mean in (means | changed).items()})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, []),
+        ({"oracle": 61.0}, ["oracle - belief is 9.0", "below 20% of oracle - random"]),
+        ({"estimator@20": 66.0}, ["below 60%"]),
+        ({"estimator@1": 52.0}, ["belief to estimator@1: 0.0 .* is no rise"]),
+        ({"wrong@5": 60.0}, ["wrong@5 - belief is 8.0 .* logs of another site help"]),
+        ({"revealed@1": 70.0}, ["revealed@1 to revealed@20: 9.0 .* is not flat"]),
+        ({"oracle": 104.0, "estimator@20": 90.0}, ["oracle scores 104.0, above 102"]),
+    ],
+)
+def test_the_verdict_says_what_is_missing(changed, said):
+    failures = row(**changed).failures()
+    assert len(failures) == len(said)
+    for found, wanted in zip(failures, said, strict=True):
+        assert re.search(wanted, found)
+
+
+def test_every_variant_of_the_committed_table_is_listed_and_admitted():
+    for name, found in frozen().items():
+        assert name in get_family(name.partition("/")[0]).variants
+        assert not found.failures(), name
