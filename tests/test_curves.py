@@ -54,7 +54,7 @@ def test_a_finished_run_is_not_played_again(curves, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return [(1024 * (1 + i), 10.0 * seed + i / 3) for i in range(6)]
 
-    monkeypatch.setitem(curves.LEARNERS, "iql", curves.Learner(run, 1))
+    monkeypatch.setitem(curves.LEARNERS, "iql", curves.CurveOf(run, 1))
     monkeypatch.setattr(sys, "argv", ["curves.py", "--agent", "iql", "--seeds", "2"])
     with pytest.raises(KeyboardInterrupt):
         curves.main()

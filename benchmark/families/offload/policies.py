@@ -7,6 +7,7 @@ same plan, and each device then sends its task where the cost to it and to all o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -197,8 +198,7 @@ class Estimator(Planner):
     def join(self, several: Sequence[Estimator]) -> Estimator:
         """One agent that plays for several, each in its own equal part of a batch."""
         one, read = type(self)(), [cast("Estimate", each._found) for each in several]
-        parts = [torch.cat([getattr(found, name) for found in read]) for name in ARRAYS]
-        one._found = Estimate(*parts, read[0].doubt)
+        one._found = replace(read[0], **{name: torch.cat([getattr(found, name) for found in read]) for name in ARRAYS})
         return one
 
     def thought(self, state: State) -> Estimate:
@@ -206,7 +206,7 @@ class Estimator(Planner):
         if (found := self._found) is None:
             return super().thought(state)
         known, row = len(found.band), torch.arange(state.batch, device=found.band.device)
-        return found if known == 1 else Estimate(*(getattr(found, a)[row * known // state.batch] for a in ARRAYS), found.doubt)
+        return found if known == 1 else replace(found, **{a: getattr(found, a)[row * known // state.batch] for a in ARRAYS})
 
 
 class Revealed(Estimator):
