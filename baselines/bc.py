@@ -186,7 +186,7 @@ class BcAgent(Agent):
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support, with early stopping on its own validation split."""
-        self._pretrained.config.require(family.name)
+        self._pretrained.config.require_shape(family)
         self._model = self._pretrained
         if support is None:
             return Adaptation()

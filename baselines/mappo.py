@@ -150,7 +150,7 @@ class MappoAgent(Agent):
         if self.track == "online":
             config = replace(self._pretrained.config, families={family.name: FamilyShape.of(family)}, source_steps=0)
             return fresh(config, seed).to(self._device)
-        self._pretrained.config.require(family.name, hint=" Try --track online.")
+        self._pretrained.config.require_shape(family, hint=" Try --track online.")
         return copy.deepcopy(self._pretrained)
 
     def _play_with(self, model: Mappo) -> None:

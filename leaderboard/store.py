@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..benchmark.data.paths import shared_mode
 from ..errors import OutputError, ResultError
 from .reading import load_result
 from .result import Result
@@ -114,7 +115,7 @@ def _add(target: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(shared_mode())
         target.hardlink_to(temporary)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..benchmark.family import FamilyShape
+from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -69,6 +69,13 @@ class CheckpointConfig:
         if family not in self.families:
             known = ", ".join(self.families)
             raise CheckpointError(f"this {self.OWNER} was not trained on family {family!r}, only on {known}.{hint}")
+
+    def require_shape(self, family: Family, hint: str = "") -> None:
+        """Raise `CheckpointError` unless the network knows this family, in the form that it has today."""
+        self.require(family.name, hint)
+        if self.families[family.name] != FamilyShape.of(family):
+            today = f"version {family.version} of {family.name}"
+            raise CheckpointError(f"this {self.OWNER} is of an older {family.name}, not of {today}. Train it again.{hint}")
 
 
 class Pretrained(PyTorchModelHubMixin):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ..benchmark.data.paths import write_atomically, write_text
+from ..benchmark.data.paths import shared_mode, write_atomically, write_text
 from ..benchmark.family import Family
 from ..benchmark.registry import provided
 from ..errors import CheckpointError, OutputError, UnknownNameError
@@ -268,6 +268,8 @@ class _Run:
         if not self.writes:
             return
         model.save_pretrained(self._folder)
+        for name in (CONFIG, WEIGHTS):
+            (self._folder / name).chmod(shared_mode())  # the client of the Hub lets nobody else read them
         write_text(self._folder / REPORT, json.dumps({"config": asdict(self._config), "log": self._log}, indent=1))
         (self._folder / STATE).unlink(missing_ok=True)
 

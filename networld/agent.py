@@ -57,7 +57,7 @@ class NetWorldAgent(Agent):
         An actor is left alone: the central critic that trained it is not here, and plans, which few shots tune, are not made.
         """
         self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
-        self._model.config.require(family.name)
+        self._model.config.require_shape(family)
         finished = self.planner.uses_actor(self._model.config, family.name)
         if support is None or (finished and not self.adaptation.scratch):
             return Adaptation()

@@ -61,7 +61,7 @@ class ValueAgent(Agent):
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
-        self._pretrained.config.require(family.name)
+        self._pretrained.config.require_shape(family)
         self._model = self._from_scratch(0) if self.track == "online" else self._pretrained
         if support is None:
             return Adaptation()
@@ -74,7 +74,7 @@ class ValueAgent(Agent):
         With a checkpoint, the last slots are a trial of what was learned against what it started from; the better one plays.
         """
         family, seed = environment.family, environment.seed
-        self._pretrained.config.require(family.name)
+        self._pretrained.config.require_shape(family)
         if self.track == "online":
             self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)
             return Adaptation(steps)

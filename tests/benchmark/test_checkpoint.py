@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import os
+import stat
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import pytest
+from wbench.benchmark.data.paths import write_text
 from wbench.benchmark.family import FamilyShape, Quality
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError
@@ -57,3 +60,21 @@ def test_an_unknown_family_is_named_with_the_known_ones():
     CONFIG.require("access")
     with pytest.raises(CheckpointError, match=r"Tester was not trained on family .power., only on access, offload\. Try me"):
         CONFIG.require("power", hint=" Try me.")
+
+
+def test_a_network_of_an_older_family_is_refused_in_one_line():
+    family = get_family("access")
+    CONFIG.require_shape(family)
+    older = replace(CONFIG, families={**SHAPES, "access": replace(SHAPES["access"], obs_size=61)})
+    with pytest.raises(CheckpointError, match=r"of an older access, not of version 2 of access\. Train it again"):
+        older.require_shape(family)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_files_have_the_permissions_of_the_umask(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "new.txt", "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "new.txt").stat().st_mode) == mode
