@@ -54,7 +54,7 @@ def test_the_example_is_as_short_as_the_guide_says():
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, documented) and ast.get_docstring(node)]
     docstrings = {node.body[0].end_lineno for node in nodes}
     ends = [t.start[0] for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.NEWLINE]
-    assert len([line for line in ends if line not in docstrings]) <= 105
+    assert len([line for line in ends if line not in docstrings]) <= 110
 
 
 def test_the_example_is_found_when_registered(process, tmp_path):

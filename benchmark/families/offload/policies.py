@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -198,7 +198,8 @@ class Estimator(Planner):
     def join(self, several: Sequence[Estimator]) -> Estimator:
         """One agent that plays for several, each in its own equal part of a batch."""
         one, read = type(self)(), [cast("Estimate", each._found) for each in several]
-        one._found = replace(read[0], **{name: torch.cat([getattr(found, name) for found in read]) for name in ARRAYS})
+        parts: dict[str, Any] = {name: torch.cat([getattr(found, name) for found in read]) for name in ARRAYS}
+        one._found = replace(read[0], **parts)
         return one
 
     def thought(self, state: State) -> Estimate:
