@@ -40,7 +40,7 @@ def test_json_has_the_promised_fields(command):
     assert done.code == 0, done.err
     data, sites = done.data, list(protocol("quick").sites)
     assert data["protocol"] == "custom" and len(data["protocol_hash"]) == 64 and data["agent"] == "estimator"
-    assert [(c["variant"], c["shots"], c["site"]) for c in data["cells"]] == [(ACCESS, k, s) for k in (0, 5) for s in sites]
+    assert [(c["variant"], c["shots"], c["site"]) for c in data["cells"]] == [(ACCESS, k, s) for s in sites for k in (0, 5)]
     for cell in data["cells"]:
         assert {"family", "variant", "shots", "site", "return_mean", "score"} <= cell.keys()
         assert cell["return_mean"] == pytest.approx(sum(cell["returns"]) / 2) and len(cell["qos"]["delay_p95"]) == 2
