@@ -112,7 +112,7 @@ class BcTrainConfig(DescentConfig):
 
     steps: int = 6000
     hidden: int = 256
-    sampled: tuple[str, ...] = ("power",)
+    sampled: tuple[str, ...] = ("access", "power")
 
 
 PRESETS = {

@@ -172,6 +172,7 @@ PRESETS = {
             ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),
             ("temperatures", {"power": 2.0}),
             ("behaviour_conditioned", ("power",)),
+            ("sampled", ("access",)),
         ),
     ),
 }
