@@ -57,9 +57,7 @@ def draw(family: Family, rows: dict[str, Admission]) -> None:
     """The curves of all variants of a family on one sheet."""
     names = [name for name in family.variants if name in rows]
     lines = -(-len(names) // COLUMNS)
-    figure, grid = plt.subplots(
-        lines, COLUMNS, figsize=(3.4 * COLUMNS, 2.6 * lines + 0.5), squeeze=False, layout="constrained", sharex=True
-    )
+    figure, grid = plt.subplots(lines, COLUMNS, figsize=(3.4 * COLUMNS, 2.6 * lines + 0.5), squeeze=False, layout="constrained")
     for axes, name in zip(grid.flat, names, strict=False):
         held_out = " (held out)" if family.variant(name).split == "held-out" else ""
         curve(axes, name.partition("/")[2] + held_out, rows[name])

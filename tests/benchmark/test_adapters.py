@@ -211,7 +211,7 @@ def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     [
         (lambda actions: actions.pop("agent_3"), "one for each of 8 agents"),
         (lambda actions: actions.update(agent_9=0), "one for each of 8 agents"),
-        (lambda actions: actions.update(agent_3=4), r"in \[0, 3\]"),
+        (lambda actions: actions.update(agent_3=5), r"in \[0, 3\]"),
         (lambda actions: actions.update(agent_3=-1), r"in \[0, 3\]"),
         (lambda actions: actions.update(agent_3=0.5), "an integer type"),
         (lambda actions: actions.update(agent_3="send"), "numbers"),
