@@ -26,24 +26,32 @@ class ReferenceAgent(Agent):
 
     def __init__(self, name: str) -> None:
         self.name, self.privileged = name, name in PRIVILEGED
+        self._policy: Agent | None = None
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Let the policy read the logs; only `estimator` does."""
-        self._policy: Agent = family.policies[self.name]()
-        self.message_size = self._policy.message_size
-        return self._policy.adapt(family, variant, support)
+        policy: Agent = family.policies[self.name]()
+        self._policy, self.message_size = policy, policy.message_size
+        return policy.adapt(family, variant, support)
 
     def begin(self, state: State) -> None:
-        """Start the policy."""
-        self._policy.begin(state)
+        """Start the policy, at zero shots where it was never adapted."""
+        if self._policy is None:
+            self.adapt(state.family, state.variant, None)
+        self._playing.begin(state)
 
     def message(self, obs: Tensor, state: State) -> Tensor:
         """What the policy broadcasts."""
-        return self._policy.message(obs, state)
+        return self._playing.message(obs, state)
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N] or [B, N, D]."""
-        return self._policy.act(obs, inbox, state)
+        return self._playing.act(obs, inbox, state)
+
+    @property
+    def _playing(self) -> Agent:
+        assert self._policy is not None
+        return self._policy
 
 
 def _build(name: str, checkpoint: str | None, device: str) -> Agent:

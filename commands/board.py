@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..benchmark.site import place
 from ..console import Json, check_device, note, print_rows, progress
 from ..errors import InvalidValueError, ResultError, VerificationError
 
@@ -103,6 +102,8 @@ def _print_verification(found: Verification) -> None:
     for problem in found.problems:
         print(f"  {problem}")
     if found.replayed:
+        from ..benchmark.site import place
+
         rows = [
             [v.variant, place(v.site), f"{v.shots}", *map(_points, (v.score, v.score_again)), f"{v.same_episodes}/{v.episodes}"]
             for v in found.replayed

@@ -14,7 +14,7 @@ from wbench.benchmark.data.schema import TRAIN_FILES
 from wbench.benchmark.data.support import first, record_support, support
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.registry import family_names, get_family
+from wbench.benchmark.registry import list_families, get_family
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import support_seeds, train_seeds
 from wbench.benchmark.site import RANGES
@@ -84,7 +84,7 @@ def test_support_shots_are_the_ones_that_the_protocol_adapts_on(tmp_path):
             load_dataset(HELD_OUT.name, release="tiny", root=tmp_path, **options)
 
 
-@pytest.mark.parametrize("name", family_names())
+@pytest.mark.parametrize("name", list_families())
 def test_support_is_nested_fixed_recorded_in_turns_and_by_nobody_that_is_told_the_site(name):
     family = get_family(name)
     variant = family.select("held-out")[0]

@@ -129,7 +129,7 @@ def test_it_is_listed_trained_played_and_carded(package, command, tmp_path: Path
     cell = ("--variant", "access/n8-c3-load0.3-l48", "--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none")
     done = command("eval", "--agent", "lean", "--checkpoint", str(folder), *cell, "--out", str(out))
     assert done.code == 0, done.err
-    done = command("card", str(folder), "--agent", "lean", "--results", str(out))
+    done = command("checkpoint", "card", str(folder), "--agent", "lean", "--results", str(out))
     assert done.code == 0, done.err
     card = ModelCard.load(folder / "README.md")
     assert "Two numbers that learned to be equal." in card.text and "from lean_agent import Lean" in card.text

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.admission import first, support
+from wbench.benchmark.data.support import first, support
 from wbench.benchmark.families.offload import env as module
 from wbench.benchmark.families.offload.env import DROP_PENALTY, ENERGY_WEIGHT, TARIFF_WEIGHT, OffloadEnv
 from wbench.benchmark.families.offload.estimator import estimate

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.admission import support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.families.power.env import BUFFER, DELAY_COST, PACKET, PowerEnv
 from wbench.benchmark.families.power.estimator import read
 from wbench.benchmark.families.power.family import FAMILY
