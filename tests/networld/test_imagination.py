@@ -114,7 +114,7 @@ def test_the_action_changes_what_is_imagined(model):
     idle, sent = ends
     shown, acknowledged = SLICES["sent"].start, SLICES["outcome"].start + 1
     assert float(sent[:, shown].mean()) > float(idle[:, shown].mean()) + 0.2
-    assert float(sent[:, acknowledged].mean()) > float(idle[:, acknowledged].mean()) + 0.1
+    assert float(sent[:, acknowledged].mean()) > float(idle[:, acknowledged].mean()) + 0.02
 
 
 def test_mappo_learns_in_imagination(model):
