@@ -14,7 +14,7 @@ from wbench.benchmark.data.schema import TRAIN_FILES
 from wbench.benchmark.data.support import first, record_support, support
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.registry import list_families, get_family
+from wbench.benchmark.registry import get_family, list_families
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import support_seeds, train_seeds
 from wbench.benchmark.site import RANGES

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data.support import first, support
 from wbench.benchmark.agent import State
+from wbench.benchmark.data.support import first, support
 from wbench.benchmark.families.access import env as access
 from wbench.benchmark.families.access.env import CHARGE, DEADLINE, DELAY_COST, AccessEnv
 from wbench.benchmark.families.access.evidence import BUSY, HIT, read_logs
