@@ -128,7 +128,8 @@ def test_references_and_support_of_every_cell_are_frozen(size):
     for name in found.variants:
         assert {*found.sites} <= {*known[name]}, name
         frame = references(name, found.sites[0])
-        assert frame.episodes == EPISODES and frame.genie - frame.random > 3 * max(frame.errors), name
+        least = 12 if size == "full" else EPISODES  # what full alone plays still rests on fewer episodes
+        assert frame.episodes >= least and frame.genie - frame.random > 3 * max(frame.errors), name
     digests = [support_manifest.digest(name, found.sites) for name in found.variants]
     assert len(set(digests)) == len(digests) and all(len(digest or "") == 64 for digest in digests)
 
