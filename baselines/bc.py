@@ -21,16 +21,17 @@ from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.data.release import get_release
-from ..benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
+from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
+from ..learning.context import SupportEncoder, codes, site_table
 from ..learning.descent import Descent, DescentConfig
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
 from ..learning.training import Trainer
-from ..learning.tuning import tune
+from ..learning.tuning import support_draws, tune
 
 DEFAULT_CHECKPOINT = "bc-small"
 
@@ -46,6 +47,7 @@ class BcConfig(CheckpointConfig):
         transitions: logged agent transitions that it was trained on.
         aim: which recorded quality it plays as.
         sampled: families in which it draws from its distribution; in the others it plays the mode.
+        site: size of the site code, see `learning.context`; 0 = it reads no logs.
     """
 
     OWNER: ClassVar[str] = "behaviour cloning"
@@ -55,6 +57,7 @@ class BcConfig(CheckpointConfig):
     transitions: int = 0
     aim: Quality = "expert"
     sampled: tuple[str, ...] = ()
+    site: int = 64
 
 
 class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
@@ -71,31 +74,34 @@ class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="ap
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
         self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in c.families.items():
-            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES)
+            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + c.site
             self.stems[name] = nn.Linear(inputs, c.hidden)
             self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(
             nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
         )
+        self.support = SupportEncoder(c.families, c.site) if c.site else None
 
-    def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, mask: Tensor, family: str) -> Tensor:
+    def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, site: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of an action code.
 
         Args:
             history: last observations, [..., L, O].
             descriptor: of the variant, [..., D].
             quality: of the behaviour, indices into `QUALITIES`, [...].
+            site: what logs say of the site, [..., S].
             mask: allowed actions, [..., A].
             family: its name.
         """
         seen = self.standardiser.standardise(history, family).flatten(-2)
-        x = torch.cat([seen, descriptor, one_hot(quality, len(QUALITIES)).float()], dim=-1)
+        x = torch.cat([seen, descriptor, one_hot(quality, len(QUALITIES)).float(), site], dim=-1)
         return self.codecs[family].mask(self.heads[family](self.trunk(self.stems[family](x))), mask)
 
 
 def imitation_loss(model: BehaviourCloning, batch: Windows, family: str) -> Tensor:
     """Negative log-likelihood of the recorded action at the last slot of windows with `history - 1` slots before it."""
-    logits = model(batch.obs, batch.descriptor, batch.quality, batch.action_mask[:, -1], family)
+    site = codes(model.support, batch, family, 1)[:, 0]
+    logits = model(batch.obs, batch.descriptor, batch.quality, site, batch.action_mask[:, -1], family)
     codec = model.codecs[family]
     return -codec.log_prob(logits, codec.encode(batch.action[:, -1])).mean()
 
@@ -135,7 +141,8 @@ class BcLearner(Descent):
         self, model: BehaviourCloning, samplers: Mapping[str, WindowSampler], config: BcTrainConfig, processes: Processes
     ) -> None:
         self._model = model
-        super().__init__(samplers, config, processes, config.steps, dict(model.named_parameters()), {"model": model})
+        learned, reads = dict(model.named_parameters()), model.support is not None
+        super().__init__(samplers, config, processes, config.steps, learned, {"model": model}, reads_logs=reads)
 
     @classmethod
     def of(cls, families: Sequence[Family], config: BcTrainConfig, processes: Processes) -> Self:
@@ -147,6 +154,8 @@ class BcLearner(Descent):
         transitions = sum(sampler.transitions for sampler in samplers.values())
         model = BehaviourCloning(replace(shape, transitions=transitions)).to(processes.device)
         model.standardiser.fit_sources(samplers)
+        if model.support is not None:
+            model.support.fit_sources(samplers)
         return cls(model, samplers, config, processes)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
@@ -185,21 +194,21 @@ class BcAgent(Agent):
         return family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Fine-tune on the support, with early stopping on its own validation split."""
+        """Read the support, and clone it too where that is asked for, with early stopping on its own validation split."""
         self._pretrained.config.require_shape(family)
         self._model = self._pretrained
-        if support is None:
+        with torch.no_grad():
+            self._site = site_table(self._model.support, family.name, variant, support)
+        if support is None or not self._steps:
             return Adaptation()
-        train_part, held_part = support.split()
-        history = self._pretrained.config.history - 1
-        generator = torch.Generator().manual_seed(0)
-        parts = [Episodes.from_support(variant, part, history, 0) for part in (train_part, held_part)]
-        sampler, checker = (WindowSampler(family, [part], generator) for part in parts)
+        draw, held = support_draws(family, variant, support, self._pretrained.config.history - 1, 0, batch_size=512, seed=0)
         model = copy.deepcopy(self._pretrained)
         loss, parameters = partial(imitation_loss, model, family=family.name), list(model.parameters())
         steps, learning_rate = self._steps, self._learning_rate
-        notes = tune(parameters, loss, sampler, checker, steps=steps, batch_size=512, learning_rate=learning_rate, check=20)
+        notes = tune(parameters, loss, draw, held, steps=steps, learning_rate=learning_rate, check=20)
         self._model = model.eval()
+        with torch.no_grad():
+            self._site = site_table(model.support, family.name, variant, support)
         return Adaptation(self._steps, notes)
 
     def begin(self, state: State) -> None:
@@ -216,7 +225,8 @@ class BcAgent(Agent):
         memory = state.memory
         memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
         with torch.no_grad():
-            known = memory["history"], memory["descriptor"], memory["quality"]
+            site = self._site[:, state.slot % state.variant.period].expand(*obs.shape[:2], -1)
+            known = memory["history"], memory["descriptor"], memory["quality"], site
             logits = self._model(*known, state.action_mask, state.family.name)
         codec = self._model.codecs[state.family.name]
         if state.family.name in self._model.config.sampled:

@@ -97,7 +97,7 @@ class Brq(ValueModel):
 
     def inputs(self, shape: FamilyShape) -> int:
         """Length of what clone and value of a family see: own observations, the variant's description, who plays."""
-        return self.config.history * shape.obs_size + shape.descriptor_size + len(QUALITIES)
+        return self.config.history * shape.obs_size + shape.descriptor_size + self.config.site + len(QUALITIES)
 
     def forward(self, view: AgentView, family: str, quality: Tensor | None = None) -> Tensor:
         """An agent's share Q of the team's value, for the rows of the action table, [..., number].

@@ -61,6 +61,10 @@ class Variant(Protocol):
     def horizon(self) -> int:
         """Slots in an episode."""
 
+    @property
+    def period(self) -> int:
+        """Slots after which what is hidden at a site repeats, which all agents know; 1 = it does not change in an episode."""
+
     def descriptor(self) -> tuple[float, ...]:
         """Public numbers that describe it, each of order 1; what a scenario encoder reads."""
 

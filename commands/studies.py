@@ -155,7 +155,8 @@ def fidelity(
             [name, f"KS distance of {what}, 1 / 4 / 8 slots ahead", " / ".join(f"{x:.3f}" for x in distances.values())]
             for what, distances in report["ks"].items()
         ]
-        pairs = {"reward, nats": report["reward_nats"], "value": report["value"], "action named, top 1": report["top1"]}
+        pairs = {"value": report["value"], "action named, top 1": report["top1"], "reward, nats": report["reward_nats"]}
+        pairs |= {"next latent, squared error": report["next_latent_error"], "clone, top 1": report["behaviour_top1"]}
         table += [[name, what, ", ".join(f"{key} {value:.3f}" for key, value in part.items())] for what, part in pairs.items()]
     print_rows(["family", "what", "measured"], table)
 
@@ -244,7 +245,7 @@ def _small(steps: int) -> TrainConfig:
 
     if steps < 1:
         raise InvalidValueError("--train-steps", steps, "1 or more")
-    return replace(PRESETS["small"], world_steps=steps, actor_steps=steps // 4)
+    return replace(PRESETS["small"], steps=steps)
 
 
 def _bars(add: Add, steps: int) -> Callable[[str, int, Mapping[str, float]], None]:

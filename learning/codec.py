@@ -47,6 +47,11 @@ class ActionCodec:
         self.components = tuple(components)
         self.size = sum(component.size for component in self.components)
 
+    def typed(self, action: Tensor) -> Tensor:
+        """Recorded actions in the type that they are played in: integers for a single choice, else float32."""
+        whole = len(self.components) == 1 and self.components[0].kind == "categorical"
+        return action.long() if whole else action.float()
+
     def encode(self, action: Tensor) -> Tensor:
         """Actions [...] (one component) or [..., parts] as codes [..., size]."""
         parts = action.unsqueeze(-1) if len(self.components) == 1 else action

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..benchmark.data.windows import Windows, WindowSampler
 from .checkpoint import Pretrained
+from .context import SHOTS, WINDOWS
 from .parallel import Processes
 from .precision import mixed
 from .training import Part
@@ -59,6 +60,7 @@ class Descent(ABC):
         learned: the parameters that learn, by name.
         modules: all that changes, by name.
         averages: pairs of a moving average and the module that it follows.
+        reads_logs: whether batches show other episodes of their sites, see `context`.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class Descent(ABC):
         learned: Mapping[str, nn.Parameter],
         modules: Mapping[str, nn.Module],
         averages: Sequence[tuple[nn.Module, nn.Module]] = (),
+        reads_logs: bool = False,
     ) -> None:
         self.samplers, self.config, self.processes, self.steps = samplers, config, processes, steps
         self.noise = torch.Generator(processes.device)
-        self._learned, self._averages = learned, averages
+        self._learned, self._averages, self._reads_logs = learned, averages, reads_logs
         self._optimiser = torch.optim.AdamW(
             learned.values(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
         )
@@ -89,7 +92,9 @@ class Descent(ABC):
 
     def batch(self, family: str) -> Windows:
         """Windows of a family to descend on."""
-        return self.samplers[family].sample(self.config.batch_size // self.processes.count).to(self.processes.device)
+        sampler, rows = self.samplers[family], self.config.batch_size // self.processes.count
+        found = sampler.sample(rows, shots=SHOTS, per_context=WINDOWS) if self._reads_logs else sampler.sample(rows)
+        return found.to(self.processes.device)
 
     def step(self, step: int) -> Mapping[str, Tensor]:
         """Take a step; the figures of the families, and the norm of the gradient."""

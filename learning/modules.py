@@ -29,6 +29,10 @@ class Standardiser(nn.Module):
             self.register_buffer(f"mean_{name}", torch.zeros(size))
             self.register_buffer(f"std_{name}", torch.ones(size))
 
+    def size(self, family: str) -> int:
+        """Length of an observation of a family."""
+        return len(cast(Tensor, getattr(self, f"mean_{family}")))
+
     def fit(self, obs: Tensor, family: str) -> None:
         """Set mean and deviation from observations [R, O]; of features that never vary the mean alone."""
         std = obs.std(0)

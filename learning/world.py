@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes
 from ..benchmark.family import Family, Info, Variant
 from ..benchmark.registry import provided
@@ -62,13 +63,14 @@ class World(Protocol):
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
 
-    def imagine(self, family: Family, recorded: Episodes, first: int = 0) -> Playground:
+    def imagine(self, family: Family, recorded: Episodes, first: int = 0, support: Support | None = None) -> Playground:
         """Episodes that start in recorded slots of one variant and go on as the model imagines.
 
         Args:
             family: the family.
             recorded: joint episodes of one of its variants.
             first: number of the first imagined episode; the numbers after it follow, and with the same ones all is the same.
+            support: logs of the site at which they are; None = nothing is known of it.
         """
 
 

@@ -1,20 +1,23 @@
-"""Few-shot adaptation: a handful of parameters, a validation split inside the support, and the right to decline."""
+"""Few-shot adaptation: the code of a site, read from a few episodes and refined, with the right to decline."""
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..benchmark.agent import Support
-from ..benchmark.data.windows import Episodes, Windows, WindowSampler
+from ..benchmark.data.context import Context
+from ..benchmark.data.windows import Episodes, WindowSampler
 from ..benchmark.family import Family, Variant, require
+from ..learning.context import WINDOWS, SiteCode, as_context, site_table
 from ..learning.descent import move_average
 from ..learning.tuning import Notes, tune
 from .config import NetWorldConfig
-from .losses import LossWeights, total
+from .losses import LossWeights, slot_losses, total
 from .model import NetWorld
 
 
@@ -23,8 +26,8 @@ class AdaptConfig:
     """How to adapt.
 
     Attributes:
-        steps: gradient steps at most.
-        batch_size: rows a step.
+        steps: gradient steps that refine the code of a site; 0 = it is read, and not refined.
+        batch_size: rows a step where every weight is trained.
         learning_rate: of Adam.
         check: steps between looks at the validation split.
         seed: of the sampling.
@@ -35,7 +38,7 @@ class AdaptConfig:
 
     steps: int = 40
     batch_size: int = 512
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     check: int = 10
     seed: int = 0
     scratch: bool = False
@@ -48,49 +51,63 @@ class AdaptConfig:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The outcome: a model (as pretrained if declined), its scenario shift [E], steps taken, published figures."""
+    """The outcome: a model, the code of the site by agent and slot of the period [N, L, S], steps taken, published figures."""
 
     model: NetWorld
-    shift: Tensor
+    site: Tensor
     steps: int
     notes: Notes
 
 
-def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
-    """Tune the scenario embedding and the context adapters on K episodes.
+def adapt(pretrained: NetWorld, family: Family, variant: Variant, support: Support | None, config: AdaptConfig) -> Adapted:
+    """Read the code of the site from K episodes, and refine it by the world model's likelihood of them.
 
-    A fifth of the support (a whole episode where there are several, else the last slots) is kept aside; the parameters with
-    the least loss there are returned, and those are the pretrained ones unless something is clearly better. A
-    behaviour-conditioned value is left alone, and the scenario with it, where one of the two parts says nothing about it.
+    `z* = argmax_z log p(o', r | history, a, z)`, from what the support encoder reads, over one shift a slot of the period and
+    one an agent. The last fifth of the episodes is kept aside, and decides whether the shifts are kept. One episode alone
+    leaves nothing aside, and is read only.
     """
-    c = pretrained.config
-    parts = support.split()
-    train, held = (Episodes.from_support(variant, part, c.history, c.horizon) for part in parts)
+    with torch.no_grad():
+        site = site_table(pretrained.support, family.name, variant, support)
+    if support is None or support.shots < 2 or not config.steps or pretrained.support is None:
+        return Adapted(pretrained, site, 0, {})
+    shifts, notes = _search(pretrained, family, variant, support, config)
+    return Adapted(pretrained, site + shifts, config.steps, notes)
+
+
+def _search(model: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> tuple[Tensor, Notes]:
+    """Shifts of the site's code [N, L, S] under which the support is likelier; zero if none is clearly so."""
+    model = copy.deepcopy(model).requires_grad_(False)
+    parts, name = support.split(), family.name
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        read = site_table(model.support, name, variant, parts[0])
+    by_slot, by_agent = torch.zeros_like(read[:1]), torch.zeros_like(read[:, :1])
+    found = [by_slot.requires_grad_(True), by_agent.requires_grad_(True)]
+    descriptor = torch.tensor([variant.descriptor()], device=device)
+    period = torch.tensor([variant.period], device=device)
+
+    def loss(episode: Context) -> Tensor:
+        sites = SiteCode((read + by_slot + by_agent).unsqueeze(0), period)
+        parts = slot_losses(model, model, episode, sites, descriptor, name)
+        return parts["reward"] + parts["following"]
+
     generator = torch.Generator().manual_seed(config.seed)
-    device = next(pretrained.parameters()).device
-    sampler, checker = WindowSampler(family, [train], generator), WindowSampler(family, [held], generator)
-    model = copy.deepcopy(pretrained).requires_grad_(False)
-    shift, world, value = torch.zeros(c.embedding, device=device), model.world_context, model.value_context
-    tuned: list[Tensor] = [world.scale, world.shift]
-    if family.name not in c.behaviour_conditioned or all(part.informs_values for part in parts):
-        tuned += [shift, value.scale, value.shift]
-    for parameter in tuned:
-        parameter.requires_grad_(True)
+    train, held = (as_context(variant, part, 0, 0, device) for part in parts)
+    draws = (partial(_one, part, generator) for part in (train, held))
+    notes = tune(found, loss, *draws, steps=config.steps, learning_rate=config.learning_rate, check=config.check)
+    return (by_slot + by_agent).detach(), notes
 
-    def loss(batch: Windows) -> Tensor:
-        return total(model, pretrained, batch, family.name, LossWeights(), _fixed(config.seed, device), scenario_shift=shift)[0]
 
-    a = config
-    notes = tune(
-        tuned, loss, sampler, checker, steps=a.steps, batch_size=a.batch_size, learning_rate=a.learning_rate, check=a.check
-    )
-    return Adapted(model.eval(), shift.detach(), a.steps, notes)
+def _one(logs: Context, generator: torch.Generator) -> Context:
+    """One of the episodes of a place, at random."""
+    chosen = torch.randint(logs.obs.shape[1], (1,), generator=generator)
+    columns = ("obs", "action_mask", "action", "reward", "mask")
+    return replace(logs, **{name: getattr(logs, name)[:, chosen] for name in columns})
 
 
 def train_from_scratch(like: NetWorld, family: Family, variant: Variant, support: Support, config: AdaptConfig) -> Adapted:
     """Train a fresh network of the same shape on the support alone: what adaptation is worth without pretraining."""
-    network = replace(like.config, actor_families=())  # no central critic learns from a support
-    model = fresh(network, family, support, config.seed).to(next(like.parameters()).device)
+    model = fresh(like.config, family, support, config.seed).to(next(like.parameters()).device)
     return train_whole(model, family, variant, support, config)
 
 
@@ -100,6 +117,9 @@ def fresh(network: NetWorldConfig, family: Family, support: Support, seed: int) 
         torch.manual_seed(seed)
         model = NetWorld(network)
     model.observation.fit(support.obs.flatten(0, 2), family.name)
+    if model.support is not None:
+        agents = torch.full((support.reward.numel(),), float(support.reward.shape[2]))
+        model.support.fit(support.obs.flatten(0, 2), support.reward.flatten(), agents, family.name)
     return model
 
 
@@ -113,15 +133,11 @@ def train_whole(model: NetWorld, family: Family, variant: Variant, support: Supp
     noise = torch.Generator(device).manual_seed(config.seed)
     for _ in range(config.whole_steps):
         optimiser.zero_grad()
-        loss, _ = total(model, target, sampler.sample(config.batch_size).to(device), family.name, LossWeights(), noise)
+        batch = sampler.sample(config.batch_size, shots=(support.shots - 1,), per_context=WINDOWS).to(device)
+        loss, _ = total(model, target, batch, family.name, LossWeights(), noise)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         move_average(target.parameters(), model.parameters(), 0.02)
-    shift = torch.zeros(c.embedding, device=device)
-    return Adapted(target.eval(), shift, config.whole_steps, {"loss": float(loss.detach())})
-
-
-def _fixed(seed: int, device: torch.device) -> torch.Generator:
-    """The same diffusion times and noise in every call: two losses on one batch differ by their parameters alone."""
-    return torch.Generator(device).manual_seed(seed)
+    site = site_table(target.eval().support, family.name, variant, support)
+    return Adapted(target, site, config.whole_steps, {"loss": float(loss.detach())})

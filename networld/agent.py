@@ -19,10 +19,10 @@ DEFAULT_CHECKPOINT = "networld-small"
 
 
 class NetWorldAgent(Agent):
-    """Plans with a pretrained NetWorld.
+    """Reads a site from its logs, and plans in a pretrained NetWorld.
 
     Args:
-        model: the pretrained network; never changed, adaptation works on a copy.
+        model: the pretrained network; never changed.
         planner: how to plan.
         adaptation: how to adapt.
         device: where it computes.
@@ -38,44 +38,38 @@ class NetWorldAgent(Agent):
         adaptation: AdaptConfig | None = None,
         device: str = "cpu",
     ) -> None:
-        self._pretrained = model.to(device).eval()
-        self._model, self._shift = self._pretrained, torch.zeros(model.config.embedding, device=device)
+        self._pretrained = self._model = model.to(device).eval()
+        self._site: Tensor | None = None
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest = settings_digest(model.config)
         self.source_transitions = model.config.transitions
-        self.privileged_training = bool(model.config.actor_families)  # the central critic saw all agents' observations
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
         return family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Fine-tune a copy on the support; the validation split inside the support decides whether it is kept.
-
-        An actor is left alone: the central critic that trained it is not here, and plans, which few shots tune, are not made.
-        """
-        self._model, self._shift = self._pretrained, torch.zeros_like(self._shift)
-        self._model.config.require_shape(family)
-        finished = self.planner.uses_actor(self._model.config, family.name)
-        if support is None or (finished and not self.adaptation.scratch):
-            return Adaptation()
-        learn = train_from_scratch if self.adaptation.scratch else adapt
-        adapted = learn(self._model, family, variant, support, self.adaptation)
-        self._model, self._shift = adapted.model, adapted.shift
+        """Read the site's code from the support; see `adapt.adapt`."""
+        self._pretrained.config.require_shape(family)
+        if support is not None and self.adaptation.scratch:
+            adapted = train_from_scratch(self._pretrained, family, variant, support, self.adaptation)
+        else:
+            adapted = adapt(self._pretrained, family, variant, support, self.adaptation)
+        self._model, self._site = adapted.model, adapted.site
         return Adaptation(adapted.steps, adapted.notes)
 
     def begin(self, state: State) -> None:
         """Empty histories."""
         c, device = self._model.config, state.action_mask.device
         rows = state.batch * state.variant.agents
+        if self._site is None:
+            self.adapt(state.family, state.variant, None)
         descriptor = torch.tensor(state.variant.descriptor(), device=device)
         with torch.no_grad():
-            scenario = self._model.scenario(descriptor, state.family.name) + self._shift
-        state.memory["scenario"] = scenario.expand(rows, -1)
-        features = c.latent + state.family.obs_size
-        state.memory["features"] = torch.zeros(rows, c.history, features, device=device)
+            state.memory["scenario"] = self._model.scenario(descriptor, state.family.name).expand(rows, -1)
+        state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)
         state.memory["plan"] = torch.zeros(rows, c.horizon, c.latent, device=device)
 
@@ -96,19 +90,23 @@ class NetWorldAgent(Agent):
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
         (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device, self.block)
-        features = self._model.actor_features(latent, obs, family)
         heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
-        for name, newest in (("features", features), ("inboxes", heard)):
+        for name, newest in (("latents", latent), ("inboxes", heard)):
             memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
         rows = torch.arange(len(obs), device=obs.device)
+        assert self._site is not None
+        site = self._site[:, state.slot % state.variant.period].repeat(state.batch, 1)
+        told = self._told(latent, memory["scenario"], site, family)
         mask = state.action_mask.flatten(0, 1)
-        return PlannerInputs(
-            rows, self._latents(state), memory["features"], memory["inboxes"], memory["scenario"], mask, memory["plan"]
-        )
+        return PlannerInputs(rows, memory["latents"], memory["inboxes"], memory["scenario"], told, mask, memory["plan"])
 
-    def _latents(self, state: State) -> Tensor:
-        """The last latents [R, L, D], which are the first part of what is seen."""
-        return state.memory["features"][..., : self._model.config.latent]
+    def _told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
+        """See `NetWorld.told`."""
+
+        def block(rows: Tensor) -> tuple[Tensor, ...]:
+            return (self._model.told(latent[rows], scenario[rows], site[rows], family),)
+
+        return in_blocks(block, len(latent), latent.device, self.block)[0]
 
     def _undecided(self, view: PlannerInputs, family: Family) -> Tensor:
         """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""
@@ -117,13 +115,9 @@ class NetWorldAgent(Agent):
         return (view.action_mask.sum(-1) > 1).nonzero().squeeze(-1)
 
     def message(self, obs: Tensor, state: State) -> Tensor:
-        """A small projection of the own latent, [B, N, M], of the world model or of the actor."""
-        model, family, seen = self._model, state.family.name, state.memory["features"][:, -1]
+        """A small projection of the own latent, [B, N, M]."""
         with torch.no_grad():
-            if not self.planner.uses_actor(model.config, family):
-                message = model.mean_field.message(self._latents(state)[:, -1])
-            else:
-                (message,) = in_blocks(lambda rows: (model.actor(family).message(seen[rows]),), len(seen), seen.device)
+            message = self._model.mean_field.message(state.memory["latents"][:, -1])
         return message.view(*obs.shape[:2], -1)
 
 

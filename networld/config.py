@@ -45,17 +45,21 @@ class NetWorldConfig(CheckpointConfig):
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
         denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
-        actor_families: families where actors that a central critic trained act and speak, see `learning.counterfactual`.
-        actor_width: of these actors.
-        behaviour_conditioned: families whose value is told the quality of a recording, and does not learn from the mixed one,
-            where a genie acts on what no agent sees.
+        behaviour_conditioned: the value is told the quality of a recording, and does not learn from the mixed one, where a
+            genie acts on what no agent sees.
+        site: size of the site code, see `learning.context`; 0 = it reads no logs.
+        outlook: size of what value and policy are told of the pay that the slot model expects of each action; 0 = nothing.
+        own_rewards: least and greatest reward of an agent in a slot, by family; the range of the two-hot rewards.
+        pay_units: deviation of that reward, by family.
     """
 
     OWNER: ClassVar[str] = "NetWorld"
-    BY_FAMILY: ClassVar[tuple[str, ...]] = ("units", "values", "temperatures")
+    BY_FAMILY: ClassVar[tuple[str, ...]] = ("units", "values", "own_rewards", "pay_units", "temperatures")
 
     units: dict[str, float]
     values: dict[str, tuple[float, float]]
+    own_rewards: dict[str, tuple[float, float]]
+    pay_units: dict[str, float]
     temperatures: dict[str, float]
     latent: int = 64
     stem: int = 128
@@ -76,9 +80,9 @@ class NetWorldConfig(CheckpointConfig):
     shared_latents: bool = True
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
-    actor_families: tuple[str, ...] = ()
-    actor_width: int = 104
-    behaviour_conditioned: tuple[str, ...] = ()
+    behaviour_conditioned: bool = True
+    site: int = 64
+    outlook: int = 32
 
     def evaluation_temperature(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""
@@ -104,7 +108,6 @@ class PlannerConfig:
         temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
-        use_actors: in families that have an actor, follow it and plan nothing; else plan there too.
         bfloat16: matrix products in bfloat16 where the processor has it: twice as fast there, but another processor plays other
             episodes.
     """
@@ -118,12 +121,7 @@ class PlannerConfig:
     temperature: float = 1.0
     choice: Choice = "mode"
     recovery: float = 0.05
-    use_actors: bool = True
     bfloat16: bool = False
-
-    def uses_actor(self, network: NetWorldConfig, family: str) -> bool:
-        """Whether it follows an actor in a family, instead of planning."""
-        return self.use_actors and family in network.actor_families
 
     def __post_init__(self) -> None:
         checks = {

@@ -9,9 +9,9 @@ That is done twice over, as each way alone misses actions that were rarely recor
 logarithm guides the sampling of candidates for z' (classifier guidance, Dhariwal and Nichol 2021), and one candidate is drawn
 by that factor as its weight (resampling, Rubin 1987).
 
-Agents are imagined side by side, as they plan, and meet only in their messages, one slot late. What all do *at the same time*
-is in a candidate as the recorded teams did it, not as the imagined one does: the farther a policy goes from the recorded
-ones, the less its imagined return means.
+All of it is told the code of a site, which a few logs of it gave. Agents are imagined side by side, as they plan, and meet
+only in their messages, one slot late. What all do *at the same time* is in a candidate as the recorded teams did it, not as
+the imagined one does: the farther a policy goes from the recorded ones, the less its imagined return means.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, WindowSampler
 from ..benchmark.family import QUALITIES, Family, Info, Variant, check_action, require
 from ..benchmark.randomness import EpisodeRandom, gumbel
 from ..benchmark.rollout import mean_field
 from ..learning.checkpoint import count_parameters, digest
+from ..learning.context import site_table
 from ..learning.mean_field import read
 from .agent import DEFAULT_CHECKPOINT
 from .diffusion import LAST, ddim, levels
@@ -65,13 +67,12 @@ class Imagination:
     """A `benchmark.world.World` made of a pretrained NetWorld.
 
     Args:
-        model: the network, of which the world model counts, and not the actors on top of it; never changed.
+        model: the network; never changed.
         config: how to imagine.
     """
 
     def __init__(self, model: NetWorld, config: ImaginationConfig | None = None) -> None:
         self._model, self._config = copy.deepcopy(model).eval().requires_grad_(False), config or ImaginationConfig()
-        self._model.actors.clear()  # who acts in an imagined world is somebody else
         self.history, self.source_transitions = model.config.history, model.config.transitions
         self.parameters, self.digest = count_parameters(self._model), digest(self._model)
 
@@ -79,9 +80,12 @@ class Imagination:
         """Whether it was trained on this family."""
         return family.name in self._model.config.families
 
-    def imagine(self, family: Family, recorded: Episodes, first: int = 0) -> ImaginedEnvironment:
-        """Episodes that go on from these recorded ones; see `benchmark.world.World.imagine`."""
-        return ImaginedEnvironment(self._model, self._config, family, recorded, first)
+    def imagine(
+        self, family: Family, recorded: Episodes, first: int = 0, support: Support | None = None
+    ) -> ImaginedEnvironment:
+        """Episodes that go on from these recorded ones; see `learning.world.World.imagine`."""
+        site = site_table(self._model.support, family.name, recorded.variant, support)
+        return ImaginedEnvironment(self._model, self._config, family, recorded, site, first)
 
 
 class ImaginedEnvironment:
@@ -92,6 +96,7 @@ class ImaginedEnvironment:
         config: how to imagine.
         family: a family that it knows.
         recorded: where episodes start: random slots of these, with `history` slots before them at least.
+        site: code of the site, by agent and slot of the period, [N, L, S].
         first: number of the first imagined episode.
 
     Raises:
@@ -99,13 +104,21 @@ class ImaginedEnvironment:
         InvalidValueError: the recording shows too little history.
     """
 
-    def __init__(self, model: NetWorld, config: ImaginationConfig, family: Family, recorded: Episodes, first: int = 0) -> None:
+    def __init__(
+        self,
+        model: NetWorld,
+        config: ImaginationConfig,
+        family: Family,
+        recorded: Episodes,
+        site: Tensor,
+        first: int = 0,
+    ) -> None:
         model.shape(family.name)
         least = model.config.history
         require(recorded.history >= least, "history of the recording", recorded.history, f"{least} or more")
         self.family, self._recorded = family, recorded
         self.variant: Variant = replace(recorded.variant, horizon=config.slots)  # type: ignore[type-var]
-        self._model, self._config, self._next = model, config, first
+        self._model, self._config, self._next, self._site = model, config, first, site
         # Channels keep the numbers that they have in play, so nothing is relabelled, and nothing is drawn here.
         self._windows = WindowSampler(replace(family, permute=None), [recorded], torch.Generator()).windows
         self._slot = config.slots
@@ -121,7 +134,8 @@ class ImaginedEnvironment:
         episode = (place[:, 0] * self._recorded.count).long()
         batch = self._windows(self._recorded, episode, (place[:, 1] * self._recorded.starts()).long()).to(device)
         now = self._recorded.history
-        seen = encode(self._model, batch, family, now + 1)
+        self._begun, self._agent = batch.slot, batch.agent
+        seen = encode(self._model, batch, family, now + 1, self._code().unsqueeze(1))
         self._latents = seen.latents[:, now + 1 - c.history : now + 1].float()
         self._inboxes = seen.inboxes[:, now + 1 - c.history : now + 1].float()
         self._scenario, self._mask = seen.scenario, batch.action_mask[:, now]
@@ -134,17 +148,15 @@ class ImaginedEnvironment:
 
     @torch.no_grad()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Imagine one slot in which the agents do this; see `benchmark.world.Playground.step`.
-
-        Each agent expects a team reward of its own, and gets an equal share of it: the sum over the agents is their mean.
-        """
+        """Imagine one slot in which the agents do this; see `learning.world.Playground.step`."""
         require(self._slot < self._config.slots, "step", self._slot, f"below the horizon {self._config.slots}; reset first")
         model, n = self._model, self.variant.agents
         wanted = check_action(action, self.family.actions, len(self._rows) // n, n).flatten(0, 1)
         here = self._latents[:, -1]
         following = self._follow(here, wanted)
-        reward = model.reward(torch.cat([here, following, self._scenario], dim=-1))
-        share = decode(reward, *self.family.reward_range).clamp(*self.family.reward_range) / n
+        code, known = model.codecs[self.family.name].encode(wanted), torch.cat([self._scenario, self._code()], dim=-1)
+        reward, _ = model.slot(here, code, known, self.family.name)
+        paid = decode(reward, *model.config.own_rewards[self.family.name])
         self._deliver(here, following)
         obs = self._observe(following)
         if self.family.choice is not None:
@@ -153,13 +165,15 @@ class ImaginedEnvironment:
         self._slot += 1
         over = torch.zeros(len(obs) // n, dtype=torch.bool, device=obs.device)
         truncated = torch.full_like(over, self._slot == self._config.slots)
-        return self._by_agent(obs), self._by_agent(share), over, truncated, self._info()
+        return self._by_agent(obs), self._by_agent(paid), over, truncated, self._info()
 
     def _follow(self, here: Tensor, action: Tensor) -> Tensor:
         """Latents of the next slot [R, D], after latents `here` [R, D] and actions [R, ...]."""
         model, config, n = self._model, self._config, self.variant.agents
         c, codec = model.config, model.codecs[self.family.name]
-        context = model.world_context(self._latents, self._inboxes, self._recorded_behaviour).unsqueeze(1)
+        told = model.told(here, self._scenario, self._code(), self.family.name)
+        context, _ = model.contexts(self._latents, self._inboxes, self._scenario, told, self._recorded_behaviour)
+        context = context.unsqueeze(1)
         code, mask = codec.encode(action).unsqueeze(1), self._mask.unsqueeze(1)
 
         def weigh(candidates: Tensor) -> Tensor:
@@ -181,6 +195,10 @@ class ImaginedEnvironment:
         uniform = self._random.draw().uniform(self._rows, n, config.candidates)
         chosen = (weigh(candidates) + gumbel(uniform)).argmax(-1)
         return candidates[self._rows, chosen]
+
+    def _code(self) -> Tensor:
+        """Codes [R, S] of the site, for each agent and the present slot."""
+        return self._site[self._agent, (self._begun + self._slot) % self._site.shape[1]]
 
     def _deliver(self, here: Tensor, following: Tensor) -> None:
         """Move to the next slot [R, D], and deliver what was said in this one."""

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from ..benchmark.data.context import Context
 from ..benchmark.data.windows import Windows
-from ..learning.counterfactual import ActorInputs
+from ..learning.context import SiteCode, code_of, descriptors
 from ..learning.mean_field import delivered
 from .diffusion import LAST, add_noise
 from .model import NetWorld
 from .modules import miss
+
+SLOTS = 48  # of an episode that the slot model is asked about in a step
 
 
 @dataclass(frozen=True)
@@ -24,56 +27,52 @@ class LossWeights:
     """Weight of each loss."""
 
     reconstruction: float = 1.0
-    reward: float = 0.5
+    reward: float = 1.0
+    following: float = 1.0
     inverse: float = 0.5
     behaviour: float = 1.0
     critic: float = 4.0
     denoiser: float = 1.0
     classifier: float = 0.2
 
+    @classmethod
+    def without_world_model(cls) -> LossWeights:
+        """Value and behaviour alone: the control."""
+        return cls(reconstruction=0.0, reward=0.0, following=0.0, inverse=0.0, denoiser=0.0, classifier=0.0)
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch seen through a network: latents [R, W, D], inbox features [R, W, 2 M], scenario [R, E]."""
+    """A batch seen through a network: latents [R, W, D], inbox features [R, W, 2 M], scenario [R, E], told [R, 2, ...].
+
+    What is told of the site is that for slot 'now' and for the one after it.
+    """
 
     latents: Tensor
     inboxes: Tensor
     scenario: Tensor
+    told: Tensor
 
 
-def encode(model: NetWorld, batch: Windows, family: str, slots: int, scenario_shift: Tensor | None = None) -> Encoded:
-    """Latents and delivered messages of the first W slots of a batch, and its scenarios, as an acting agent has them."""
+def encode(model: NetWorld, batch: Windows, family: str, slots: int, site: Tensor) -> Encoded:
+    """Latents and delivered messages of the first W slots of a batch, and what is told, as an acting agent has them.
+
+    Codes of the sites are those for 'now' and the slots after it, [R, 1 or 2, S].
+    """
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
     features = delivered(model.mean_field.message(latents), batch)
-    scenario = model.scenario(batch.descriptor, family)
-    if scenario_shift is not None:
-        scenario = scenario + scenario_shift
-    return Encoded(latents, features, scenario)
+    scenario, now = model.scenario(batch.descriptor, family), model.config.history
+    here = latents[:, now : now + site.shape[1]]
+    told = model.told(here, scenario.unsqueeze(1).expand(-1, here.shape[1], -1), site[:, : here.shape[1]], family)
+    return Encoded(latents, features, scenario, told)
 
 
-def contexts_at(
-    model: NetWorld, encoded: Encoded, slot: int, family: str, behaviour: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """World and value context [R, C] at a slot; see `NetWorld.contexts`."""
-    stretch = slice(slot - model.config.history + 1, slot + 1)
-    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, family, behaviour)
-
-
-@torch.no_grad()
-def actor_inputs(model: NetWorld, family: str, batch: Windows) -> ActorInputs:
-    """A batch of windows as actors see it on top of a finished network, and what the expert would do by its behaviour head."""
-    now = model.config.history
-    obs, known = batch.obs[:, : now + 2], batch.valid[:, : now + 2].unsqueeze(-1)
-    encoded = encode(model, batch, family, now + 2)
-    world, _ = contexts_at(model, encoded, now, family)
-    logits = model.behaviour_logits(world, batch.action_mask[:, now], family)
-    return ActorInputs(
-        model.actor_features(encoded.latents, obs, family) * known,
-        encoded.scenario,
-        model.codecs[family].table_log_probs(logits),
-        model.observation.standardise(obs[:, now:], family),
-    )
+def contexts_at(model: NetWorld, encoded: Encoded, slot: int, behaviour: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """World and value context [R, C] at 'now' or the slot after it; see `NetWorld.contexts`."""
+    history = model.config.history
+    stretch, told = slice(slot - history + 1, slot + 1), encoded.told[:, slot - history]
+    return model.contexts(encoded.latents[:, stretch], encoded.inboxes[:, stretch], encoded.scenario, told, behaviour)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scenario_shift: Tensor | None) -> Targets:
+def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, site: Tensor) -> Targets:
     """Targets of value, classifier and denoiser from the moving average; arguments as in `total`.
 
     The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
@@ -100,9 +99,9 @@ def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, scen
     NeurIPS 2023).
     """
     now, codec = target.config.history, target.codecs[family]
-    seen = encode(target, batch, family, now + 2, scenario_shift)
-    _, here = contexts_at(target, seen, now, family)
-    world, value = contexts_at(target, seen, now + 1, family)
+    seen = encode(target, batch, family, now + 2, site)
+    _, here = contexts_at(target, seen, now)
+    world, value = contexts_at(target, seen, now + 1)
     log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
     reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
@@ -118,7 +117,6 @@ def total(
     family: str,
     weights: LossWeights,
     generator: torch.Generator | None = None,
-    scenario_shift: Tensor | None = None,
     plan_share: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The training loss of a batch and its parts.
@@ -130,19 +128,20 @@ def total(
         family: its name.
         weights: weight of each part.
         generator: source of diffusion times and noise.
-        scenario_shift: few-shot offset of the scenario embedding, [E].
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
     """
     now = model.config.history
     low, high = model.value_range(family)
-    codec, shape = model.codecs[family], model.shape(family)
-    seen = encode(model, batch, family, now + 2, scenario_shift)
-    world, value = contexts_at(model, seen, now, family, model.scenario.with_behaviour(seen.scenario, batch.quality))
+    codec = model.codecs[family]
+    sites = code_of(model.support, batch, family)
+    site = sites.of(batch, 2) if sites else batch.reward.new_zeros(len(batch.reward), 2, 0)
+    seen = encode(model, batch, family, now + 2, site)
+    world, value = contexts_at(model, seen, now, model.scenario.with_behaviour(seen.scenario, batch.quality))
     action, mask = batch.action[:, now], batch.action_mask[:, now]
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
-    aims = targets(target, batch, family, planned, scenario_shift)
+    aims = targets(target, batch, family, planned, site.detach())
 
     parts: dict[str, Tensor] = {}
     shown = model.observation.standardise(batch.obs[:, : now + 2], family)
@@ -150,13 +149,14 @@ def total(
     valid = batch.valid[:, : now + 2]
     parts["reconstruction"] = (error * valid).sum() / valid.sum()
     here, following = seen.latents[:, now], seen.latents[:, now + 1]
-    reward = model.reward(torch.cat([here, following, seen.scenario], dim=-1))
-    parts["reward"] = miss(reward, batch.reward[:, now], shape.reward_low, shape.reward_high).mean()
+    if sites:
+        assert batch.context is not None and batch.context.whole is not None
+        parts |= slot_losses(model, target, batch.context.whole, sites, descriptors(batch), family, generator)
     inverse = codec.mask(model.inverse(world, here, following, family), mask)
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
     share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
-    parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, family in model.config.behaviour_conditioned)
+    parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, model.config.behaviour_conditioned)
 
     time = torch.rand(count, generator=generator, device=action.device) * LAST
     noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
@@ -170,6 +170,42 @@ def total(
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def slot_losses(
+    model: NetWorld,
+    target: NetWorld,
+    whole: Context,
+    sites: SiteCode,
+    descriptor: Tensor,
+    family: str,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """How well the slot model tells whole episodes [P, 1, ...] of sites, of which other episodes told the codes.
+
+    Args:
+        model: the network being trained.
+        target: its moving average, which gives the latents that follow.
+        whole: the episodes.
+        sites: codes of their sites.
+        descriptor: of the places' variants, [P, D].
+        family: name of the family.
+        generator: which `SLOTS` slots are asked about.
+    """
+    codec, (places, _, slots, n) = model.codecs[family], whole.reward.shape
+    chosen = torch.randperm(slots, generator=generator, device=whole.reward.device)[:SLOTS]
+    obs, after = whole.obs[:, 0, chosen].float(), whole.obs[:, 0, chosen + 1].float()  # [P, Z, N, O]
+    place, slot, agent = torch.meshgrid(torch.arange(places), chosen.cpu(), torch.arange(n), indexing="ij")
+    scenario = model.scenario(descriptor, family)[:, None, None].expand(-1, len(chosen), n, -1)
+    told = torch.cat([scenario, sites.read(place.to(obs.device), agent.to(obs.device), slot.to(obs.device))], dim=-1)
+    code = codec.encode(codec.typed(whole.action[:, 0, chosen]))
+    paid, following = model.slot(model.observation(obs, family), code, told, family)
+    with torch.no_grad():
+        truth = target.observation(after, family).float()
+    there = (torch.arange(n, device=obs.device) < whole.agents[:, None]).unsqueeze(1).expand(-1, len(chosen), -1).float()
+    wrong = miss(paid, whole.reward[:, 0, chosen].float(), *model.config.own_rewards[family])
+    error = (following.float() - truth).square().mean(-1)
+    return {name: (part * there).sum() / there.sum() for name, part in (("reward", wrong), ("following", error))}
 
 
 def _value_error(value: Tensor, bellman: Tensor, batch: Windows, conditioned: bool) -> Tensor:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..benchmark.family import QUALITIES, FamilyShape
-from ..learning.central_critic import Actor
 from ..learning.checkpoint import Pretrained
 from ..learning.codec import ActionCodec
+from ..learning.context import SupportEncoder
 from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
@@ -24,7 +24,9 @@ from .modules import (
     PlanClassifier,
     ScenarioEncoder,
     SlotDenoiser,
+    SlotModel,
     action_sizes,
+    decode,
 )
 
 
@@ -46,7 +48,7 @@ class NetWorld(
     PACKAGED = Path(__file__).parent / "checkpoints"
     SUMMARY = (
         "A communication-based diffusion world model: agents share small messages, imagine their own future by diffusion, read "
-        "off actions by inverse dynamics and choose by a Bellman value; in `actor_families`, actors on top of it act."
+        "off actions by inverse dynamics and choose by a Bellman value, all of it told what a few logs say of the site."
     )
 
     def __init__(self, config: NetWorldConfig | dict[str, Any]) -> None:
@@ -65,12 +67,9 @@ class NetWorld(
         self.critic = Critic(c, {name: len(codec.table()) for name, codec in self.codecs.items()})
         self.inverse = InverseDynamics(c, sizes)
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
-        self.reward = mlp(2 * c.latent + c.embedding, c.head, c.outputs)
-        self.actors = nn.ModuleDict()
-        for name in c.actor_families:
-            c.require(name)
-            features = c.latent + c.families[name].obs_size
-            self.actors[name] = Actor(features, c.embedding, c.history, c.message, c.actor_width, sizes[name])
+        self.slot = SlotModel(c, sizes)
+        self.outlooks = nn.ModuleDict({n: nn.Linear(len(k.table()), c.outlook) for n, k in self.codecs.items() if c.outlook})
+        self.support = SupportEncoder(c.families, c.site) if c.site else None
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
@@ -87,16 +86,40 @@ class NetWorld(
         quality = torch.full(scenario.shape[:-1], QUALITIES.index(self.config.aim), device=scenario.device)
         return self.scenario.with_behaviour(scenario, quality)
 
-    def contexts(
-        self, latents: Tensor, inboxes: Tensor, scenario: Tensor, family: str, behaviour: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """World and value context [..., C] of latents [..., L, D], inbox features [..., L, 2 M] and scenario [..., E].
+    def told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
+        """What value and policy are told beside the scenario, [..., S + outlook]: the site, and what each action would pay.
 
-        `behaviour` [..., E] embeds the scenario and who acts in it; without it, that is whom the policy starts from.
+        Args:
+            latent: of what is seen now, [..., D].
+            scenario: embedding of the variant, [..., E].
+            site: code of the site, for this agent and slot, [..., S].
+            family: its name.
+        """
+        if not self.config.outlook:
+            return site
+        with torch.no_grad():  # the world model learns by its likelihood alone
+            known = torch.cat([scenario, site], dim=-1)
+            paid = self.slot.prospects(latent, self.codecs[family].table(latent.device), known, family)
+            low, high = self.config.own_rewards[family]
+            share = decode(paid, low, high) / self.config.pay_units[family]
+        return torch.cat([site, self.outlooks[family](share)], dim=-1)
+
+    def contexts(
+        self, latents: Tensor, inboxes: Tensor, scenario: Tensor, site: Tensor, behaviour: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """World and value context [..., C].
+
+        Args:
+            latents: the last, [..., L, D].
+            inboxes: features of what was heard, [..., L, 2 M].
+            scenario: embedding of the variant, [..., E].
+            site: what is `told` of the site, [..., S + outlook].
+            behaviour: embedding of the variant and of who acts in it, [..., E]; None = whom the policy starts from.
         """
         behaviour = self.with_aim(scenario) if behaviour is None else behaviour
-        valued = behaviour if family in self.config.behaviour_conditioned else scenario
-        return self.world_context(latents, inboxes, behaviour), self.value_context(latents, inboxes, valued)
+        valued = behaviour if self.config.behaviour_conditioned else scenario
+        world, value = (torch.cat([told, site], dim=-1) for told in (behaviour, valued))
+        return self.world_context(latents, inboxes, world), self.value_context(latents, inboxes, value)
 
     def behaviour_logits(self, context: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of what those who play would do, from the world context [..., C]."""
@@ -107,27 +130,6 @@ class NetWorld(
         values = self.critic(value, family)
         prior = self.codecs[family].table_log_probs(self.behaviour_logits(world, mask, family))
         return (prior + values / self.config.temperatures[family]).log_softmax(-1), values
-
-    def actor(self, family: str) -> Actor:
-        """Who acts and speaks in a family that has an actor."""
-        return cast(Actor, self.actors[family])
-
-    def actor_features(self, latents: Tensor, obs: Tensor, family: str) -> Tensor:
-        """What an actor sees [..., D + O], of observations [..., O] and their latents [..., D]."""
-        return torch.cat([latents, self.observation.standardise(obs, family)], dim=-1)
-
-    def actor_log_policy(self, features: Tensor, inboxes: Tensor, scenario: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Log of the policy [..., number of actions] of a family's actor.
-
-        Args:
-            features: the last, [..., L, D + O].
-            inboxes: features [..., L, 2 M] of what the *actors* said: they have a voice of their own.
-            scenario: embedding, [..., E].
-            mask: allowed choices, [..., A].
-            family: its name.
-        """
-        codec = self.codecs[family]
-        return codec.table_log_probs(codec.mask(self.actor(family)(features, inboxes, scenario), mask))
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""

@@ -108,22 +108,19 @@ class MeanField(nn.Module):
 
 
 class Context(nn.Module):
-    """Latent history, inbox history (if it `hears`) and scenario -> context vector, with an adapter for few shots."""
+    """Latent history, inbox history (if it `hears`), scenario and site code -> context vector."""
 
     def __init__(self, config: NetWorldConfig, hears: bool) -> None:
         super().__init__()
         self.hears = hears
-        inputs = config.history * (config.latent + 2 * config.message) + config.embedding
+        inputs = config.history * (config.latent + 2 * config.message) + config.embedding + config.site + config.outlook
         self.net = nn.Sequential(mlp(inputs, config.context, config.context), nn.LayerNorm(config.context), nn.SiLU())
-        self.scale = nn.Parameter(torch.zeros(config.context))
-        self.shift = nn.Parameter(torch.zeros(config.context))
 
-    def forward(self, latents: Tensor, inboxes: Tensor, scenario: Tensor) -> Tensor:
-        """Latents [..., L, D], inbox features [..., L, 2 M], scenario [..., E] -> [..., C]."""
+    def forward(self, latents: Tensor, inboxes: Tensor, told: Tensor) -> Tensor:
+        """Latents [..., L, D], inbox features [..., L, 2 M], scenario and site [..., E + S] -> [..., C]."""
         if not self.hears:
             inboxes = torch.zeros_like(inboxes)
-        context = self.net(torch.cat([latents.flatten(-2), inboxes.flatten(-2), scenario], dim=-1))
-        return context * (1 + self.scale) + self.shift
+        return self.net(torch.cat([latents.flatten(-2), inboxes.flatten(-2), told], dim=-1))
 
 
 class NoiseEmbedding(nn.Module):
@@ -260,6 +257,39 @@ class InverseDynamics(nn.Module):
         """Contexts [..., C] (broadcastable), latents [..., D] -> logits [..., size]."""
         hidden = self.context(context) + self.latents(torch.cat([latent, following], dim=-1))
         return self.heads[family](self.act(hidden))
+
+
+class SlotModel(nn.Module):
+    """One slot of one agent: what it is paid, charges included, and what it sees next, by what it sees and does at a site.
+
+    A plain one-step model. It trains the support encoder, tells value and policy what each action would pay, and its next
+    latents are the control of the denoiser's.
+    """
+
+    def __init__(self, config: NetWorldConfig, action_sizes: dict[str, int]) -> None:
+        super().__init__()
+        self.acted = nn.ModuleDict({name: nn.Linear(size, config.head) for name, size in action_sizes.items()})
+        self.seen = nn.Linear(config.latent + config.embedding + config.site, config.head)
+        self.trunk = nn.Sequential(nn.LayerNorm(config.head), nn.SiLU(), nn.Linear(config.head, config.head), nn.SiLU())
+        self.pay = nn.Linear(config.head, config.outputs)
+        self.following = nn.Linear(config.head, config.latent)
+
+    def forward(self, latent: Tensor, code: Tensor, told: Tensor, family: str) -> tuple[Tensor, Tensor]:
+        """Outputs of the reward's head [..., bins] and next latents [..., D].
+
+        Args:
+            latent: of what is seen, [..., D].
+            code: of what is done, [..., size].
+            told: scenario and site, [..., E + S].
+            family: its name.
+        """
+        hidden = self.trunk(self.acted[family](code) + self.seen(torch.cat([latent, told], dim=-1)))
+        return self.pay(hidden), self.following(hidden)
+
+    def prospects(self, latent: Tensor, table: Tensor, told: Tensor, family: str) -> Tensor:
+        """Outputs of the reward's head for every action of a table [number, size]: [..., number, bins]."""
+        seen = self.seen(torch.cat([latent, told], dim=-1)).unsqueeze(-2)
+        return self.pay(self.trunk(self.acted[family](table) + seen))
 
 
 def action_sizes(families: dict[str, FamilyShape]) -> dict[str, int]:

@@ -31,18 +31,18 @@ class PlannerInputs:
     Attributes:
         rows: episode * agents + agent, [R].
         latents: [R, L, D].
-        features: what actors see, where there are some: latents and observations, [R, L, D + O].
         inboxes: read inboxes, [R, L, 2 M].
         scenario: embedding, [R, E].
+        told: of the site and of what actions pay there, see `NetWorld.told`, [R, S + outlook].
         action_mask: [R, A] bool.
         last: the plan chosen one slot ago, [R, H, D].
     """
 
     rows: Tensor
     latents: Tensor
-    features: Tensor
     inboxes: Tensor
     scenario: Tensor
+    told: Tensor
     action_mask: Tensor
     last: Tensor
 
@@ -91,7 +91,7 @@ class Planner:
 
     def calls(self, slot: int) -> int:
         """Evaluations of denoiser and classifier in a slot."""
-        if self._acts or not self.fresh(slot):
+        if not self.fresh(slot):
             return 0
         return self._steps(slot) * (2 if "cg" in self.config.guidance else 1)
 
@@ -104,25 +104,11 @@ class Planner:
 
         def block(where: Tensor) -> tuple[Tensor, ...]:
             part = view.select(where)
-            if self._acts:
-                return self._by_actor(part)
-            world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, self.family)
+            world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, part.told)
             plans = self._sample(part, world, value, slot) if self.fresh(slot) else _shift(part.last).unsqueeze(1)
             return self._choose(part, world, value, plans)
 
         return Decision(*in_blocks(block, len(view.rows), view.rows.device))
-
-    @property
-    def _acts(self) -> bool:
-        """Whether it follows an actor, and plans nothing."""
-        return self.config.uses_actor(self.model.config, self.family)
-
-    def _by_actor(self, view: PlannerInputs) -> tuple[Tensor, Tensor]:
-        """Action of every row by the family's actor; the plan stays as it was."""
-        codec = self.model.codecs[self.family]
-        log_policy = self.model.actor_log_policy(view.features, view.inboxes, view.scenario, view.action_mask, self.family)
-        choice = self._pick(view, log_policy)
-        return codec.decode(codec.table(choice.device)[choice]), view.last
 
     def _steps(self, slot: int) -> int:
         return max(1, round(self.config.steps * self._first(slot) / LAST))

@@ -1,4 +1,4 @@
-"""Pretraining on the multi-task offline data: the world model of all families at once, then the actors on top of it."""
+"""Pretraining on the multi-task offline data, all families at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from ..benchmark.data.release import get_release
 from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
 from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError
-from ..learning.counterfactual import ActorTask, CounterfactualActors
 from ..learning.descent import Descent, DescentConfig
 from ..learning.parallel import Processes
-from ..learning.training import REPORT, Callback, Learner, Stages, Trainer
+from ..learning.training import REPORT, Callback, Learner, Trainer
 from .config import NetWorldConfig
-from .losses import LossWeights, actor_inputs, total
+from .losses import LossWeights, total
 from .model import NetWorld
 
 MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a share of the recorded range of values
@@ -30,53 +28,37 @@ MARGIN = 0.1  # what a better policy may get beyond what was recorded, as a shar
 
 @dataclass(frozen=True)
 class TrainConfig(DescentConfig):
-    """As `DescentConfig`; the schedule of the learning rate starts anew with the actors.
+    """As `DescentConfig`.
 
     Attributes:
-        world_steps: gradient steps of the world model, in all families at once.
-        actor_steps: gradient steps after those, in which a central critic trains the actors on the finished world model.
+        steps: gradient steps.
         plan_share: share of the rows that train the denoiser.
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
         evaluation_temperatures: of the policy that is played, where it is another; nothing in training depends on it.
-        actor_temperature: price of leaving the expert's policy, at which actors are trained.
+        world_model: whether the losses of the world model train the network; without them value and policy alone do.
         network: fields of `NetWorldConfig` that differ from its defaults.
     """
 
-    world_steps: int = 12000
-    actor_steps: int = 2500
+    steps: int = 12000
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 1.4))
     evaluation_temperatures: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 0.12))
-    actor_temperature: float = 0.03
+    world_model: bool = True
     network: tuple[tuple[str, Any], ...] = ()
 
-    @property
-    def steps(self) -> int:
-        """Gradient steps in all."""
-        return self.world_steps + self.actor_steps
 
-
-ACTORS = ("actor_families", ("access",))  # elsewhere they did not pay, see docs/log
-TINY = (("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32), ("actor_width", 32))
+TINY = (("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32), ("site", 16))
 PRESETS = {
-    "debug": TrainConfig(
-        release="mini", world_steps=20, actor_steps=10, batch_size=256, warmup=5, save_every=10, network=(*TINY, ACTORS)
-    ),
-    "small": TrainConfig(
-        release="mini",
-        world_steps=1200,
-        actor_steps=400,
-        batch_size=256,
-        network=(("behaviour_conditioned", ("access", "offload", "power")), ACTORS),
-    ),
+    "debug": TrainConfig(release="mini", steps=20, batch_size=256, warmup=5, save_every=10, network=TINY),
+    "small": TrainConfig(release="mini", steps=1200),
 }
 
 
 class WorldModel(Descent):
-    """Trains the world model, its value and its behaviour head.
+    """Trains a NetWorld: world model, site code, value and behaviour head.
 
     Args:
-        model: the network; its actors are left alone.
+        model: the network.
         target: its moving average, which gives targets, and which the training leaves.
         samplers: of windows, by family.
         config: how to train.
@@ -92,14 +74,14 @@ class WorldModel(Descent):
         processes: Processes,
     ) -> None:
         self._model, self._target, self._plan_share = model, target, config.plan_share
-        learned = {name: parameter for name, parameter in model.named_parameters() if not name.startswith("actors.")}
-        modules = {"model": model, "target": target}
-        super().__init__(samplers, config, processes, config.world_steps, learned, modules, [(target, model)])
+        self._weights = LossWeights() if config.world_model else LossWeights.without_world_model()
+        learned, modules = dict(model.named_parameters()), {"model": model, "target": target}
+        averages, reads = [(target, model)], model.support is not None
+        super().__init__(samplers, config, processes, config.steps, learned, modules, averages, reads_logs=reads)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """See `losses.total`."""
-        weights = LossWeights()
-        loss, parts = total(self._model, self._target, batch, family, weights, self.noise, plan_share=self._plan_share)
+        loss, parts = total(self._model, self._target, batch, family, self._weights, self.noise, self._plan_share)
         return {"loss": loss, **parts}
 
     def trained(self) -> NetWorld:
@@ -108,26 +90,13 @@ class WorldModel(Descent):
 
 
 def learner(families: Sequence[Family], config: TrainConfig, processes: Processes) -> Learner:
-    """The world model of these families and, where some of them have actors, these on its moving average."""
+    """A fresh network and the data of these families."""
     shape, samplers = _data(families, config)
     model = NetWorld(shape).to(processes.device)
     model.observation.fit_sources(samplers)
-    target = copy.deepcopy(model).requires_grad_(False)
-    world = WorldModel(model, target, samplers, config, processes)
-    if not shape.actor_families:
-        return world
-    tasks = {
-        name: ActorTask(
-            shape.families[name], target.codecs[name], target.actor(name), partial(actor_inputs, target, name), unit
-        )
-        for name, unit in shape.units.items()
-        if name in shape.actor_families
-    }
-    steps, temperature = config.actor_steps, config.actor_temperature
-    actors = CounterfactualActors(
-        target, tasks, samplers, config, processes, steps=steps, discount=shape.discount, temperature=temperature
-    )
-    return Stages(world=world, actors=actors)
+    if model.support is not None:
+        model.support.fit_sources(samplers)
+    return WorldModel(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
 
 
 TRAINER = Trainer("networld", NetWorld, PRESETS, learner)
@@ -145,7 +114,7 @@ def train_missing(families: Sequence[Family], config: TrainConfig, folder: Path,
     settings = json.loads((folder / REPORT).read_text(encoding="utf-8"))["config"]
     known = NetWorld.from_pretrained(folder).config.families
     if settings != json.loads(json.dumps(asdict(config))) or {*known} != {family.name for family in families}:
-        trained = f"{settings.get('world_steps')} steps of {', '.join(known)}"
+        trained = f"{settings.get('steps')} steps of {', '.join(known)}"
         hint = "Give another --networks, or delete it."
         raise CheckpointError(f"{folder} holds a network of another training ({trained}). {hint}")
 
@@ -153,19 +122,23 @@ def train_missing(families: Sequence[Family], config: TrainConfig, folder: Path,
 def _data(families: Sequence[Family], config: TrainConfig) -> tuple[NetWorldConfig, dict[str, WindowSampler]]:
     """The network's settings, with the range of values that was recorded, and a sampler for each family."""
     shapes = {family.name: FamilyShape.of(family) for family in families}
-    network = dict(config.network)
-    network["actor_families"] = tuple(name for name in network.get("actor_families", ()) if name in shapes)
-    shape = NetWorldConfig(families=shapes, units={}, values={}, temperatures={}, **network)
+    unknown: dict[str, Any] = {name: {} for name in ("units", "values", "own_rewards", "pay_units", "temperatures")}
+    shape = NetWorldConfig(families=shapes, **unknown, **dict(config.network))
     choice = torch.Generator().manual_seed(config.seed)
     samplers = load_samplers(families, get_release(config.release), shape.history, shape.horizon, choice)
-    units, values = {}, {}
+    units, values, own, pay = {}, {}, {}, {}
     for name, sampler in samplers.items():
-        units[name] = unit = round(float(sampler.sample(20_000).reward[:, shape.history].std()), 4)
+        batch = sampler.sample(20_000)
+        own[name] = widened((float(batch.own_reward.min()), float(batch.own_reward.max())), 1.0)
+        pay[name] = round(float(batch.own_reward.std()), 5)
+        units[name] = unit = round(float(batch.reward[:, shape.history].std()), 4)
         values[name] = widened(sampler.value_range(shape.discount), unit)
     return replace(
         shape,
         units=units,
         values=values,
+        own_rewards=own,
+        pay_units=pay,
         temperatures={name: dict(config.temperatures).get(name, 1.0) for name in shapes},
         evaluation_temperatures={name: t for name, t in config.evaluation_temperatures if name in shapes},
         transitions=sum(sampler.transitions for sampler in samplers.values()),

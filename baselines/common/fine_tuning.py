@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...benchmark.agent import Support
-from ...benchmark.data.windows import Episodes, Windows, WindowSampler
+from ...benchmark.data.windows import Windows
 from ...benchmark.family import Family, Variant
-from ...learning.tuning import Notes, tune
+from ...learning.tuning import Notes, support_draws, tune
 from .q_learning import ValueModel
 
 
@@ -45,14 +44,12 @@ def fine_tune(
         The weights with the least loss on the validation split inside the support, which are the pretrained ones unless others
         are clearly better, gradient steps taken, and figures to publish.
     """
-    parts, model = support.split(), copy.deepcopy(pretrained)
-    tuned = model.learnable(parts, family.name)
+    model = copy.deepcopy(pretrained)
+    tuned = model.learnable(support.split(), family.name)
     if not tuned:
         return pretrained, 0, {"kept": False, "declined": f"no {pretrained.config.aim} to learn from and to validate on"}
-    history = pretrained.config.history
-    generator = torch.Generator().manual_seed(config.seed)
-    train, held = (Episodes.from_support(variant, part, history - 1, config.slots) for part in parts)
-    sampler, checker = (WindowSampler(family, [part], generator) for part in (train, held))
+    history = pretrained.config.history - 1
+    draw, held = support_draws(family, variant, support, history, config.slots, config.batch_size, config.seed)
 
     def loss(batch: Windows) -> Tensor:
         return model.loss(pretrained, batch, family.name, model.config.cql_alpha)
@@ -61,10 +58,9 @@ def fine_tune(
     notes = tune(
         tuned,
         loss,
-        sampler,
-        checker,
+        draw,
+        held,
         steps=c.steps,
-        batch_size=c.batch_size,
         learning_rate=c.learning_rate,
         check=c.check,
         max_grad_norm=10.0,

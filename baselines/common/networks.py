@@ -29,15 +29,17 @@ class AgentView:
         history: own last observations, the current one last, [..., L, O]; zero before the episode's start.
         descriptor: the variant's public description, [..., D].
         identity: which of the agents it is, [..., IDENTITY].
+        site: what logs say of the site, for this agent and slot, [..., S]; empty where no logs are read.
     """
 
     history: Tensor
     descriptor: Tensor
     identity: Tensor
+    site: Tensor
 
     def seen(self) -> Tensor:
-        """What was observed and is public as one vector, [..., L O + D]."""
-        return torch.cat([self.history.flatten(-2), self.descriptor], dim=-1)
+        """What was observed, is public and was read as one vector, [..., L O + D + S]."""
+        return torch.cat([self.history.flatten(-2), self.descriptor, self.site], dim=-1)
 
     def features(self) -> Tensor:
         """All of it as one vector, [..., input_size]."""
@@ -52,9 +54,9 @@ class AgentView:
         return AgentView(*(part[:, 1:] for part in vars(self).values()))
 
 
-def input_size(shape: FamilyShape, history: int) -> int:
+def input_size(shape: FamilyShape, history: int, site: int = 0) -> int:
     """Length of `AgentView.features`."""
-    return history * shape.obs_size + shape.descriptor_size + IDENTITY
+    return history * shape.obs_size + shape.descriptor_size + site + IDENTITY
 
 
 def identity(index: Tensor, agents: Tensor) -> Tensor:
@@ -64,17 +66,16 @@ def identity(index: Tensor, agents: Tensor) -> Tensor:
     return torch.cat([place, angles.sin(), angles.cos()], dim=-1)
 
 
-def agent_views(batch: Windows, history: int) -> AgentView:
-    """The views of all rows at every slot that has `history - 1` slots before it: [R, W - history + 1]."""
-    rows = torch.arange(len(batch.group), device=batch.group.device)
-    first = torch.searchsorted(batch.group, batch.group)  # rows of a joint window stand together, in the order of the agents
-    whoami = identity(rows - first, batch.others + 1)
+def agent_views(batch: Windows, history: int, site: Tensor) -> AgentView:
+    """The views of all rows at every slot that has `history - 1` slots before it, with codes [R, W - history + 1, S]."""
+    whoami = identity(batch.agent, batch.others + 1)
     seen = batch.obs.unfold(1, history, 1).transpose(-1, -2)
     slots = seen.shape[1]
     return AgentView(
         seen,
         batch.descriptor.unsqueeze(1).expand(-1, slots, -1),
         whoami.unsqueeze(1).expand(-1, slots, -1),
+        site,
     )
 
 
@@ -86,12 +87,14 @@ def first_view(family: Family, variant: Variant, history: int, batch: int, devic
         torch.zeros(*shape, history, family.obs_size, device=device),
         torch.tensor(variant.descriptor(), device=device).expand(*shape, -1),
         identity(torch.arange(variant.agents, device=device), agents).expand(*shape, -1),
+        torch.zeros(*shape, 0, device=device),
     )
 
 
-def next_view(view: AgentView, obs: Tensor) -> AgentView:
-    """The view one slot later, with the observations [B, N, O] of that slot."""
-    return replace(view, history=torch.cat([view.history[..., 1:, :], obs.unsqueeze(-2)], dim=-2))
+def next_view(view: AgentView, obs: Tensor, site: Tensor | None = None) -> AgentView:
+    """The view one slot later, with the observations [B, N, O] and site codes [N, S] of that slot; None = as before."""
+    history = torch.cat([view.history[..., 1:, :], obs.unsqueeze(-2)], dim=-2)
+    return replace(view, history=history, site=view.site if site is None else site.expand(*obs.shape[:2], -1))
 
 
 def table_mask(codec: ActionCodec, mask: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,7 +34,6 @@ class PracticeConfig:
         memory: share of the budget that is remembered, the latest: what others did long ago misleads who takes them for
             a part of the world (Foerster et al. 2017).
         cql_alpha: weight of the conservative term; without one, what was learned from logs is soon unlearned.
-        trial: share of the budget for the comparison with the checkpoint that learning started from.
         standardise: learning waits for the first round to end and standardises observations to it; for a network from scratch.
         bfloat16: matrix products in bfloat16 where the processor has it: faster, but what is learned depends on the processor.
     """
@@ -51,14 +49,8 @@ class PracticeConfig:
     rounds: int = 5
     memory: float = 1.0
     cql_alpha: float = 0.0
-    trial: float = 0.3
     standardise: bool = False
     bfloat16: bool = False
-
-    def after_pretraining(self) -> PracticeConfig:
-        """The same for a network that can already play: little exploration, small steps, conservative ones."""
-        learning_rate = self.learning_rate / 10.0
-        return replace(self, learning_rate=learning_rate, epsilon=0.05, final_epsilon=0.05, cql_alpha=0.5, standardise=False)
 
     def epsilon_at(self, progress: float) -> float:
         """Probability of a random action after this share of the budget."""
@@ -162,16 +154,3 @@ def explore(
     anything = torch.where(allowed, draws, -1.0).argmax(-1)
     curious = torch.rand(best.shape, generator=generator).to(best.device) < epsilon
     return codec.decode(codec.table(best.device)[torch.where(curious, anything, best)])
-
-
-def trial(models: Sequence[ValueModel], environment: MeteredEnvironment) -> list[float]:
-    """Spend what is left of the budget on play without exploration, in equal shares: mean team reward of a slot by network."""
-    name, generator = environment.family.name, torch.Generator().manual_seed(environment.seed)
-    rewards = []
-    for i, model in enumerate(models):
-        budget = environment.left // (len(models) - i)
-        width = max(1, budget // environment.variant.horizon)
-        act = partial(explore, model, epsilon=0.0, family=name, generator=generator)
-        slots = [p.columns["reward"].sum() for p in spend(environment, budget, width, model.config.history, act)]
-        rewards.append(float(torch.stack(slots).sum()) / max(budget, 1) if slots else 0.0)
-    return rewards

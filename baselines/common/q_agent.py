@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,9 +11,10 @@ from ...benchmark.agent import Adaptation, Agent, State, Support
 from ...benchmark.family import Family, Variant
 from ...benchmark.meter import MeteredEnvironment
 from ...learning.checkpoint import count_parameters, digest, settings_digest
+from ...learning.context import site_table
 from .fine_tuning import FineTuneConfig, fine_tune
 from .networks import first_view, next_view
-from .online import PracticeConfig, learn_online, trial
+from .online import PracticeConfig, learn_online
 from .q_learning import ValueModel
 
 
@@ -34,7 +35,7 @@ class ValueAgent(Agent):
         self,
         name: str,
         model: ValueModel,
-        tracks: tuple[str, ...] = ("offline", "online", "online-pretrained"),
+        tracks: tuple[str, ...] = ("offline", "online"),
         adaptation: FineTuneConfig | None = None,
         practice: PracticeConfig | None = None,
         privileged_training: bool = False,
@@ -63,33 +64,33 @@ class ValueAgent(Agent):
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
         self._pretrained.config.require_shape(family)
         self._model = self._from_scratch(0) if self.track == "online" else self._pretrained
+        self._read(family, variant, support)
         if support is None:
             return Adaptation()
-        self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
-        return Adaptation(steps, dict(notes))
+        adaptation = Adaptation()
+        if self._adaptation.steps:
+            self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
+            adaptation = Adaptation(steps, dict(notes))
+        self._read(family, variant, support)
+        return adaptation
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
-        """Learn with exactly the slots of the budget.
+        """Learn from scratch with exactly the slots of the budget."""
+        self._pretrained.config.require_shape(environment.family)
+        fresh = self._from_scratch(environment.seed)
+        self._model, steps = learn_online(fresh, environment, environment.budget, self._practice)
+        self._read(environment.family, environment.variant, None)
+        return Adaptation(steps)
 
-        With a checkpoint, the last slots are a trial of what was learned against what it started from; the better one plays.
-        """
-        family, seed = environment.family, environment.seed
-        self._pretrained.config.require_shape(family)
-        if self.track == "online":
-            self._model, steps = learn_online(self._from_scratch(seed), environment, environment.budget, self._practice)
-            return Adaptation(steps)
-        reserve = int(self._practice.trial * environment.budget)
-        learned, steps = learn_online(
-            copy.deepcopy(self._pretrained), environment, environment.budget - reserve, self._practice.after_pretraining()
-        )
-        before, after = trial((self._pretrained, learned), environment)
-        self._model = learned if after > before else self._pretrained
-        return Adaptation(steps, {"reward_before": before, "reward_after": after, "kept": self._model is learned})
+    def _read(self, family: Family, variant: Variant, support: Support | None) -> None:
+        """What logs say of the site."""
+        with torch.no_grad():
+            self._site = site_table(self._model.support, family.name, variant, support)
 
     def _from_scratch(self, seed: int) -> ValueModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            fresh = type(self._pretrained)(self._pretrained.config)
+            fresh = type(self._pretrained)(replace(self._pretrained.config, site=0))  # it plays, and reads no logs
         return fresh.to(next(self._pretrained.parameters()).device).eval()
 
     def begin(self, state: State) -> None:
@@ -101,7 +102,8 @@ class ValueAgent(Agent):
         """Actions [B, N] or [B, N, D]."""
         name = state.family.name
         codec = self._model.codecs[name]
-        view = state.memory["view"] = next_view(state.memory["view"], obs)
+        site = self._site[:, state.slot % state.variant.period]
+        view = state.memory["view"] = next_view(state.memory["view"], obs, site)
         luck = state.random.uniform(obs.shape[1], self._model.draws(name))
         with torch.no_grad():
             choice = self._model.choose(view, state.action_mask, luck, name)

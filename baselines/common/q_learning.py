@@ -23,6 +23,7 @@ from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
 from ...learning.checkpoint import CheckpointConfig, Pretrained
 from ...learning.codec import ActionCodec
+from ...learning.context import SupportEncoder, codes
 from ...learning.descent import Descent, DescentConfig, move_average
 from ...learning.modules import Standardiser
 from ...learning.parallel import Processes
@@ -43,6 +44,7 @@ class ValueConfig(CheckpointConfig):
         hidden: width.
         layers: shared layers.
         history: observations seen, the current one included.
+        site: size of the site code, see `learning.context`; 0 = it reads no logs.
         discount: of the value.
         aim: the recorded quality that play is to improve on.
         cql_alpha: weight of the conservative term when learning from logs.
@@ -58,6 +60,7 @@ class ValueConfig(CheckpointConfig):
     hidden: int = 256
     layers: int = 2
     history: int = 4
+    site: int = 64
     discount: float = 0.95
     aim: Quality = "expert"
     cql_alpha: float = 1.0
@@ -87,10 +90,11 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
         self.trunk = Trunk({name: self.inputs(shape) for name, shape in c.families.items()}, c.hidden, c.layers)
         self.heads = nn.ModuleDict({name: Dueling(c.hidden, number) for name, number in self.numbers.items()})
+        self.support = SupportEncoder(c.families, c.site) if c.site else None
 
     def inputs(self, shape: FamilyShape) -> int:
         """Length of what the value of a family sees."""
-        return input_size(shape, self.config.history)
+        return input_size(shape, self.config.history, self.config.site)
 
     def scaled(self, view: AgentView, family: str) -> AgentView:
         """A view with its observations standardised."""
@@ -158,8 +162,9 @@ class Transitions:
     def of(cls, model: ValueModel, batch: Windows, family: str) -> Transitions:
         """Read a batch of windows whose history is that of the model."""
         now, codec = model.config.history - 1, model.codecs[family]
+        site = codes(model.support, batch, family, batch.obs.shape[1] - now)
         return cls(
-            agent_views(batch, model.config.history),
+            agent_views(batch, model.config.history, site),
             table_mask(codec, batch.action_mask[:, now:]),
             codec.index(batch.action[:, now:-1]),
             model.scaled_reward(batch.reward[:, now:-1], family),
@@ -220,7 +225,8 @@ class ValueLearner(Descent):
     ) -> None:
         self._model, self._target = model, copy.deepcopy(model).requires_grad_(False)
         modules, averages = {"model": model, "target": self._target}, [(self._target, model)]
-        super().__init__(samplers, config, processes, config.steps, dict(model.named_parameters()), modules, averages)
+        learned, reads = dict(model.named_parameters()), model.support is not None
+        super().__init__(samplers, config, processes, config.steps, learned, modules, averages, reads_logs=reads)
 
     @classmethod
     def of(cls, kind: type[ValueModel], families: Sequence[Family], config: ValueTrainConfig, processes: Processes) -> Self:
@@ -230,6 +236,8 @@ class ValueLearner(Descent):
         samplers = load_samplers(families, get_release(config.release), plain.history - 1, config.slots, choice)
         model = kind(plain.measured(samplers)).to(processes.device)
         model.standardiser.fit_sources(samplers)
+        if model.support is not None:
+            model.support.fit_sources(samplers)
         return cls(model, samplers, config, processes)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:

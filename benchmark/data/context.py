@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +24,9 @@ class Context:
         reward: [P, C, T, N].
         mask: [P, C] bool, false where a site has no more episodes.
         agents: [P] int64, number of agents.
+        period: [P] int64, slots after which the site repeats.
         place: [groups] int64, the place of each joint window.
+        whole: the episodes that the windows are of, as a context of one episode a place.
     """
 
     obs: Tensor
@@ -32,20 +35,26 @@ class Context:
     reward: Tensor
     mask: Tensor
     agents: Tensor
+    period: Tensor
     place: Tensor
+    whole: Context | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Context]) -> Context:
         """Several contexts as one, places numbered through."""
         if len(parts) == 1:
             return parts[0]
-        columns = {name: _stack([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name != "place"}
+        names = [name for name in vars(parts[0]) if name not in ("place", "whole")]
+        columns = {name: _stack([getattr(part, name) for part in parts]) for name in names}
         starts = [0, *itertools.accumulate(len(part.agents) for part in parts)]
-        return cls(**columns, place=torch.cat([part.place + start for part, start in zip(parts, starts, strict=False)]))
+        place = torch.cat([part.place + start for part, start in zip(parts, starts, strict=False)])
+        wholes = [part.whole for part in parts if part.whole is not None]
+        return cls(**columns, place=place, whole=cls.join(wholes) if wholes else None)
 
     def to(self, device: torch.device | str) -> Context:
         """The same on a device."""
-        return Context(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: value if value is None else value.to(device) for name, value in vars(self).items()}
+        return Context(**moved)
 
 
 def _stack(parts: Sequence[Tensor]) -> Tensor:

@@ -31,6 +31,9 @@ class Windows:
         others: [R] float32, number of other agents.
         descriptor: [R, D] float32, the variant's public description.
         quality: [R] int64, which of `family.QUALITIES` recorded the window's episode.
+        own_reward: [R, W] float32, the agent's own part of the reward.
+        slot: [R] int64, number of the window's current slot in its episode.
+        agent: [R] int64, number of the agent.
         context: other episodes of the sites that the windows are of, where they were asked for.
     """
 
@@ -43,6 +46,9 @@ class Windows:
     others: Tensor
     descriptor: Tensor
     quality: Tensor
+    own_reward: Tensor
+    slot: Tensor
+    agent: Tensor
     context: Context | None = None
 
     @property
@@ -113,7 +119,8 @@ class Episodes:
         self.variant, self.history, self.horizon = variant, history, horizon
         self.count, self.length = action.shape[:2]
         self.quality = torch.full((self.count,), QUALITIES.index(PRIVILEGED)) if quality is None else quality
-        self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward.float().sum(-1)}
+        self._columns = {"obs": obs, "action": action, "action_mask": action_mask, "own_reward": reward}
+        self._columns["reward"] = reward.float().sum(-1)
         self._logs = {"obs": obs, "action": action, "action_mask": action_mask, "reward": reward}
         self.site = torch.zeros(self.count, dtype=torch.long) if site is None else site.long()
         self._pool = pools(self.site, torch.ones(self.count, dtype=torch.bool) if telling is None else telling)
@@ -175,6 +182,9 @@ class Episodes:
             "reward": reward.repeat_interleave(n, 0),
             "valid": valid.repeat_interleave(n, 0),
             "quality": self.quality[episode].repeat_interleave(n, 0),
+            "own_reward": rows("own_reward"),
+            "slot": slot.repeat_interleave(n, 0),
+            "agent": torch.arange(n).repeat(len(episode)),
         }
 
     def others(self, episode: Tensor, shots: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -276,13 +286,18 @@ class WindowSampler:
 
     def _context(self, source: Episodes, episode: Tensor, shots: int, per_context: int, state: Tensor) -> Context:
         """The context of every `per_context`-th window; `state` is that of the generator when the windows were permuted."""
-        episodes, there = source.others(episode[::per_context], shots, self.generator)
-        logs = source.logs(episodes, there)
-        if self._permute:
-            self._permute(logs, torch.Generator().set_state(state))
-        agents = torch.full((len(episodes),), source.variant.agents)
-        place = torch.arange(len(episode)) // per_context
-        return Context(**logs, mask=there, agents=agents, place=place)
+        own = episode[::per_context]
+        agents, period = (torch.full((len(own),), value) for value in (source.variant.agents, source.variant.period))
+
+        def context(episodes: Tensor, there: Tensor, whole: Context | None = None) -> Context:
+            logs = source.logs(episodes, there)
+            if self._permute:
+                self._permute(logs, torch.Generator().set_state(state))
+            place = torch.arange(len(episode)) // per_context
+            return Context(**logs, mask=there, agents=agents, period=period, place=place, whole=whole)
+
+        whole = context(own.unsqueeze(1), torch.ones(len(own), 1, dtype=torch.bool))
+        return context(*source.others(own, shots, self.generator), whole)
 
 
 def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:

@@ -57,7 +57,6 @@ class Ablation:
 
 ABLATIONS = (
     Ablation("no value", planner={"temperature": 1e6}),
-    Ablation("no central critic", planner={"use_actors": False}),
     Ablation("no behaviour prior", planner={"choice": "best"}),
     Ablation("no inverse dynamics", planner={"recovery": 0.0}),
     Ablation("plans alone propose", planner={"recovery": 1.0}),
@@ -73,7 +72,7 @@ ABLATIONS = (
     Ablation("mean field off", network={"mean_field": "off"}),
     Ablation("mean field in value only", network={"mean_field": "value"}),
     Ablation("mean field in world only", network={"mean_field": "world"}),
-    Ablation("value not behaviour-conditioned", network={"behaviour_conditioned": ()}),
+    Ablation("value not behaviour-conditioned", network={"behaviour_conditioned": False}),
     Ablation("no shared latents", network={"shared_latents": False}),
     Ablation("no two-hot", network={"two_hot": False}),
     Ablation("slot-token transformer", network={"denoiser": "slots"}),

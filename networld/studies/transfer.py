@@ -55,6 +55,8 @@ def extended(network: NetWorldConfig, family: Family, variant: Variant, support:
         families={**network.families, name: FamilyShape.of(family)},
         units={**network.units, name: unit},
         values={**network.values, name: widened(episodes.value_range(network.discount), unit)},
+        pay_units={**network.pay_units, name: max(round(float(support.reward.std()), 5), 1e-5)},
+        own_rewards={**network.own_rewards, name: widened((float(support.reward.min()), float(support.reward.max())), 1.0)},
         temperatures={**network.temperatures, name: 1.0},  # as in pretraining where nobody has tuned it
     )
 
@@ -88,11 +90,11 @@ class TransferAgent(NetWorldAgent):
         pretrained, seed = self._pretrained, self.adaptation.seed
         if self.adaptation.scratch:
             network = extended(pretrained.config, family, variant, support)
-            start = fresh(network, family, support, seed).to(self._shift.device)
+            start = fresh(network, family, support, seed).to(next(pretrained.parameters()).device)
         else:
             start = graft(pretrained, family, variant, support, seed)
         adapted = train_whole(start, family, variant, support, self.adaptation)
-        self._model, self._shift = adapted.model, adapted.shift
+        self._model, self._site = adapted.model, adapted.site
         return Adaptation(adapted.steps, adapted.notes)
 
 

@@ -40,7 +40,7 @@ FAMILY = Family(
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("aloha", 0.05), ("backoff", 0.05)),
-        "expert": (("oracle", 0.05),),
+        "expert": (("told-tdma", 0.05),),
         "mixed": (("random", 0.0), ("medium", 0.05), ("belief", 0.05), ("oracle", 0.1)),
     },
     permute=permute_channels,

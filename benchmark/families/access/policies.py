@@ -218,6 +218,25 @@ class Oracle(TurnTaker):
         return true_tables(state)
 
 
+class ToldTdma(Oracle):
+    """Told the site, in fixed turns: sends in its turn of TDMA, on its home channel, where that pays. An expert to record.
+
+    Turns that all users know without the site are what an agent can learn that reads logs; those of `oracle` follow from the
+    whole table at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("told-tdma")
+
+    def begin(self, state: State) -> None:
+        """Fixed turns, and what each user's packets are worth in them."""
+        v, (table, row) = _variant(state), self._tables(state)
+        user, slot = torch.arange(v.agents, device=row.device), torch.arange(v.horizon, device=row.device)
+        turn = slot.unsqueeze(1) % v.frame == user // v.channels  # [T, N]
+        channel = torch.where(turn, 1 + user % v.channels, 0).expand(len(table.busy), -1, -1)
+        state.memory.update(table=table.over(v.horizon), row=row, plan=make_plan(v, table, channel))
+
+
 class Genie(Agent):
     """Central: sees all queues and knows the site, not the coming coins.
 
@@ -285,6 +304,7 @@ POLICIES: dict[str, Callable[[], Agent]] = {
     "estimator": Estimator,
     "oracle": Oracle,
     "revealed": lambda: Oracle("revealed"),
+    "told-tdma": ToldTdma,
     "genie": Genie,
     "hindsight": Hindsight,
 }

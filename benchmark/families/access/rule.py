@@ -64,10 +64,10 @@ class Plan:
     value: Tensor
 
 
-def make_plan(variant: AccessVariant, table: Table) -> Plan:
-    """Turns by the table, and what each user's packets are worth in them."""
+def make_plan(variant: AccessVariant, table: Table, channel: Tensor | None = None) -> Plan:
+    """Turns [U, T, N], by the table unless they are given, and what each user's packets are worth in them."""
     timed = table.over(variant.horizon)
-    channel = take_turns(timed, variant.agents)
+    channel = take_turns(timed, variant.agents) if channel is None else channel
     busy, charge = (at_turn(x, channel).transpose(1, 2).unsqueeze(-1) for x in (timed.busy, timed.charge))  # [U, N, T, 1]
     own = (channel > 0).transpose(1, 2).unsqueeze(-1)
     arrivals = torch.tensor([1.0 - variant.rate, variant.rate], device=busy.device)

@@ -56,6 +56,11 @@ class AccessVariant:
         return f"access/n{self.agents}-c{self.channels}-load{self.load:g}-l{self.superframe}{extra}"
 
     @property
+    def period(self) -> int:
+        """Slots after which a site repeats."""
+        return self.superframe
+
+    @property
     def rate(self) -> float:
         """New packets a slot of one user."""
         return self.load * self.channels / self.agents
