@@ -26,7 +26,7 @@ from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
-from ..learning.context import SupportEncoder, codes, site_table
+from ..learning.context import SupportEncoder, codes, site_size, site_table
 from ..learning.descent import Descent, DescentConfig
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
@@ -74,7 +74,7 @@ class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="ap
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
         self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in c.families.items():
-            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + c.site
+            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + site_size(shape, c.site)
             self.stems[name] = nn.Linear(inputs, c.hidden)
             self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(

@@ -1,10 +1,15 @@
 """What a few logged episodes say of a place: the support encoder, which all learners share.
 
-Joint logs become tokens, one an agent and slot: what it saw, did, got, and saw next. Tokens of the same slot of the period are
-averaged over episodes, so that the order of the episodes does not matter and any number of them will do (Zaheer et al., Deep
-Sets, NeurIPS 2017). What is left is a set of tokens, one an agent and slot of the period; a graph network over the agents,
-whose edges are how one's tokens and the other's go together in time, and a convolution round the period make the *site code*
-of them. An agent that acts reads the tokens of its own and of the slots ahead; nothing of the log itself is needed any more.
+Joint logs become tokens, one an agent and slot: what it saw, did, got, saw next, and how far its pay was from what a linear
+model of average sites explains. Tokens of the same slot of the period are averaged over episodes, so that the order of the
+episodes does not matter and any number of them will do (Zaheer et al., Deep Sets, NeurIPS 2017). Two things come of them:
+
+- the *table*, a token an agent and slot of the period: a graph network over the agents, whose edges are how one's tokens and
+  the other's go together in time, and a convolution round the period;
+- the *evidence*, a token an action and slot of the period: the mean over the team of what came of that action in that slot.
+
+An agent that acts attends to both by where it is: its own number, the slot, the action that it weighs. Nothing of the log
+itself is needed any more.
 """
 
 from __future__ import annotations
@@ -21,11 +26,12 @@ from ..benchmark.data.context import Context
 from ..benchmark.data.windows import Windows, WindowSampler
 from ..benchmark.family import FamilyShape, Variant
 from .codec import ActionCodec
-from .modules import Standardiser, mlp
+from .modules import FAR, Standardiser, mlp
 
 SHOTS = (0, 1, 2, 5, 10, 20)  # episodes that a context of training holds
 WINDOWS = 8  # of an episode that share a context in training
 AHEAD = tuple(range(-2, 8))  # slots of the period that are read beside the own one
+EVIDENCE = 16  # size of a token of the evidence: learned, pay, what is unexplained of it, how often it was done
 FEW = 4.0  # agents whose influences on one are of order 1
 
 
@@ -35,22 +41,33 @@ class SiteCode:
 
     Attributes:
         table: a token an agent and slot of the period, [P, N, L, D].
+        evidence: a token an entry of an action's code and slot of the period, [P, L, A, E].
         period: slots of each site's period, [P]; the tokens after it mean nothing.
     """
 
     table: Tensor
+    evidence: Tensor
     period: Tensor
 
     def read(self, place: Tensor, agent: Tensor, slot: Tensor) -> Tensor:
-        """Codes [..., D] of agents at slots of the episode at places, all [...]."""
-        return self.table[place, agent, slot % self.period[place]]
+        """What agents at slots of the episode at places (all [...]) attend to: token and evidence as one, [..., D + A E]."""
+        phase = slot % self.period[place]
+        evidence = self.evidence[place, phase].flatten(-2)
+        return torch.cat([self.table[place, agent, phase], evidence.expand(*agent.shape, -1)], dim=-1)
 
     def of(self, batch: Windows, slots: int) -> Tensor:
-        """Codes [R, slots, D] of a batch's rows, at its current slot and those after it."""
+        """The same [R, slots, D + A E] for a batch's rows, at its current slot and those after it."""
         assert batch.context is not None
-        place = batch.context.place[batch.group].unsqueeze(1)
         slot = batch.slot.unsqueeze(1) + torch.arange(slots, device=batch.slot.device)
-        return self.read(place, batch.agent.unsqueeze(1), slot)
+        place, agent = batch.context.place[batch.group].unsqueeze(1), batch.agent.unsqueeze(1)
+        return self.read(place.expand_as(slot), agent.expand_as(slot), slot)
+
+    def whole(self) -> Tensor:
+        """The same [N, L, D + A E] for all agents and slots of the period of a single place."""
+        n, period = self.table.shape[1:3]
+        agent, slot = torch.meshgrid(torch.arange(n), torch.arange(period), indexing="ij")
+        device = self.table.device
+        return self.read(torch.zeros_like(agent).to(device), agent.to(device), slot.to(device))
 
 
 class SupportEncoder(nn.Module):
@@ -58,7 +75,7 @@ class SupportEncoder(nn.Module):
 
     Args:
         shapes: of the families, by name.
-        size: of a token of the code, D.
+        size: of a token of the table, D.
         width: of the tokens on the way.
         pairs: products of two agents' tokens that are averaged over time.
         rounds: of the graph network.
@@ -69,11 +86,16 @@ class SupportEncoder(nn.Module):
         self.codecs = {name: ActionCodec(shape.actions) for name, shape in shapes.items()}
         self.scale = Standardiser({name: shape.obs_size for name, shape in shapes.items()})
         self.stems, self.told = nn.ModuleDict(), nn.ModuleDict()
+        self.weighed = nn.ModuleDict()
         for name, shape in shapes.items():
-            self.register_buffer(f"rewards_{name}", torch.ones(2))
-            self.stems[name] = nn.Linear(2 * shape.obs_size + self.codecs[name].size + 2, width)
+            inputs = 2 * shape.obs_size + self.codecs[name].size
+            self.register_buffer(f"explained_{name}", torch.zeros(inputs + 1, 2))
+            self.register_buffer(f"paid_{name}", torch.ones(2, 2))
+            self.stems[name] = nn.Linear(inputs + 4, width)
             self.told[name] = nn.Linear(shape.descriptor_size, width)
+            self.weighed[name] = nn.Linear(self.codecs[name].size * EVIDENCE, width)
         self.trunk = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.value = nn.Linear(width, EVIDENCE - 5)
         self.left, self.right = nn.Linear(width, pairs), nn.Linear(width, pairs)
         self.edge = mlp(6 * pairs + 1, width, width)
         self.own, self.team, self.one, self.all = (nn.Linear(width, width) for _ in range(4))
@@ -83,38 +105,62 @@ class SupportEncoder(nn.Module):
         self.mix = nn.ModuleList(nn.Sequential(nn.LayerNorm(3 * width), mlp(3 * width, width, width)) for _ in range(rounds))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
 
-    def fit(self, obs: Tensor, reward: Tensor, agents: Tensor, family: str) -> None:
-        """Take the scale of observations [R, O] and of agents' rewards [R] in teams of so many [R]."""
+    def fit(self, obs: Tensor, after: Tensor, action: Tensor, reward: Tensor, agents: Tensor, family: str) -> None:
+        """Take the scale of a family, and fit the linear model of pay by least squares.
+
+        Args:
+            obs: what was seen, [R, O].
+            after: what was seen next, [R, O].
+            action: what was done, [R, ...].
+            reward: what it paid the agent, [R].
+            agents: of its team, [R].
+            family: its name.
+        """
         self.scale.fit(obs, family)
-        scale = torch.stack([reward.std(), (reward * agents).std()]).clamp(min=1e-6)
-        cast(Tensor, getattr(self, f"rewards_{family}")).copy_(1.0 / scale)
+        seen = self._seen(obs, after, action, family).double()
+        pay = torch.stack([reward, reward * agents], dim=-1).double()
+        gram = seen.T @ seen + 1e-3 * len(seen) * torch.eye(seen.shape[1], device=seen.device)
+        weights = torch.linalg.solve(gram, seen.T @ pay)
+        deviation = torch.stack([pay.std(0), (pay - seen @ weights).std(0)]).clamp(min=1e-6)
+        self._set(f"explained_{family}", weights)
+        self._set(f"paid_{family}", 1.0 / deviation)
 
     def fit_sources(self, samplers: Mapping[str, WindowSampler]) -> None:
         """`fit` to each family's source data."""
         for name, sampler in samplers.items():
             batch = sampler.sample(20_000)
-            self.fit(batch.obs[:, -1], batch.own_reward[:, -1], 1.0 + batch.others, name)
+            there = batch.valid[:, -2]
+            obs, action, reward = batch.obs[there], batch.action[there, -2], batch.own_reward[there, -2]
+            self.fit(obs[:, -2], obs[:, -1], action, reward, 1.0 + batch.others[there], name)
+
+    def _set(self, name: str, value: Tensor) -> None:
+        cast(Tensor, getattr(self, name)).copy_(value)
+
+    def _seen(self, obs: Tensor, after: Tensor, action: Tensor, family: str) -> Tensor:
+        """A constant, observations, those after them and action codes as one, [..., 1 + 2 O + size]."""
+        codec = self.codecs[family]
+        shown = self.scale.standardise(obs, family), self.scale.standardise(after, family)
+        return torch.cat([torch.ones_like(obs[..., :1]), *shown, codec.encode(codec.typed(action))], dim=-1)
 
     def forward(self, context: Context, descriptor: Tensor, family: str) -> SiteCode:
-        """The code of each place of a context; descriptors are [P, D]."""
-        tokens, there = self._tokens(context, family)
+        """What each place of a context is like; descriptors are [P, D]."""
         length = int(context.period.max())
-        own, visits = self._by_phase(tokens, there, context.period, length)
-        agents = torch.arange(tokens.shape[3], device=tokens.device) < context.agents[:, None]  # [P, N]
-        shots = context.mask.sum(1)
-        known = visits.sum(1).clamp(min=1.0)
-        one = torch.einsum("pnlw,pl->pnw", own, visits) / known[:, None, None]
-        of_all = one.sum(1) / context.agents[:, None]
-        team = own.sum(1) / context.agents[:, None, None]
-        counts = torch.stack([visits.log1p(), shots.float().log1p()[:, None].expand_as(visits)], dim=-1)
-        edges = self._edges(tokens, there, agents, shots)
-        h = self.own(own) + self.team(team).unsqueeze(1) + (self.one(one) + edges.sum(2) / FEW).unsqueeze(2)
-        h = h + (self.all(of_all).unsqueeze(1) + self.count(counts) + self.told[family](descriptor).unsqueeze(1)).unsqueeze(1)
+        seen, pay = self._slots(context, family)
+        there = context.mask[:, :, None, None, None] * self._present(context)[:, None, None, :, None]
+        tokens = self.trunk(self.stems[family](torch.cat([seen[..., 1:], pay], dim=-1))).float() * there
+        phase = torch.arange(seen.shape[2], device=seen.device) % context.period[:, None]
+        onto = nn.functional.one_hot(phase, length).float()  # [P, T, L]
+        evidence = self._evidence(tokens, pay, seen[..., -self.codecs[family].size :] * there, onto)
+        visits = torch.einsum("ptl,p->pl", onto, context.mask.float().sum(1))
+        own = torch.einsum("pctnw,ptl->pnlw", tokens, onto) / visits.clamp(min=1.0)[:, None, :, None]
+        edges = self._edges(tokens, context)
+        h = self._together(own, visits, context) + (edges.sum(2) / FEW).unsqueeze(2)
+        h = h + (self.told[family](descriptor).unsqueeze(1) + self.weighed[family](evidence.flatten(2))).unsqueeze(1)
         near = self._near(context.period, length)
         for ahead, send, mix in zip(self.ahead, self.send, self.mix, strict=True):
             heard = torch.einsum("pnmw,pmlw->pnlw", edges, send(h)) / FEW
             h = h + mix(torch.cat([h, _look(h, near, ahead), heard], dim=-1))
-        return SiteCode(self.leave(h), context.period)
+        return SiteCode(self.leave(h), evidence, context.period)
 
     def of_support(self, variant: Variant, support: Support | None, family: str) -> SiteCode:
         """The code of one site, of its support or of none."""
@@ -122,43 +168,55 @@ class SupportEncoder(nn.Module):
         context = as_context(variant, support, self.scale.size(family), len(self.codecs[family].components), device)
         return self(context, torch.tensor([variant.descriptor()], device=device), family)
 
-    def _tokens(self, context: Context, family: str) -> tuple[Tensor, Tensor]:
-        """Tokens [P, C, T, N, w] of what is there, zero elsewhere, and 1 or 0 of each episode, [P, C]."""
+    def _slots(self, context: Context, family: str) -> tuple[Tensor, Tensor]:
+        """What was seen and done [P, C, T, N, 1 + 2 O + size]; what it paid, and what is unexplained of it, [P, C, T, N, 4]."""
         slots = context.obs.shape[2] - 1
-        obs = self.scale.standardise(context.obs.float(), family)
-        codec = self.codecs[family]
-        code = codec.encode(codec.typed(context.action[:, :, :slots]))
+        obs = context.obs.float()
+        seen = self._seen(obs[:, :, :-1], obs[:, :, 1:], context.action[:, :, :slots], family)
         reward = context.reward[:, :, :slots].float()
-        scale = cast(Tensor, getattr(self, f"rewards_{family}"))
-        agents = context.agents.view(-1, 1, 1, 1).float()
-        rewards = torch.stack([reward * scale[0], reward * agents * scale[1]], dim=-1)
-        tokens = self.trunk(self.stems[family](torch.cat([obs[:, :, :-1], obs[:, :, 1:], code, rewards], dim=-1)))
-        there = context.mask.float()
-        present = torch.arange(tokens.shape[3], device=tokens.device) < context.agents[:, None]
-        return tokens.float() * there[:, :, None, None, None] * present[:, None, None, :, None], there
+        pay = torch.stack([reward, reward * context.agents.view(-1, 1, 1, 1)], dim=-1)
+        unexplained = pay - seen @ cast(Tensor, getattr(self, f"explained_{family}"))
+        scale = cast(Tensor, getattr(self, f"paid_{family}"))
+        return seen, torch.cat([pay * scale[0], (unexplained * scale[1]).clamp(-FAR, FAR)], dim=-1)
 
-    def _by_phase(self, tokens: Tensor, there: Tensor, period: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Means [P, N, L, w] over what was seen in each slot of the period, and how often it was seen, [P, L]."""
-        phase = torch.arange(tokens.shape[2], device=tokens.device) % period[:, None]  # [P, T]
-        onto = nn.functional.one_hot(phase, length).float()  # [P, T, L]
-        visits = torch.einsum("ptl,p->pl", onto, there.sum(1))
-        total = torch.einsum("pctnw,ptl->pnlw", tokens, onto)
-        return total / visits.clamp(min=1.0)[:, None, :, None], visits
+    def _present(self, context: Context) -> Tensor:
+        """Which agents are there, [P, N]."""
+        return torch.arange(context.reward.shape[3], device=context.reward.device) < context.agents[:, None]
 
-    def _edges(self, tokens: Tensor, there: Tensor, agents: Tensor, shots: Tensor) -> Tensor:
+    def _evidence(self, tokens: Tensor, pay: Tensor, code: Tensor, onto: Tensor) -> Tensor:
+        """Mean of what came of each entry of an action's code in each slot of the period, over the team, [P, L, A, E]."""
+        value = torch.cat([self.value(tokens), pay], dim=-1)
+        done = code.permute(0, 2, 4, 1, 3).flatten(3)  # [P, T, A, C N]
+        total = torch.einsum("ptae,ptl->plae", done @ value.transpose(1, 2).flatten(2, 3), onto)
+        count = torch.einsum("pta,ptl->pla", done.sum(-1), onto)
+        return torch.cat([total / count.clamp(min=0.5).unsqueeze(-1), count.log1p().unsqueeze(-1)], dim=-1)
+
+    def _together(self, own: Tensor, visits: Tensor, context: Context) -> Tensor:
+        """Tokens [P, N, L, w] of agents in slots of the period: of both, the agent, the slot and the place."""
+        known = visits.sum(1).clamp(min=1.0)
+        one = torch.einsum("pnlw,pl->pnw", own, visits) / known[:, None, None]
+        agents = context.agents.float()
+        of_all, team = one.sum(1) / agents[:, None], own.sum(1) / agents[:, None, None]
+        shots = context.mask.sum(1).float().log1p()
+        counts = torch.stack([visits.log1p(), shots[:, None].expand_as(visits)], dim=-1)
+        place = self.all(of_all).unsqueeze(1) + self.team(team) + self.count(counts)
+        return self.own(own) + self.one(one).unsqueeze(2) + place.unsqueeze(1)
+
+    def _edges(self, tokens: Tensor, context: Context) -> Tensor:
         """How the tokens of agents n and m go together in time, [P, N, N, w]; zero on the diagonal."""
-        left, right = self.left(tokens), self.right(tokens)
-        seen = (there.sum(1) * tokens.shape[2]).clamp(min=1.0).view(-1, 1, 1)
+        there = context.mask.float()
         weight = there[:, :, None, None, None]
-        left, right = left * weight, right * weight
+        left, right = self.left(tokens) * weight, self.right(tokens) * weight
+        seen = (there.sum(1) * tokens.shape[2]).clamp(min=1.0).view(-1, 1, 1)
         a, b = left.sum((1, 2)) / seen, right.sum((1, 2)) / seen  # [P, N, q]
         both = torch.einsum("pctnq,pctmq->pnmq", left, right) / seen.unsqueeze(-1) - a.unsqueeze(2) * b.unsqueeze(1)
         n = tokens.shape[3]
         here = torch.cat([a, b], dim=-1)
         parts = both, both.transpose(1, 2), here.unsqueeze(2).expand(-1, n, n, -1), here.unsqueeze(1).expand(-1, n, n, -1)
-        counted = shots.float().log1p().view(-1, 1, 1, 1).expand(-1, n, n, 1)
+        counted = there.sum(1).log1p().view(-1, 1, 1, 1).expand(-1, n, n, 1)
         edges = self.edge(torch.cat([*parts, counted], dim=-1))
-        pair = agents.unsqueeze(2) & agents.unsqueeze(1) & ~torch.eye(n, dtype=torch.bool, device=tokens.device)
+        present = self._present(context)
+        pair = present.unsqueeze(2) & present.unsqueeze(1) & ~torch.eye(n, dtype=torch.bool, device=tokens.device)
         return edges * pair.unsqueeze(-1)
 
     def _near(self, period: Tensor, length: int) -> Tensor:
@@ -168,7 +226,7 @@ class SupportEncoder(nn.Module):
 
 
 def codes(encoder: SupportEncoder | None, batch: Windows, family: str, slots: int) -> Tensor:
-    """Codes [R, slots, S] of the sites of a batch, from its context, at its current slot and those after it.
+    """What a batch's context says of its sites [R, slots, S], at its current slot and those after it.
 
     Without an encoder they are empty.
     """
@@ -185,10 +243,15 @@ def code_of(encoder: SupportEncoder | None, batch: Windows, family: str) -> Site
 
 
 def site_table(encoder: SupportEncoder | None, family: str, variant: Variant, support: Support | None) -> Tensor:
-    """The code of a site by agent and slot of the period, [N, L, S], from its support or from none; empty without encoder."""
+    """What a support or none says of a site, by agent and slot of the period, [N, L, S]; empty without encoder."""
     if encoder is None:
         return torch.zeros(variant.agents, variant.period, 0)
-    return encoder.of_support(variant, support, family).table[0]
+    return encoder.of_support(variant, support, family).whole()
+
+
+def site_size(shape: FamilyShape, size: int) -> int:
+    """Length S of what is read of a site in a family, with a table of tokens of this size; nothing for 0."""
+    return size + ActionCodec(shape.actions).size * EVIDENCE if size else 0
 
 
 def as_context(variant: Variant, support: Support | None, obs_size: int, parts: int, device: torch.device) -> Context:

@@ -8,12 +8,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..benchmark.agent import Support
 from ..benchmark.data.context import Context
 from ..benchmark.data.windows import Episodes, WindowSampler
 from ..benchmark.family import Family, Variant, require
-from ..learning.context import WINDOWS, SiteCode, as_context, site_table
+from ..learning.context import WINDOWS, as_context, site_table
 from ..learning.descent import move_average
 from ..learning.tuning import Notes, tune
 from .config import NetWorldConfig
@@ -81,21 +82,22 @@ def _search(model: NetWorld, family: Family, variant: Variant, support: Support,
     device = next(model.parameters()).device
     with torch.no_grad():
         read = site_table(model.support, name, variant, parts[0])
-    by_slot, by_agent = torch.zeros_like(read[:1]), torch.zeros_like(read[:, :1])
+    tokens = read[..., : model.config.site]
+    by_slot, by_agent = torch.zeros_like(tokens[:1]), torch.zeros_like(tokens[:, :1])
     found = [by_slot.requires_grad_(True), by_agent.requires_grad_(True)]
+    rest = (0, read.shape[-1] - tokens.shape[-1])  # of what is read the evidence stays as it is
     descriptor = torch.tensor([variant.descriptor()], device=device)
-    period = torch.tensor([variant.period], device=device)
 
     def loss(episode: Context) -> Tensor:
-        sites = SiteCode((read + by_slot + by_agent).unsqueeze(0), period)
-        parts = slot_losses(model, model, episode, sites, descriptor, name)
+        site = read + pad(by_slot + by_agent, rest)
+        parts = slot_losses(model, model, episode, lambda _, n, t: site[n, t % variant.period], descriptor, name)
         return parts["reward"] + parts["following"]
 
     generator = torch.Generator().manual_seed(config.seed)
     train, held = (as_context(variant, part, 0, 0, device) for part in parts)
     draws = (partial(_one, part, generator) for part in (train, held))
     notes = tune(found, loss, *draws, steps=config.steps, learning_rate=config.learning_rate, check=config.check)
-    return (by_slot + by_agent).detach(), notes
+    return pad(by_slot + by_agent, rest).detach(), notes
 
 
 def _one(logs: Context, generator: torch.Generator) -> Context:
@@ -118,8 +120,9 @@ def fresh(network: NetWorldConfig, family: Family, support: Support, seed: int) 
         model = NetWorld(network)
     model.observation.fit(support.obs.flatten(0, 2), family.name)
     if model.support is not None:
-        agents = torch.full((support.reward.numel(),), float(support.reward.shape[2]))
-        model.support.fit(support.obs.flatten(0, 2), support.reward.flatten(), agents, family.name)
+        obs, after = support.obs[:, :-1].flatten(0, 2), support.obs[:, 1:].flatten(0, 2)
+        done, paid = support.action[:, :-1].flatten(0, 2), support.reward[:, :-1].flatten()
+        model.support.fit(obs, after, done, paid, torch.full_like(paid, support.reward.shape[2]), family.name)
     return model
 
 

@@ -48,6 +48,7 @@ class NetWorldConfig(CheckpointConfig):
         behaviour_conditioned: the value is told the quality of a recording, and does not learn from the mixed one, where a
             genie acts on what no agent sees.
         site: size of the site code, see `learning.context`; 0 = it reads no logs.
+        slot: width of the slot model.
         outlook: size of what value and policy are told of the pay that the slot model expects of each action; 0 = nothing.
         own_rewards: least and greatest reward of an agent in a slot, by family; the range of the two-hot rewards.
         pay_units: deviation of that reward, by family.
@@ -82,6 +83,7 @@ class NetWorldConfig(CheckpointConfig):
     denoiser: DenoiserKind = "window"
     behaviour_conditioned: bool = True
     site: int = 64
+    slot: int = 96
     outlook: int = 32
 
     def evaluation_temperature(self, family: str) -> float:

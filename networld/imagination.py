@@ -154,8 +154,8 @@ class ImaginedEnvironment:
         wanted = check_action(action, self.family.actions, len(self._rows) // n, n).flatten(0, 1)
         here = self._latents[:, -1]
         following = self._follow(here, wanted)
-        code, known = model.codecs[self.family.name].encode(wanted), torch.cat([self._scenario, self._code()], dim=-1)
-        reward, _ = model.slot(here, code, known, self.family.name)
+        code = model.codecs[self.family.name].encode(wanted)
+        reward, _ = model.slot(here, code, self._scenario, self._code(), self.family.name)
         paid = decode(reward, *model.config.own_rewards[self.family.name])
         self._deliver(here, following)
         obs = self._observe(following)

@@ -5,6 +5,7 @@ Notation in shapes: R rows (one an agent), W slots, L history, H horizon; a wind
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from ..benchmark.data.context import Context
 from ..benchmark.data.windows import Windows
-from ..learning.context import SiteCode, code_of, descriptors
+from ..learning.context import code_of, descriptors
 from ..learning.mean_field import delivered
 from .diffusion import LAST, add_noise
 from .model import NetWorld
@@ -54,17 +55,18 @@ class Encoded:
     told: Tensor
 
 
-def encode(model: NetWorld, batch: Windows, family: str, slots: int, site: Tensor) -> Encoded:
+def encode(model: NetWorld, batch: Windows, family: str, slots: int, site: Tensor, told: Tensor | None = None) -> Encoded:
     """Latents and delivered messages of the first W slots of a batch, and what is told, as an acting agent has them.
 
-    Codes of the sites are those for 'now' and the slots after it, [R, 1 or 2, S].
+    What is read of the sites is that for 'now' and the slots after it, [R, 1 or 2, S]; `told` of it may be given.
     """
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
     features = delivered(model.mean_field.message(latents), batch)
     scenario, now = model.scenario(batch.descriptor, family), model.config.history
     here = latents[:, now : now + site.shape[1]]
-    told = model.told(here, scenario.unsqueeze(1).expand(-1, here.shape[1], -1), site[:, : here.shape[1]], family)
+    if told is None:
+        told = model.told(here, scenario.unsqueeze(1).expand(-1, here.shape[1], -1), site[:, : here.shape[1]], family)
     return Encoded(latents, features, scenario, told)
 
 
@@ -91,15 +93,15 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, site: Tensor) -> Targets:
-    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`.
+def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, told: Tensor) -> Targets:
+    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`, `told` as in `Encoded`.
 
     The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
     maximises it is then each agent's own pi_b(a) exp(Q / temperature): a local improvement is a global one (Wang et al., OMIGA,
     NeurIPS 2023).
     """
     now, codec = target.config.history, target.codecs[family]
-    seen = encode(target, batch, family, now + 2, site)
+    seen = encode(target, batch, family, now + 2, told, told)
     _, here = contexts_at(target, seen, now)
     world, value = contexts_at(target, seen, now + 1)
     log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
@@ -141,7 +143,7 @@ def total(
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
-    aims = targets(target, batch, family, planned, site.detach())
+    aims = targets(target, batch, family, planned, seen.told.detach())
 
     parts: dict[str, Tensor] = {}
     shown = model.observation.standardise(batch.obs[:, : now + 2], family)
@@ -151,7 +153,7 @@ def total(
     here, following = seen.latents[:, now], seen.latents[:, now + 1]
     if sites:
         assert batch.context is not None and batch.context.whole is not None
-        parts |= slot_losses(model, target, batch.context.whole, sites, descriptors(batch), family, generator)
+        parts |= slot_losses(model, target, batch.context.whole, sites.read, descriptors(batch), family, generator)
     inverse = codec.mask(model.inverse(world, here, following, family), mask)
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
@@ -176,7 +178,7 @@ def slot_losses(
     model: NetWorld,
     target: NetWorld,
     whole: Context,
-    sites: SiteCode,
+    read: Callable[[Tensor, Tensor, Tensor], Tensor],
     descriptor: Tensor,
     family: str,
     generator: torch.Generator | None = None,
@@ -187,19 +189,20 @@ def slot_losses(
         model: the network being trained.
         target: its moving average, which gives the latents that follow.
         whole: the episodes.
-        sites: codes of their sites.
+        read: what is read of their sites, [..., S], by place, agent and slot, [...] each.
         descriptor: of the places' variants, [P, D].
         family: name of the family.
         generator: which `SLOTS` slots are asked about.
     """
-    codec, (places, _, slots, n) = model.codecs[family], whole.reward.shape
+    codec, (places, _, _, n) = model.codecs[family], whole.reward.shape
+    slots = whole.obs.shape[2] - 1  # of which it is known what they led to
     chosen = torch.randperm(slots, generator=generator, device=whole.reward.device)[:SLOTS]
     obs, after = whole.obs[:, 0, chosen].float(), whole.obs[:, 0, chosen + 1].float()  # [P, Z, N, O]
     place, slot, agent = torch.meshgrid(torch.arange(places), chosen.cpu(), torch.arange(n), indexing="ij")
     scenario = model.scenario(descriptor, family)[:, None, None].expand(-1, len(chosen), n, -1)
-    told = torch.cat([scenario, sites.read(place.to(obs.device), agent.to(obs.device), slot.to(obs.device))], dim=-1)
+    site = read(*(x.to(obs.device) for x in (place, agent, slot)))
     code = codec.encode(codec.typed(whole.action[:, 0, chosen]))
-    paid, following = model.slot(model.observation(obs, family), code, told, family)
+    paid, following = model.slot(model.observation(obs, family), code, scenario, site, family)
     with torch.no_grad():
         truth = target.observation(after, family).float()
     there = (torch.arange(n, device=obs.device) < whole.agents[:, None]).unsqueeze(1).expand(-1, len(chosen), -1).float()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..benchmark.family import QUALITIES, FamilyShape
 from ..learning.checkpoint import Pretrained
 from ..learning.codec import ActionCodec
-from ..learning.context import SupportEncoder
+from ..learning.context import SupportEncoder, site_size
 from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
@@ -70,6 +70,7 @@ class NetWorld(
         self.slot = SlotModel(c, sizes)
         self.outlooks = nn.ModuleDict({n: nn.Linear(len(k.table()), c.outlook) for n, k in self.codecs.items() if c.outlook})
         self.support = SupportEncoder(c.families, c.site) if c.site else None
+        self.sites = nn.ModuleDict({n: nn.Linear(site_size(s, c.site), c.site) for n, s in c.families.items() if c.site})
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""
@@ -92,17 +93,20 @@ class NetWorld(
         Args:
             latent: of what is seen now, [..., D].
             scenario: embedding of the variant, [..., E].
-            site: code of the site, for this agent and slot, [..., S].
+            site: what is read of the site, for this agent and slot, [..., S].
             family: its name.
         """
-        if not self.config.outlook:
-            return site
-        with torch.no_grad():  # the world model learns by its likelihood alone
-            known = torch.cat([scenario, site], dim=-1)
-            paid = self.slot.prospects(latent, self.codecs[family].table(latent.device), known, family)
-            low, high = self.config.own_rewards[family]
-            share = decode(paid, low, high) / self.config.pay_units[family]
-        return torch.cat([site, self.outlooks[family](share)], dim=-1)
+        parts = [self.sites[family](site)] if self.config.site else []
+        if self.config.outlook:
+            parts.append(self.outlooks[family](self.prospects(latent, scenario, site, family)))
+        return torch.cat(parts, dim=-1) if parts else latent[..., :0]
+
+    @torch.no_grad()  # the world model learns by its likelihood alone
+    def prospects(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
+        """Pay that the slot model expects of every action of the table, in the family's unit, [..., number]; as in `told`."""
+        table = self.codecs[family].table(latent.device).expand(*latent.shape[:-1], -1, -1)
+        paid, _ = self.slot(latent, table, scenario, site, family)
+        return decode(paid, *self.config.own_rewards[family]) / self.config.pay_units[family]
 
     def contexts(
         self, latents: Tensor, inboxes: Tensor, scenario: Tensor, site: Tensor, behaviour: Tensor | None = None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..benchmark.family import QUALITIES, FamilyShape
 from ..learning.codec import cross_entropy, expectation, two_hot
+from ..learning.context import EVIDENCE
 from ..learning.modules import Standardiser, mlp
 from .config import NetWorldConfig
 
@@ -263,33 +264,39 @@ class SlotModel(nn.Module):
     """One slot of one agent: what it is paid, charges included, and what it sees next, by what it sees and does at a site.
 
     A plain one-step model. It trains the support encoder, tells value and policy what each action would pay, and its next
-    latents are the control of the denoiser's.
+    latents are the control of the denoiser's. Of a site it is told the agent's token, and the evidence of the action.
     """
 
     def __init__(self, config: NetWorldConfig, action_sizes: dict[str, int]) -> None:
         super().__init__()
-        self.acted = nn.ModuleDict({name: nn.Linear(size, config.head) for name, size in action_sizes.items()})
-        self.seen = nn.Linear(config.latent + config.embedding + config.site, config.head)
-        self.trunk = nn.Sequential(nn.LayerNorm(config.head), nn.SiLU(), nn.Linear(config.head, config.head), nn.SiLU())
-        self.pay = nn.Linear(config.head, config.outputs)
-        self.following = nn.Linear(config.head, config.latent)
+        self.table = config.site
+        width = config.slot
+        self.acted = nn.ModuleDict({name: nn.Linear(size, width) for name, size in action_sizes.items()})
+        self.seen = nn.Linear(config.latent + config.embedding + config.site, width)
+        self.evidence = nn.Linear(EVIDENCE, width, bias=False)
+        self.trunk = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.pay = nn.Linear(width, config.outputs)
+        self.following = nn.Linear(width, config.latent)
 
-    def forward(self, latent: Tensor, code: Tensor, told: Tensor, family: str) -> tuple[Tensor, Tensor]:
+    def forward(self, latent: Tensor, code: Tensor, scenario: Tensor, site: Tensor, family: str) -> tuple[Tensor, Tensor]:
         """Outputs of the reward's head [..., bins] and next latents [..., D].
 
         Args:
             latent: of what is seen, [..., D].
-            code: of what is done, [..., size].
-            told: scenario and site, [..., E + S].
+            code: of what is done, [..., size]; or of several things each, [..., number, size].
+            scenario: embedding, [..., E].
+            site: what is read of the site, [..., S].
             family: its name.
         """
-        hidden = self.trunk(self.acted[family](code) + self.seen(torch.cat([latent, told], dim=-1)))
+        seen = self.seen(torch.cat([latent, scenario, site[..., : self.table]], dim=-1))
+        known = site[..., self.table :].unflatten(-1, (code.shape[-1], -1)) if self.table else None
+        several = code.dim() > latent.dim()
+        hidden = self.acted[family](code) + (seen.unsqueeze(-2) if several else seen)
+        if known is not None:
+            weighed = code @ known if several else (code.unsqueeze(-2) @ known).squeeze(-2)
+            hidden = hidden + self.evidence(weighed)
+        hidden = self.trunk(hidden)
         return self.pay(hidden), self.following(hidden)
-
-    def prospects(self, latent: Tensor, table: Tensor, told: Tensor, family: str) -> Tensor:
-        """Outputs of the reward's head for every action of a table [number, size]: [..., number, bins]."""
-        seen = self.seen(torch.cat([latent, told], dim=-1)).unsqueeze(-2)
-        return self.pay(self.trunk(self.acted[family](table) + seen))
 
 
 def action_sizes(families: dict[str, FamilyShape]) -> dict[str, int]:

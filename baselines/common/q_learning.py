@@ -23,7 +23,7 @@ from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
 from ...learning.checkpoint import CheckpointConfig, Pretrained
 from ...learning.codec import ActionCodec
-from ...learning.context import SupportEncoder, codes
+from ...learning.context import SupportEncoder, codes, site_size
 from ...learning.descent import Descent, DescentConfig, move_average
 from ...learning.modules import Standardiser
 from ...learning.parallel import Processes
@@ -94,7 +94,7 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
 
     def inputs(self, shape: FamilyShape) -> int:
         """Length of what the value of a family sees."""
-        return input_size(shape, self.config.history, self.config.site)
+        return input_size(shape, self.config.history, site_size(shape, self.config.site))
 
     def scaled(self, view: AgentView, family: str) -> AgentView:
         """A view with its observations standardised."""

@@ -127,8 +127,7 @@ def _slot(model: NetWorld, family: Family, seen: Seen) -> tuple[Tensor, Tensor]:
     """What the slot model says of what was done 'now': the reward's output and the next latents."""
     now = model.config.history
     code = model.codecs[family.name].encode(seen.batch.action[:, now])
-    told = torch.cat([seen.encoded.scenario, seen.site], dim=-1)
-    return model.slot(seen.encoded.latents[:, now], code, told, family.name)
+    return model.slot(seen.encoded.latents[:, now], code, seen.encoded.scenario, seen.site, family.name)
 
 
 def _draw(model: NetWorld, family: str, output: Tensor, generator: torch.Generator) -> Tensor:

@@ -39,7 +39,7 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
 
 def test_networks_are_compared_over_several_trainings(tmp_path):
     """Each training with the whole of its own seed, and the interval is over trainings, not over sites."""
-    config = replace(PRESETS["debug"], world_steps=16, actor_steps=8)
+    config = replace(PRESETS["debug"], steps=24)
     chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
     for steps in (1, 0):  # the second time there is nothing left to train
         trained: list[str] = []
@@ -78,8 +78,9 @@ def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
 
 def test_fidelity_of_fresh_episodes(debug_checkpoint):
     sources = fidelity.fresh_episodes(FAMILY, VARIANT, 2, history=4, horizon=8)
-    assert sources.count == 2 * len(QUALITIES) and sources.quality.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    report = fidelity.fidelity(NetWorld.from_pretrained(debug_checkpoint), FAMILY, [VARIANT], episodes=2, rows=400)
+    assert sources.count == 2 * (len(QUALITIES) + 20) and sources.quality[:8].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sources.site[:4].tolist() == [0, 1, 0, 1] and sources.site[8:].tolist() == [0] * 20 + [1] * 20
+    report = fidelity.fidelity(NetWorld.from_pretrained(debug_checkpoint), FAMILY, [VARIANT], sites=2, rows=400)
     assert set(report["ks"]) == {"queue", "silence", "reward"}
     assert all(0.0 <= x <= 1.0 for distances in report["ks"].values() for x in distances.values())
     assert report["reward_nats"]["marginal"] <= 0.0 and set(report["value"]) == {"correlation", "slope", "bias"}
@@ -88,9 +89,10 @@ def test_fidelity_of_fresh_episodes(debug_checkpoint):
 
 def test_a_trained_world_model_is_truer_than_an_untrained_one(debug_checkpoint):
     trained, raw = NetWorld.from_pretrained("networld-small"), NetWorld.from_pretrained(debug_checkpoint)
-    ours, theirs = (fidelity.fidelity(model, FAMILY, [VARIANT], episodes=2, rows=1000) for model in (trained, raw))
+    ours, theirs = (fidelity.fidelity(model, FAMILY, [VARIANT], sites=4, rows=1000) for model in (trained, raw))
     assert ours["ks"]["queue"]["1"] < theirs["ks"]["queue"]["1"]
-    assert ours["reward_nats"]["model"] > theirs["reward_nats"]["model"]
+    nats = ours["reward_nats"]
+    assert nats["5 shots"] > theirs["reward_nats"]["5 shots"] and nats["5 shots"] > nats["0 shots"] > nats["marginal"]
     assert ours["top1"]["inverse_dynamics"] > 0.9 > ours["top1"]["behaviour_cloning"]
 
 
@@ -115,7 +117,5 @@ def test_two_processes_train_one_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("checkpoint in") == 1
     log = json.loads((tmp_path / "training_report.json").read_text())["log"]
-    for figure in ("denoiser", "central_critic"):  # one of either stage
-        stage = [entry[f"access/{figure}"] for entry in log if f"access/{figure}" in entry]
-        assert stage[-1] < stage[0], figure
+    assert log[-1]["access/denoiser"] < log[0]["access/denoiser"]
     assert all(torch.isfinite(tensor).all() for tensor in load_file(tmp_path / "model.safetensors").values())

@@ -27,9 +27,10 @@ SHORT = ("--variant", VARIANT.name, "--shots", "1", "--sites", "dev:0", "--episo
 
 def network(*families: str) -> NetWorld:
     shapes = {name: FamilyShape.of(get_family(name)) for name in families}
-    scale = {"units": dict.fromkeys(shapes, 0.5), "values": dict.fromkeys(shapes, (-3.0, 20.0))}
+    ones = {name: dict.fromkeys(shapes, 1.0) for name in ("pay_units", "temperatures")}
+    ranges = {name: dict.fromkeys(shapes, (-3.0, 20.0)) for name in ("values", "own_rewards")}
     torch.manual_seed(0)
-    model = NetWorld(NetWorldConfig(shapes, **scale, temperatures=dict.fromkeys(shapes, 1.0), **TINY))
+    model = NetWorld(NetWorldConfig(shapes, units=dict.fromkeys(shapes, 0.5), **ones, **ranges, **TINY))
     for tensor in model.state_dict().values():
         tensor.add_(0.1 * torch.randn_like(tensor))  # nothing that a fresh network could have by chance
     return model.eval()
@@ -65,7 +66,7 @@ def test_a_graft_keeps_all_that_was_known_and_adds_the_new_familys_parts(pretrai
     assert all("access" in name for name in set(after) - set(before)) and set(after) > set(before)
     for family in OLD:
         shape = pretrained.shape(family)
-        latents, inboxes = torch.randn(5, 4, 64), torch.randn(5, 4, 16)
+        latents, inboxes, told = torch.randn(5, 4, 64), torch.randn(5, 4, 16), torch.randn(5, 96)
         mask = torch.ones(5, get_family(family).mask_size, dtype=torch.bool)
         descriptor, obs = torch.randn(5, shape.descriptor_size), torch.randn(5, shape.obs_size)
         with torch.no_grad():
@@ -73,7 +74,7 @@ def test_a_graft_keeps_all_that_was_known_and_adds_the_new_familys_parts(pretrai
                 (
                     model(obs, family),
                     *model.improved_log_policy(
-                        *model.contexts(latents, inboxes, model.scenario(descriptor, family), family), mask, family
+                        *model.contexts(latents, inboxes, model.scenario(descriptor, family), told), mask, family
                     ),
                 )
                 for model in (pretrained, grafted)
@@ -151,7 +152,7 @@ def test_only_what_the_folder_lacks_is_trained_and_without_the_family_left_out(m
         transfer.train_networks(["power", "access"], PRESETS["debug"], tmp_path, lambda *step: told.append(step[:2]))
     assert trained == [("without-power", ["access", "offload"], True), ("without-access", ["power", "offload"], True)]
     assert told == [("power", PRESETS["debug"].steps), ("access", PRESETS["debug"].steps)]
-    longer = replace(PRESETS["debug"], world_steps=40)
+    longer = replace(PRESETS["debug"], steps=40)
     with pytest.raises(CheckpointError, match=r"holds a network of another training \(20 steps of access, offload\)"):
         transfer.train_networks(["power"], longer, tmp_path, lambda *step: None)
 
