@@ -96,17 +96,20 @@ class NetWorldAgent(Agent):
         rows = torch.arange(len(obs), device=obs.device)
         assert self._site is not None
         site = self._site[:, state.slot % state.variant.period].repeat(state.batch, 1)
-        told = self._told(latent, memory["scenario"], site, family)
+        prospects, told = self._told(latent, memory["scenario"], site, family)
         mask = state.action_mask.flatten(0, 1)
-        return PlannerInputs(rows, memory["latents"], memory["inboxes"], memory["scenario"], told, mask, memory["plan"])
+        known = memory["latents"], memory["inboxes"], memory["scenario"], prospects, told
+        return PlannerInputs(rows, *known, mask, memory["plan"])
 
-    def _told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
-        """See `NetWorld.told`."""
+    def _told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> tuple[Tensor, Tensor]:
+        """Prospects and what is told, see `NetWorld`."""
 
         def block(rows: Tensor) -> tuple[Tensor, ...]:
-            return (self._model.told(latent[rows], scenario[rows], site[rows], family),)
+            prospects = self._model.prospects(latent[rows], scenario[rows], site[rows], family)
+            return prospects, self._model.told(site[rows], prospects, family)
 
-        return in_blocks(block, len(latent), latent.device, self.block)[0]
+        prospects, told = in_blocks(block, len(latent), latent.device, self.block)
+        return prospects, told
 
     def _undecided(self, view: PlannerInputs, family: Family) -> Tensor:
         """Rows that need a plan: those with a choice, or all of them where plans are carried from slot to slot."""

@@ -11,7 +11,7 @@ from ..learning.checkpoint import CheckpointConfig
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
 MeanFieldUse = Literal["both", "world", "value", "off"]
-DenoiserKind = Literal["window", "slots"]
+DenoiserKind = Literal["window", "slots", "direct"]
 Choice = Literal["mode", "sample", "best"]
 CHOICES: tuple[Choice, ...] = ("mode", "sample", "best")
 GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
@@ -44,7 +44,8 @@ class NetWorldConfig(CheckpointConfig):
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.
         two_hot: rewards and values as two-hot distributions, or as single numbers.
-        denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a small diffusion transformer).
+        denoiser: the plan as one flattened `window`, or a token for each of its `slots` (a diffusion transformer); `direct`
+            = no diffusion: the window's network predicts the mean plan at once, from no noise, the control.
         behaviour_conditioned: the value is told the quality of a recording, and does not learn from the mixed one, where a
             genie acts on what no agent sees.
         site: size of the site code, see `learning.context`; 0 = it reads no logs.

@@ -171,7 +171,8 @@ class ImaginedEnvironment:
         """Latents of the next slot [R, D], after latents `here` [R, D] and actions [R, ...]."""
         model, config, n = self._model, self._config, self.variant.agents
         c, codec = model.config, model.codecs[self.family.name]
-        told = model.told(here, self._scenario, self._code(), self.family.name)
+        prospects = model.prospects(here, self._scenario, self._code(), self.family.name)
+        told = model.told(self._code(), prospects, self.family.name)
         context, _ = model.contexts(self._latents, self._inboxes, self._scenario, told, self._recorded_behaviour)
         context = context.unsqueeze(1)
         code, mask = codec.encode(action).unsqueeze(1), self._mask.unsqueeze(1)

@@ -44,30 +44,32 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch seen through a network: latents [R, W, D], inbox features [R, W, 2 M], scenario [R, E], told [R, 2, ...].
+    """A batch seen through a network: latents [R, W, D], inbox features [R, W, 2 M], scenario [R, E].
 
-    What is told of the site is that for slot 'now' and for the one after it.
+    Prospects [R, Z, number] and what is told [R, Z, T] are those of slot 'now' and of the slots after it.
     """
 
     latents: Tensor
     inboxes: Tensor
     scenario: Tensor
+    prospects: Tensor
     told: Tensor
 
 
-def encode(model: NetWorld, batch: Windows, family: str, slots: int, site: Tensor, told: Tensor | None = None) -> Encoded:
+def encode(model: NetWorld, batch: Windows, family: str, slots: int, site: Tensor, prospects: Tensor | None = None) -> Encoded:
     """Latents and delivered messages of the first W slots of a batch, and what is told, as an acting agent has them.
 
-    What is read of the sites is that for 'now' and the slots after it, [R, 1 or 2, S]; `told` of it may be given.
+    What is read of the sites is that for 'now' and the slots after it, [R, Z, S]. Prospects may be given.
     """
     known = batch.valid[:, :slots].unsqueeze(-1)
     latents = model.observation(batch.obs[:, :slots], family) * known
     features = delivered(model.mean_field.message(latents), batch)
     scenario, now = model.scenario(batch.descriptor, family), model.config.history
     here = latents[:, now : now + site.shape[1]]
-    if told is None:
-        told = model.told(here, scenario.unsqueeze(1).expand(-1, here.shape[1], -1), site[:, : here.shape[1]], family)
-    return Encoded(latents, features, scenario, told)
+    site = site[:, : here.shape[1]]
+    if prospects is None:
+        prospects = model.prospects(here, scenario.unsqueeze(1).expand(-1, here.shape[1], -1), site, family)
+    return Encoded(latents, features, scenario, prospects, model.told(site, prospects, family))
 
 
 def contexts_at(model: NetWorld, encoded: Encoded, slot: int, behaviour: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -93,21 +95,28 @@ class Targets:
 
 
 @torch.no_grad()
-def targets(target: NetWorld, batch: Windows, family: str, planned: Tensor, told: Tensor) -> Targets:
-    """Targets of value, classifier and denoiser from the moving average; arguments as in `total`, `told` as in `Encoded`.
+def targets(
+    target: NetWorld, batch: Windows, family: str, planned: Tensor, site: Tensor, prospects: Tensor | None = None
+) -> Targets:
+    """Targets of value, classifier and denoiser from the moving average; arguments as in `total` and `encode`.
 
     The team's value is the mean of the agents' shares (Sunehag et al. 2018 add them), and the policy near the recorded one that
     maximises it is then each agent's own pi_b(a) exp(Q / temperature): a local improvement is a global one (Wang et al., OMIGA,
     NeurIPS 2023).
     """
     now, codec = target.config.history, target.codecs[family]
-    seen = encode(target, batch, family, now + 2, told, told)
+    seen, agents = encode(target, batch, family, now + 2, site, prospects), 1.0 + batch.others
     _, here = contexts_at(target, seen, now)
     world, value = contexts_at(target, seen, now + 1)
-    log_policy, shares = target.improved_log_policy(world, value, batch.action_mask[:, now + 1], family)
+    shares = target.values(value, seen.prospects[:, 1], agents, family)
+    log_policy = target.improved_log_policy(world, shares, batch.action_mask[:, now + 1], family)
     following = batch.team_mean((log_policy.exp() * shares).sum(-1))
     reward = batch.team_mean(batch.reward[:, now]) / target.config.units[family]
-    taken = target.critic(here, family).gather(1, codec.index(batch.action[:, now]).unsqueeze(1)).squeeze(1)
+    taken = (
+        target.values(here, seen.prospects[:, 0], agents, family)
+        .gather(1, codec.index(batch.action[:, now]).unsqueeze(1))
+        .squeeze(1)
+    )
     plan = target.observation(batch.obs[planned, now + 1 :], family).flatten(1).float()
     return Targets(reward + target.config.discount * following, taken, plan)
 
@@ -143,7 +152,7 @@ def total(
     code, index = codec.encode(action), codec.index(action)
     count = max(1, round(plan_share * len(action)))
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
-    aims = targets(target, batch, family, planned, seen.told.detach())
+    aims = targets(target, batch, family, planned, site.detach(), seen.prospects)
 
     parts: dict[str, Tensor] = {}
     shown = model.observation.standardise(batch.obs[:, : now + 2], family)
@@ -157,7 +166,8 @@ def total(
     inverse = codec.mask(model.inverse(world, here, following, family), mask)
     parts["inverse"] = -codec.log_prob(inverse, code).mean()
     parts["behaviour"] = -codec.log_prob(model.behaviour_logits(world, mask, family), code).mean()
-    share = model.critic(value, family).gather(1, index.unsqueeze(1)).squeeze(1)
+    shares = model.values(value, seen.prospects[:, 0], 1.0 + batch.others, family)
+    share = shares.gather(1, index.unsqueeze(1)).squeeze(1)
     parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, model.config.behaviour_conditioned)
 
     time = torch.rand(count, generator=generator, device=action.device) * LAST

@@ -15,15 +15,14 @@ from ..learning.context import SupportEncoder, site_size
 from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
+    DENOISERS,
     Context,
     Critic,
-    Denoiser,
     InverseDynamics,
     MeanField,
     ObservationEncoder,
     PlanClassifier,
     ScenarioEncoder,
-    SlotDenoiser,
     SlotModel,
     action_sizes,
     decode,
@@ -62,7 +61,7 @@ class NetWorld(
         self.mean_field = MeanField(c)
         self.world_context = Context(c, hears=c.mean_field in ("both", "world"))
         self.value_context = Context(c, hears=c.mean_field in ("both", "value"))
-        self.denoiser = Denoiser(c) if c.denoiser == "window" else SlotDenoiser(c)
+        self.denoiser = DENOISERS[c.denoiser](c)
         self.classifier = PlanClassifier(c)
         self.critic = Critic(c, {name: len(codec.table()) for name, codec in self.codecs.items()})
         self.inverse = InverseDynamics(c, sizes)
@@ -87,8 +86,9 @@ class NetWorld(
         quality = torch.full(scenario.shape[:-1], QUALITIES.index(self.config.aim), device=scenario.device)
         return self.scenario.with_behaviour(scenario, quality)
 
-    def told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
-        """What value and policy are told beside the scenario, [..., S + outlook]: the site, and what each action would pay.
+    @torch.no_grad()  # the world model learns by its likelihood alone
+    def prospects(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
+        """Pay that the slot model expects of every action of the table, in deviations of an agent's pay, [..., number].
 
         Args:
             latent: of what is seen now, [..., D].
@@ -96,17 +96,15 @@ class NetWorld(
             site: what is read of the site, for this agent and slot, [..., S].
             family: its name.
         """
-        parts = [self.sites[family](site)] if self.config.site else []
-        if self.config.outlook:
-            parts.append(self.outlooks[family](self.prospects(latent, scenario, site, family)))
-        return torch.cat(parts, dim=-1) if parts else latent[..., :0]
-
-    @torch.no_grad()  # the world model learns by its likelihood alone
-    def prospects(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> Tensor:
-        """Pay that the slot model expects of every action of the table, in the family's unit, [..., number]; as in `told`."""
         table = self.codecs[family].table(latent.device).expand(*latent.shape[:-1], -1, -1)
         paid, _ = self.slot(latent, table, scenario, site, family)
         return decode(paid, *self.config.own_rewards[family]) / self.config.pay_units[family]
+
+    def told(self, site: Tensor, prospects: Tensor, family: str) -> Tensor:
+        """What value and policy are told beside the scenario, [..., T]: the site, and what each action would pay."""
+        parts = [self.sites[family](site)] if self.config.site else []
+        parts += [self.outlooks[family](prospects)] if self.config.outlook else []
+        return torch.cat(parts, dim=-1) if parts else prospects[..., :0]
 
     def contexts(
         self, latents: Tensor, inboxes: Tensor, scenario: Tensor, site: Tensor, behaviour: Tensor | None = None
@@ -117,7 +115,7 @@ class NetWorld(
             latents: the last, [..., L, D].
             inboxes: features of what was heard, [..., L, 2 M].
             scenario: embedding of the variant, [..., E].
-            site: what is `told` of the site, [..., S + outlook].
+            site: what is `told` of the site, [..., T].
             behaviour: embedding of the variant and of who acts in it, [..., E]; None = whom the policy starts from.
         """
         behaviour = self.with_aim(scenario) if behaviour is None else behaviour
@@ -129,11 +127,28 @@ class NetWorld(
         """Masked logits [..., size] of what those who play would do, from the world context [..., C]."""
         return self.codecs[family].mask(self.behaviour[family](context), mask)
 
-    def improved_log_policy(self, world: Tensor, value: Tensor, mask: Tensor, family: str) -> tuple[Tensor, Tensor]:
-        """Log of the policy pi_b(a) exp(Q / temperature), normalised, and Q; both [..., number of actions]."""
-        values = self.critic(value, family)
+    def values(self, context: Tensor, prospects: Tensor, agents: Tensor | float, family: str) -> Tensor:
+        """An agent's share of the team's value for every action, [..., number].
+
+        What an agent is paid now is what the slot model expects, where `outlook` says so; the critic learns the rest: what
+        others are paid, and what comes later.
+
+        Args:
+            context: of the value, [..., C].
+            prospects: see `prospects`, [..., number].
+            agents: of the team, [...] or a number; the team's value is the mean of the shares.
+            family: its name.
+        """
+        rest = self.critic(context, family)
+        if not self.config.outlook:
+            return rest
+        now = prospects * (self.config.pay_units[family] / self.config.units[family])
+        return rest + now * (agents.unsqueeze(-1) if isinstance(agents, Tensor) else agents)
+
+    def improved_log_policy(self, world: Tensor, values: Tensor, mask: Tensor, family: str) -> Tensor:
+        """Log of the policy pi_b(a) exp(Q / temperature), normalised, of values [..., number]: [..., number]."""
         prior = self.codecs[family].table_log_probs(self.behaviour_logits(world, mask, family))
-        return (prior + values / self.config.temperatures[family]).log_softmax(-1), values
+        return (prior + values / self.config.temperatures[family]).log_softmax(-1)
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""

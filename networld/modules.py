@@ -12,7 +12,7 @@ from ..benchmark.family import QUALITIES, FamilyShape
 from ..learning.codec import cross_entropy, expectation, two_hot
 from ..learning.context import EVIDENCE
 from ..learning.modules import Standardiser, mlp
-from .config import NetWorldConfig
+from .config import DenoiserKind, NetWorldConfig
 
 SPAN = 32.0  # outputs from the least number to the greatest, so that a gradient step moves one about as far as a two-hot mean
 REGRESSION = 50.0  # weight of squared errors relative to the range, so that they count about as much as cross-entropies
@@ -203,6 +203,17 @@ class SlotDenoiser(nn.Module):
             x = x + (1 + gate) * merge(mixed.transpose(-3, -2).flatten(-2))
             x = x + (1 + gate_out) * block(self.norm(x) * (1 + scale_out) + shift_out)
         return self.leave(self.norm(x)).flatten(-2)
+
+
+class DirectPredictor(Denoiser):
+    """The mean plan at once, whatever the noise: the control of the same size that is no diffusion model."""
+
+    def forward(self, noisy: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        """As `Denoiser`, but of the context alone."""
+        return super().forward(torch.zeros_like(noisy), torch.zeros_like(time), context)
+
+
+DENOISERS: dict[DenoiserKind, type[nn.Module]] = {"window": Denoiser, "slots": SlotDenoiser, "direct": DirectPredictor}
 
 
 class PlanClassifier(nn.Module):

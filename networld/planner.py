@@ -33,7 +33,8 @@ class PlannerInputs:
         latents: [R, L, D].
         inboxes: read inboxes, [R, L, 2 M].
         scenario: embedding, [R, E].
-        told: of the site and of what actions pay there, see `NetWorld.told`, [R, S + outlook].
+        prospects: of every action, see `NetWorld.prospects`, [R, number].
+        told: see `NetWorld.told`, [R, T].
         action_mask: [R, A] bool.
         last: the plan chosen one slot ago, [R, H, D].
     """
@@ -42,6 +43,7 @@ class PlannerInputs:
     latents: Tensor
     inboxes: Tensor
     scenario: Tensor
+    prospects: Tensor
     told: Tensor
     action_mask: Tensor
     last: Tensor
@@ -158,7 +160,8 @@ class Planner:
         proposed = recovered.logsumexp(1) - math.log(plans.shape[1])
         prior = codec.table_log_probs(model.behaviour_logits(world, view.action_mask, family))
         share = self.config.recovery
-        choice = self._select(view, model.critic(value, family), share * proposed + (1.0 - share) * prior)
+        values = model.values(value, view.prospects, float(self.agents), family)
+        choice = self._select(view, values, share * proposed + (1.0 - share) * prior)
         row = torch.arange(len(choice), device=choice.device)
         closest = recovered[row, :, choice].argmax(-1)
         return codec.decode(codec.table(choice.device)[choice]), plans[row, closest]

@@ -50,7 +50,7 @@ class TrainConfig(DescentConfig):
 TINY = (("stem", 32), ("context", 32), ("width", 32), ("blocks", 1), ("head", 32), ("site", 16))
 PRESETS = {
     "debug": TrainConfig(release="mini", steps=20, batch_size=256, warmup=5, save_every=10, network=TINY),
-    "small": TrainConfig(release="mini", steps=1200),
+    "small": TrainConfig(steps=2800, batch_size=640),
 }
 
 

@@ -240,19 +240,18 @@ class WindowSampler:
             rows: how many.
             episodes: restricts every source to a slice of its episodes.
             shots: with these, the batch has a `context` of K other episodes of each site, K drawn from them for the batch.
-            per_context: joint windows, of one episode, that share a context.
+            per_context: joint windows, of one episode, that share a context, at most.
         """
         chosen = torch.randperm(len(self.sources), generator=self.generator)[: self._mix]
         drawn = shots[int(torch.randint(len(shots), (1,), generator=self.generator))] if shots else None
         parts: list[Windows] = []
         for source in (self.sources[i] for i in chosen.tolist()):
             pool = torch.arange(source.count)[episodes or slice(None)]
-            count = max(1, rows // (self._mix * source.variant.agents * per_context))
-            episode = pool[torch.randint(len(pool), (count,), generator=self.generator)]
-            slot = torch.randint(source.starts(), (count * per_context,), generator=self.generator)
-            parts.append(
-                self.windows(source, episode.repeat_interleave(per_context), slot, shots=drawn, per_context=per_context)
-            )
+            windows = max(1, rows // (self._mix * source.variant.agents))
+            each = min(per_context, windows)
+            episode = pool[torch.randint(len(pool), (windows // each,), generator=self.generator)].repeat_interleave(each)
+            slot = torch.randint(source.starts(), (len(episode),), generator=self.generator)
+            parts.append(self.windows(source, episode, slot, shots=drawn, per_context=each))
         return Windows.join(parts)
 
     def windows(

@@ -76,6 +76,9 @@ ABLATIONS = (
     Ablation("no shared latents", network={"shared_latents": False}),
     Ablation("no two-hot", network={"two_hot": False}),
     Ablation("slot-token transformer", network={"denoiser": "slots"}),
+    Ablation("one-step model for diffusion", network={"denoiser": "direct"}),
+    Ablation("no site code", network={"site": 0}),
+    Ablation("no prospects", network={"outlook": 0}),
 )
 
 

@@ -228,7 +228,8 @@ def test_the_mean_field_reaches_whom_it_should(switch, hears):
 
 
 @pytest.mark.parametrize(
-    "switches", [{"shared_latents": False}, {"two_hot": False}, {"denoiser": "slots"}, {"site": 0}, {"outlook": 0}]
+    "switches",
+    [{"shared_latents": False}, {"two_hot": False}, {"denoiser": "slots"}, {"denoiser": "direct"}, {"site": 0}, {"outlook": 0}],
 )
 def test_ablated_networks_learn_and_play(switches):
     torch.manual_seed(0)
