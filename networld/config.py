@@ -48,6 +48,8 @@ class NetWorldConfig(CheckpointConfig):
             = no diffusion: the window's network predicts the mean plan at once, from no noise, the control.
         behaviour_conditioned: the value is told the quality of a recording, and does not learn from the mixed one, where a
             genie acts on what no agent sees.
+        world_model: whether it has one. Without, the support encoder learns by value and policy alone, nothing is told of what
+            actions pay, and nothing is planned: the control.
         site: size of the site code, see `learning.context`; 0 = it reads no logs.
         slot: width of the slot model.
         outlook: size of what value and policy are told of the pay that the slot model expects of each action; 0 = nothing.
@@ -83,6 +85,7 @@ class NetWorldConfig(CheckpointConfig):
     two_hot: bool = True
     denoiser: DenoiserKind = "window"
     behaviour_conditioned: bool = True
+    world_model: bool = True
     site: int = 64
     slot: int = 96
     outlook: int = 32
@@ -90,6 +93,11 @@ class NetWorldConfig(CheckpointConfig):
     def evaluation_temperature(self, family: str) -> float:
         """Temperature of the policy that is played in a family."""
         return self.evaluation_temperatures.get(family, self.temperatures[family])
+
+    @property
+    def told_pay(self) -> int:
+        """Size of what value and policy are told of prospects."""
+        return self.outlook if self.world_model else 0
 
     @property
     def outputs(self) -> int:
@@ -110,6 +118,7 @@ class PlannerConfig:
         warm_start: noise level in [0, 1] from which the last plan, shifted by a slot, is refined; 1 = always from noise.
         temperature: of the policy that is played, pi_b(a) exp(Q / temperature): a multiple of the checkpoint's own.
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
+        plan: whether it plans at all; without, the behaviour head alone proposes actions.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
         bfloat16: matrix products in bfloat16 where the processor has it: twice as fast there, but another processor plays other
             episodes.
@@ -123,6 +132,7 @@ class PlannerConfig:
     warm_start: float = 1.0
     temperature: float = 1.0
     choice: Choice = "mode"
+    plan: bool = True
     recovery: float = 0.05
     bfloat16: bool = False
 

@@ -142,7 +142,6 @@ def total(
         plan_share: share of the rows that train denoiser and classifier, the costliest parts.
     """
     now = model.config.history
-    low, high = model.value_range(family)
     codec = model.codecs[family]
     sites = code_of(model.support, batch, family)
     site = sites.of(batch, 2) if sites else batch.reward.new_zeros(len(batch.reward), 2, 0)
@@ -160,7 +159,7 @@ def total(
     valid = batch.valid[:, : now + 2]
     parts["reconstruction"] = (error * valid).sum() / valid.sum()
     here, following = seen.latents[:, now], seen.latents[:, now + 1]
-    if sites:
+    if sites and weights.reward + weights.following:
         assert batch.context is not None and batch.context.whole is not None
         parts |= slot_losses(model, target, batch.context.whole, sites.read, descriptors(batch), family, generator)
     inverse = codec.mask(model.inverse(world, here, following, family), mask)
@@ -170,18 +169,32 @@ def total(
     share = shares.gather(1, index.unsqueeze(1)).squeeze(1)
     parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, model.config.behaviour_conditioned)
 
-    time = torch.rand(count, generator=generator, device=action.device) * LAST
-    noise = torch.randn(aims.plan.shape, generator=generator, device=action.device)
-    noisy = add_noise(aims.plan, noise, time)
-    wrong = (model.denoiser(noisy, time, world[planned]).float() - aims.plan).square()
-    parts["denoiser"] = (_slot_weights(model.config.horizon, aims.plan) * wrong).mean()
-    guess = model.classifier(noisy, time, value[planned].detach())
-    parts["classifier"] = miss(guess, aims.taken[planned], low, high).mean()
+    if weights.denoiser:
+        parts |= _plan_losses(model, aims, world[planned], value[planned].detach(), planned, family, generator)
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=action.device))
     with torch.no_grad():
         recovered = codec.decode(codec.most_likely(inverse))
         parts["inverse_top1"] = (codec.index(recovered) == index).float().mean()
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _plan_losses(
+    model: NetWorld,
+    aims: Targets,
+    world: Tensor,
+    value: Tensor,
+    planned: Tensor,
+    family: str,
+    generator: torch.Generator | None,
+) -> dict[str, Tensor]:
+    """Of denoiser and classifier on noisy plans, whose contexts [rows of `planned`, C] are given."""
+    time = torch.rand(len(planned), generator=generator, device=planned.device) * LAST
+    noise = torch.randn(aims.plan.shape, generator=generator, device=planned.device)
+    noisy = add_noise(aims.plan, noise, time)
+    wrong = (model.denoiser(noisy, time, world).float() - aims.plan).square()
+    guess = miss(model.classifier(noisy, time, value), aims.taken[planned], *model.value_range(family))
+    weight = _slot_weights(model.config.horizon, aims.plan)
+    return {"denoiser": (weight * wrong).mean(), "classifier": guess.mean()}
 
 
 def slot_losses(

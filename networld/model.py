@@ -67,7 +67,7 @@ class NetWorld(
         self.inverse = InverseDynamics(c, sizes)
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
         self.slot = SlotModel(c, sizes)
-        self.outlooks = nn.ModuleDict({n: nn.Linear(len(k.table()), c.outlook) for n, k in self.codecs.items() if c.outlook})
+        self.outlooks = nn.ModuleDict({n: nn.Linear(len(k.table()), c.told_pay) for n, k in self.codecs.items() if c.told_pay})
         self.support = SupportEncoder(c.families, c.site) if c.site else None
         self.sites = nn.ModuleDict({n: nn.Linear(site_size(s, c.site), c.site) for n, s in c.families.items() if c.site})
 
@@ -103,7 +103,7 @@ class NetWorld(
     def told(self, site: Tensor, prospects: Tensor, family: str) -> Tensor:
         """What value and policy are told beside the scenario, [..., T]: the site, and what each action would pay."""
         parts = [self.sites[family](site)] if self.config.site else []
-        parts += [self.outlooks[family](prospects)] if self.config.outlook else []
+        parts += [self.outlooks[family](prospects)] if self.config.told_pay else []
         return torch.cat(parts, dim=-1) if parts else prospects[..., :0]
 
     def contexts(
@@ -140,7 +140,7 @@ class NetWorld(
             family: its name.
         """
         rest = self.critic(context, family)
-        if not self.config.outlook:
+        if not self.config.told_pay:
             return rest
         now = prospects * (self.config.pay_units[family] / self.config.units[family])
         return rest + now * (agents.unsqueeze(-1) if isinstance(agents, Tensor) else agents)

@@ -114,7 +114,7 @@ class Context(nn.Module):
     def __init__(self, config: NetWorldConfig, hears: bool) -> None:
         super().__init__()
         self.hears = hears
-        inputs = config.history * (config.latent + 2 * config.message) + config.embedding + config.site + config.outlook
+        inputs = config.history * (config.latent + 2 * config.message) + config.embedding + config.site + config.told_pay
         self.net = nn.Sequential(mlp(inputs, config.context, config.context), nn.LayerNorm(config.context), nn.SiLU())
 
     def forward(self, latents: Tensor, inboxes: Tensor, told: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class Planner:
 
     def calls(self, slot: int) -> int:
         """Evaluations of denoiser and classifier in a slot."""
-        if not self.fresh(slot):
+        if not self._plans or not self.fresh(slot):
             return 0
         return self._steps(slot) * (2 if "cg" in self.config.guidance else 1)
 
@@ -107,10 +107,24 @@ class Planner:
         def block(where: Tensor) -> tuple[Tensor, ...]:
             part = view.select(where)
             world, value = self.model.contexts(part.latents, part.inboxes, part.scenario, part.told)
+            if not self._plans:
+                return self._without_plans(part, world, value)
             plans = self._sample(part, world, value, slot) if self.fresh(slot) else _shift(part.last).unsqueeze(1)
             return self._choose(part, world, value, plans)
 
         return Decision(*in_blocks(block, len(view.rows), view.rows.device))
+
+    @property
+    def _plans(self) -> bool:
+        return self.config.plan and self.model.config.world_model
+
+    def _without_plans(self, view: PlannerInputs, world: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Action of every row by value and behaviour head; the plan stays as it was."""
+        codec = self.model.codecs[self.family]
+        prior = codec.table_log_probs(self.model.behaviour_logits(world, view.action_mask, self.family))
+        values = self.model.values(value, view.prospects, float(self.agents), self.family)
+        choice = self._select(view, values, prior)
+        return codec.decode(codec.table(choice.device)[choice]), view.last
 
     def _steps(self, slot: int) -> int:
         return max(1, round(self.config.steps * self._first(slot) / LAST))

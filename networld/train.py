@@ -35,7 +35,6 @@ class TrainConfig(DescentConfig):
         plan_share: share of the rows that train the denoiser.
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
         evaluation_temperatures: of the policy that is played, where it is another; nothing in training depends on it.
-        world_model: whether the losses of the world model train the network; without them value and policy alone do.
         network: fields of `NetWorldConfig` that differ from its defaults.
     """
 
@@ -43,7 +42,6 @@ class TrainConfig(DescentConfig):
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 0.7), ("power", 1.4))
     evaluation_temperatures: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 0.12))
-    world_model: bool = True
     network: tuple[tuple[str, Any], ...] = ()
 
 
@@ -74,7 +72,7 @@ class WorldModel(Descent):
         processes: Processes,
     ) -> None:
         self._model, self._target, self._plan_share = model, target, config.plan_share
-        self._weights = LossWeights() if config.world_model else LossWeights.without_world_model()
+        self._weights = LossWeights() if model.config.world_model else LossWeights.without_world_model()
         learned, modules = dict(model.named_parameters()), {"model": model, "target": target}
         averages, reads = [(target, model)], model.support is not None
         super().__init__(samplers, config, processes, config.steps, learned, modules, averages, reads_logs=reads)

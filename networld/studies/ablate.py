@@ -58,7 +58,7 @@ class Ablation:
 ABLATIONS = (
     Ablation("no value", planner={"temperature": 1e6}),
     Ablation("no behaviour prior", planner={"choice": "best"}),
-    Ablation("no inverse dynamics", planner={"recovery": 0.0}),
+    Ablation("no plans", planner={"plan": False}),
     Ablation("plans alone propose", planner={"recovery": 1.0}),
     Ablation("guidance none", planner={"guidance": "none"}),
     Ablation("guidance cg", planner={"guidance": "cg"}),
@@ -77,6 +77,7 @@ ABLATIONS = (
     Ablation("no two-hot", network={"two_hot": False}),
     Ablation("slot-token transformer", network={"denoiser": "slots"}),
     Ablation("one-step model for diffusion", network={"denoiser": "direct"}),
+    Ablation("no world model", network={"world_model": False}),
     Ablation("no site code", network={"site": 0}),
     Ablation("no prospects", network={"outlook": 0}),
 )
