@@ -238,7 +238,24 @@ def test_the_mean_field_reaches_whom_it_should(switch, hears):
         {"outlook": 0},
         {"world_model": False},
     ],
-).returns).all()
+)
+def test_ablated_networks_learn_and_play(switches):
+    torch.manual_seed(0)
+    net = NetWorld(NetWorldConfig({"access": FamilyShape.of(FAMILY)}, **SCALE, **TINY, **switches))
+    batch = _batch(120)
+    optimiser, seen = torch.optim.Adam(net.parameters(), 3e-3), []
+    weights = losses.LossWeights() if net.config.world_model else losses.LossWeights.without_world_model()
+    for _ in range(30):
+        optimiser.zero_grad()
+        noise = torch.Generator().manual_seed(0)
+        loss, parts = losses.total(net, net, batch, "access", weights, noise)
+        loss.backward()
+        optimiser.step()
+        seen.append(parts)
+    world = {"reconstruction", "reward", "denoiser", "inverse"} & seen[0].keys() if net.config.world_model else set()
+    assert all(seen[-1][name] < seen[0][name] for name in {"behaviour", *world})
+    agent = NetWorldAgent(net.eval(), PlannerConfig(guidance="cg+mcss", candidates=2, steps=2))
+    assert torch.isfinite(play(FAMILY, replace(VARIANT, horizon=6), agent, [0, 1]).returns).all()
 
 
 def test_a_slot_denoiser_treats_rows_alone_and_needs_every_slot(model):
