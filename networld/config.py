@@ -73,7 +73,7 @@ class NetWorldConfig(CheckpointConfig):
     horizon: int = 8
     context: int = 256
     width: int = 256
-    blocks: int = 3
+    blocks: int = 2
     head: int = 256
     bins: int = 65
     discount: float = 0.95

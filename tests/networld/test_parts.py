@@ -136,7 +136,7 @@ def test_training_sees_exactly_what_an_acting_agent_sees(model):
             with torch.no_grad():
                 latents, scenario = state.memory["latents"], state.memory["scenario"]
                 code = self._site[:, state.slot % VARIANT.period].repeat(2, 1)
-                told = model.told(latents[:, -1], scenario, code, "access")
+                told = model.told(code, model.prospects(latents[:, -1], scenario, code, "access"), "access")
                 seen.append(torch.cat(model.contexts(latents, state.memory["inboxes"], scenario, told), dim=-1))
             return action
 
@@ -169,11 +169,12 @@ def test_the_bellman_target_is_the_mean_of_the_agents_improved_shares(model):
     site = codes(model.support, batch, "access", 2).detach()
     with torch.no_grad():
         encoded = losses.encode(model, batch, "access", 6, site)
-    aims = losses.targets(model, batch, "access", planned, encoded.told)
+    aims = losses.targets(model, batch, "access", planned, site)
     with torch.no_grad():
         behaviour = model.scenario.with_behaviour(encoded.scenario, torch.full_like(batch.group, EXPERT))
         world, value = losses.contexts_at(model, encoded, 5, behaviour)
-        shares = model.critic(value, "access")
+        pay = model.config.pay_units["access"] / model.config.units["access"]
+        shares = model.critic(value, "access") + 8 * pay * encoded.prospects[:, 1]
         prior = model.behaviour_logits(world, batch.action_mask[:, 5], "access").log_softmax(-1)
         policy = (prior + shares / 1.0).softmax(-1)
         expected = [
