@@ -175,14 +175,14 @@ class BcAgent(Agent):
 
     Args:
         model: the cloned network; adaptation works on a copy.
-        steps: gradient steps of adaptation at most.
+        steps: gradient steps of adaptation at most; 0 = logs are read, and no weights change.
         learning_rate: of adaptation.
         device: where it computes.
     """
 
     name = "bc"
 
-    def __init__(self, model: BehaviourCloning, steps: int = 100, learning_rate: float = 3e-5, device: str = "cpu") -> None:
+    def __init__(self, model: BehaviourCloning, steps: int = 0, learning_rate: float = 3e-5, device: str = "cpu") -> None:
         self._pretrained = self._model = model.to(device).eval()
         self._steps, self._learning_rate = steps, learning_rate
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)

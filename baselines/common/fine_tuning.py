@@ -19,7 +19,7 @@ class FineTuneConfig:
     """How to fine-tune on K episodes.
 
     Attributes:
-        steps: gradient steps at most.
+        steps: gradient steps at most; 0 = logs are read, and no weights change.
         batch_size: rows a step.
         slots: transitions a window.
         learning_rate: of Adam.
@@ -27,7 +27,7 @@ class FineTuneConfig:
         seed: of the sampling.
     """
 
-    steps: int = 100
+    steps: int = 0
     batch_size: int = 512
     slots: int = 4
     learning_rate: float = 3e-5

@@ -28,6 +28,7 @@ class Game:
     split: str = "train"
     agents: int = AGENTS
     horizon: int = HORIZON
+    period: int = 1
 
     def descriptor(self) -> tuple[float, ...]:
         """Nothing to tell."""

@@ -1,4 +1,4 @@
-"""The value-based agents at the benchmark: presets, the three tracks, careful adaptation, batches that do not matter."""
+"""The value-based agents at the benchmark: tracks, what is read of logs, careful adaptation."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_behaviour_conditioned_value_is_left_alone_where_nothing_could_judge_i
     )
     changed = {name.split(".")[0] for name, value in tuned.state_dict().items() if not value.equal(model.state_dict()[name])}
     assert notes["kept"] is True, notes
-    assert changed == {"clone_trunk", "clone_heads"} | ({"trunk", "heads"} if learns else set())
+    assert changed == {"clone_trunk", "clone_heads"} | ({"trunk", "heads", "support"} if learns else set())
 
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])
@@ -127,17 +127,16 @@ def test_from_scratch_means_none_of_the_checkpoints_weights(checkpoints, name):
     assert found[0] == found[2] and len({*found, untrained}) == 3
 
 
-@pytest.mark.parametrize("name", ["iql", "qmix"])
-@pytest.mark.parametrize("shots", [1, 3, 7])
-def test_after_pretraining_the_budget_is_spent_to_the_slot_and_the_better_network_plays(checkpoints, name, shots):
-    pretrained = KINDS[name].from_pretrained(checkpoints[name])
-    agent = ValueAgent(name, pretrained, practice=QUICK)
-    agent.enter("online-pretrained")
-    environment = MeteredEnvironment(tiny.FAMILY, SHORT, site=0, shots=shots)
-    done = agent.practise(environment)
-    assert environment.left == 0
-    assert done.notes["kept"] == (done.notes["reward_after"] > done.notes["reward_before"])
-    assert (digest(agent._model) != digest(pretrained)) == done.notes["kept"]
+@pytest.mark.parametrize("name", KINDS)
+def test_a_log_changes_what_is_played_and_another_site_again(checkpoints, name):
+    agent, played = make_agent(name, str(checkpoints[name])), []
+    agent._model.heads["access"].both.weight.data *= 30.0  # so that values differ by more than ties
+    for shots in (None, support(tiny.FAMILY, SHORT, 0, 2), support(tiny.FAMILY, SHORT, 1, 2)):
+        agent.adapt(tiny.FAMILY, SHORT, shots)
+        played.append(agent._site.clone())
+        assert torch.isfinite(play(tiny.FAMILY, SHORT, agent, [0]).returns).all()
+    assert played[0].shape[:2] == (SHORT.agents, SHORT.period)
+    assert len({float(site.double().sum()) for site in played}) == 3
 
 
 def test_bad_input_is_named(checkpoints, tmp_path):

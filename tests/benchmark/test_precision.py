@@ -26,7 +26,8 @@ AGENTS = [
     ("networld", "offline"),
     ("bc", "offline"),
     ("brq", "offline"),
-    *((name, track) for name in ("mappo", "iql", "qmix") for track in ("online", "online-pretrained")),
+    *((name, "online") for name in ("mappo", "iql", "qmix")),
+    ("mappo", "online-pretrained"),
 ]
 VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {

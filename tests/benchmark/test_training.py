@@ -232,13 +232,13 @@ def test_a_moving_average_moves_by_its_share():
 
 
 class Always:
-    """A sampler that draws the same number."""
+    """Draws the same number."""
 
     def __init__(self, value: float) -> None:
         self.value = value
 
-    def sample(self, rows: int) -> Tensor:
-        return torch.full((rows,), self.value)
+    def __call__(self) -> Tensor:
+        return torch.full((4,), self.value)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,6 @@ def test_what_is_best_on_the_validation_split_is_kept(validation: float, ends: f
         Always(10.0),
         Always(validation),
         steps=6,
-        batch_size=4,
         learning_rate=1.0,
         check=1,
     )
@@ -268,12 +267,10 @@ def test_a_gain_that_may_be_luck_is_declined():
 
         count = 0
 
-        def sample(self, rows: int) -> Tensor:
+        def __call__(self) -> Tensor:
             self.count += 1
-            return torch.full((rows,), self.value if self.count <= 5 else -self.value)
+            return torch.full((4,), self.value if self.count <= 5 else -self.value)
 
     x = torch.zeros(1, requires_grad=True)
-    notes = tune(
-        [x], lambda batch: (x - batch).abs().mean(), Always(10.0), Split(9.0), steps=3, batch_size=4, learning_rate=1.0, check=1
-    )
+    notes = tune([x], lambda batch: (x - batch).abs().mean(), Always(10.0), Split(9.0), steps=3, learning_rate=1.0, check=1)
     assert x.item() == 0.0 and notes["kept"] is False and notes["loss_before"] == notes["loss_after"] == 9.0

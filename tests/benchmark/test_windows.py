@@ -7,7 +7,7 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +75,8 @@ def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
 
 
 def test_sums_and_means_over_the_agents_of_joint_windows():
-    rows = {
-        name: torch.zeros(5) for name in ("obs", "action", "action_mask", "reward", "valid", "others", "descriptor", "quality")
-    }
-    batch = Windows(**rows, group=torch.tensor([0, 0, 1, 1, 1]))
+    rows = {field.name: torch.zeros(5) for field in fields(Windows) if field.name != "context"}
+    batch = Windows(**{**rows, "group": torch.tensor([0, 0, 1, 1, 1])})
     x = torch.tensor([1.0, 2.0, 3.0, 4.0, 8.0], requires_grad=True)
     assert batch.team_sum(x).tolist() == [3.0, 15.0] and batch.team_mean(x).tolist() == [1.5, 5.0]
     assert batch.team_mean(torch.stack([x, -x], dim=1)).tolist() == [[1.5, -1.5], [5.0, -5.0]]
