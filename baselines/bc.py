@@ -123,7 +123,7 @@ class BcTrainConfig(DescentConfig):
 
 PRESETS = {
     "debug": BcTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, hidden=32),
-    "small": BcTrainConfig(release="mini", steps=2500, batch_size=512),
+    "small": BcTrainConfig(steps=1500, batch_size=512),
 }
 
 

@@ -168,8 +168,7 @@ class Brq(ValueModel):
 PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
-        release="mini",
-        steps=800,
+        steps=1000,
         batch_size=512,
         network=(
             ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),

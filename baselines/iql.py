@@ -54,7 +54,7 @@ PRESETS = {
         release="mini",
         steps=600,
         batch_size=512,
-        network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
+        network=(("site", 0), ("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
     ),
 }
 

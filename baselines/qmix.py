@@ -141,7 +141,13 @@ class Qmix(ValueModel):
 PRESETS = {
     "debug": replace(DEBUG, network=(*DEBUG.network, ("embedding", 16))),
     "small": ValueTrainConfig(
-        release="mini", steps=600, batch_size=512, network=(("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),)
+        release="mini",
+        steps=600,
+        batch_size=512,
+        network=(
+            ("site", 0),
+            ("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),
+        ),
     ),
 }
 
