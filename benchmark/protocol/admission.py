@@ -2,8 +2,8 @@
 
 `admission.json` is made by `wbench protocol admission --write` and committed. A variant is admitted if `oracle` is well ahead
 of `belief`, so that there is something to know of a site, and `estimator` gets most of the way there by reading logs. Two
-controls say that it is the logs: the logs of another site must not help, and an estimator that is told the site must not gain
-by any.
+controls say that it is the logs: the logs of another site must not help, and an estimator that is shown the site must gain
+nothing by the logs that it reads besides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,11 @@ class Admission:
 
     Attributes:
         returns: by column of `COLUMNS`; `hindsight`, a bound that sees the future, only where the family has one.
+        sites: numbers of the sites S.
     """
 
     returns: Mapping[str, np.ndarray]
+    sites: tuple[int, ...] = ()
 
     def scores(self, column: str) -> np.ndarray:
         """Scores on the scale of the mean site, where random has 0 and the genie 100: [S]."""
@@ -116,7 +119,7 @@ def measure(
             read = [first(one, shots) for one in logs]
             columns |= {f"{name}@{shots}": found for name, found in _read(family, variant, policy, read, sites, episodes)}
             on_part()
-    return Admission(columns)
+    return Admission(columns, tuple(sites))
 
 
 def logged(family: Family, variant: Variant, sites: Sequence[int]) -> list[Support]:
@@ -178,15 +181,21 @@ def _returns(family: Family, variant: Variant, agent: Agent, sites: list[int], s
 def frozen() -> dict[str, Admission]:
     """The committed table, by variant."""
     table = json.loads(PATH.read_text(encoding="utf-8")) if PATH.exists() else {}
-    return {name: Admission({column: np.array(row[column]) for column in row}) for name, row in table.items()}
+    return {
+        name: Admission({column: np.array(row[column]) for column in row if column != "sites"}, tuple(row["sites"]))
+        for name, row in table.items()
+    }
 
 
 def freeze(table: Mapping[str, Admission]) -> None:
     """Commit measurements beside those of other variants."""
     rows = frozen() | dict(table)
-    plain = {name: {c: [round(float(x), 4) for x in v] for c, v in row.returns.items()} for name, row in rows.items()}
-    lines = [f" {json.dumps(name)}: {json.dumps(plain[name])}" for name in sorted(plain)]
+    lines = [f" {json.dumps(name)}: {json.dumps(_plain(rows[name]))}" for name in sorted(rows)]
     write_atomically(PATH, partial(_write, "{\n" + ",\n".join(lines) + "\n}\n"))
+
+
+def _plain(row: Admission) -> dict[str, list[Any]]:
+    return {"sites": list(row.sites)} | {c: [round(float(x), 4) for x in v] for c, v in row.returns.items()}
 
 
 def _write(text: str, path: Path) -> None:

@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from wbench.benchmark.agent import Support
 from wbench.benchmark.data.support import first, support
 from wbench.benchmark.protocol import admission
 from wbench.benchmark.protocol.admission import READERS, Admission, frozen, measure
@@ -32,6 +34,29 @@ def test_side_by_side_everybody_earns_what_it_earns_alone(name, monkeypatch):
             agent.adapt(family, variant, first(logs[(k + shift) % len(SITES)], 2))
             alone = play(family, variant, agent, [site] * 2, query_seeds(2)).returns.mean().item()
             assert found.returns[f"{column}@2"][k] == pytest.approx(alone, abs=1e-5)
+    shown, told = found.returns["revealed@2"], found.returns["oracle"]
+    assert not np.array_equal(shown, told) and found.scores("revealed@2") == pytest.approx(found.scores("oracle"), abs=15)
+
+
+@pytest.mark.parametrize("name", ["access", "offload", "power"])
+def test_logs_move_what_is_revealed_a_little(name):
+    """The control is flat because logs add nothing to the truth, not because it does not read them."""
+    family = get_family(name)
+    variant = family.select("train")[0]
+    sites, seeds = [SITES[0]] * 4, query_seeds(4)
+
+    def returns(policy: str, logs: Support | None) -> list[float]:
+        agent = family.policies[policy]()
+        agent.adapt(family, variant, logs)
+        return play(family, variant, agent, sites, seeds).returns.tolist()
+
+    wrong = support(family, variant, SITES[0], 4, "wrong")
+    assert wrong is not None
+    many_logs = (torch.cat([getattr(wrong, column)] * 50) for column in ("obs", "action", "reward", "action_mask"))
+    often = Support(*many_logs, ("random",) * 200)
+    none, many = returns("revealed", None), returns("revealed", often)
+    assert none == pytest.approx(returns("oracle", None), rel=0.2)
+    assert sum(many) < sum(none)  # 200 logs of another site outweigh the truth
 
 
 @pytest.mark.parametrize("policy", ["estimator", "oracle"])
@@ -74,6 +99,15 @@ def test_the_verdict_says_what_is_missing(changed, said):
     assert len(failures) == len(said)
     for found, wanted in zip(failures, said, strict=True):
         assert re.search(wanted, found)
+
+
+def test_a_table_is_kept_with_its_sites(tmp_path, monkeypatch):
+    monkeypatch.setattr(admission, "PATH", tmp_path / "admission.json")
+    assert frozen() == {}
+    admission.freeze({"a/b": Admission(row().returns, (1000050, 1000051, 1000052, 1000053))})
+    admission.freeze({"a/a": Admission(row(oracle=70.0).returns, (1000000, 1000001, 1000002, 1000003))})
+    assert [(name, found.sites[0]) for name, found in frozen().items()] == [("a/a", 1000000), ("a/b", 1000050)]
+    assert frozen()["a/b"].score("oracle") == row().score("oracle")
 
 
 def test_every_variant_of_the_committed_table_is_listed_and_admitted():

@@ -10,6 +10,7 @@ from ...family import ActionComponent, Env, Family, Variant
 from .env import CHARGE, AccessEnv
 from .layout import MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
+from .revealed import Revealed
 from .site import draw_site
 from .variant import AccessVariant, listed
 
@@ -35,7 +36,7 @@ FAMILY = Family(
     descriptor_size=6,
     actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
     reward_range=(-CHARGE, 1.0),
-    policies=POLICIES,
+    policies=POLICIES | {"revealed": Revealed},
     shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
     behaviours={
         "random": (("random", 0.0),),

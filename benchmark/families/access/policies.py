@@ -167,7 +167,7 @@ class Estimator(TurnTaker):
 
     def join(self, several: Sequence[Estimator]) -> Estimator:
         """One agent that plays for several, each in its own equal part of a batch."""
-        one = Estimator(self.name)
+        one = type(self)()
         read = [each._evidence for each in several]
         one._evidence = Evidence(*(torch.stack([getattr(e, coin) for e in read]) for coin in ("busy", "hit")))
         return one
@@ -209,10 +209,8 @@ def true_tables(state: State) -> tuple[Table, Tensor]:
 class Oracle(TurnTaker):
     """Told the site; acts on own observations alone."""
 
+    name = "oracle"
     privileged = True
-
-    def __init__(self, name: str = "oracle") -> None:
-        self.name = name
 
     def _tables(self, state: State) -> tuple[Table, Tensor]:
         return true_tables(state)
@@ -303,7 +301,6 @@ POLICIES: dict[str, Callable[[], Agent]] = {
     "belief": Belief,
     "estimator": Estimator,
     "oracle": Oracle,
-    "revealed": lambda: Oracle("revealed"),
     "told-tdma": ToldTdma,
     "genie": Genie,
     "hindsight": Hindsight,

@@ -260,6 +260,12 @@ class OffloadEnv:
         local = self._by_server(self._work)[0] / (LOCAL_SPEED * SLOT)
         return self._bits[0], self._work[0], local, self._band * now[2:]
 
+    def coming(self, slots: int) -> tuple[Tensor, Tensor]:
+        """For the hindsight bound alone: what so many slots bring, as `imagine` takes it: [H, 2, B, N] and [H, E, B]."""
+        t = self._slot
+        alone = self._capacity[t : t + slots, ..., 0] >= self.sites.capacity.T
+        return self._scenario[t + 1 : t + 1 + slots, :2], alone.float()
+
     def alive(self) -> Tensor:
         """Tasks that are not done, [B]."""
         return (self._work > 0).sum((0, 2)).float()

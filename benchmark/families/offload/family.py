@@ -10,7 +10,7 @@ import torch
 from ...agent import RandomPolicy
 from ...family import ActionComponent, Env, Family, Variant
 from .env import OffloadEnv
-from .genie import Genie
+from .genie import Genie, Hindsight
 from .layout import MAX_EDGES, OBS_SIZE, SLICES
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
 from .site import sites
@@ -50,6 +50,7 @@ FAMILY = Family(
         "oracle": Oracle,
         "revealed": Revealed,
         "genie": Genie,
+        "hindsight": Hindsight,
     },
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     choice=SLICES["task"].start,

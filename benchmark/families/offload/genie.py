@@ -139,6 +139,7 @@ class Genie(Agent):
 
     name = "genie"
     privileged = True
+    ahead, futures, margin, trust, rounds = AHEAD, FUTURES, MARGIN, TRUST, 1
 
     def begin(self, state: State) -> None:
         """Compute the prices of the sites."""
@@ -153,20 +154,19 @@ class Genie(Agent):
         local, work = placement.local, placement.work
         servers, costs = placement.in_turn()
         behind = costs - costs.gather(0, servers.unsqueeze(0))
-        near = torch.where((behind <= MARGIN) & (placement.size > 0), behind, torch.inf)
-        slots = min(AHEAD, v.horizon - state.slot)
+        near = torch.where((behind <= self.margin) & (placement.size > 0), behind, torch.inf)
+        slots = min(self.ahead, v.horizon - state.slot)
         future = self._future(v, state, slots)
-        if slots > 1:
+        for _ in range(self.rounds if slots > 1 else 0):
             servers = self._improved(state, env, servers, near, future)
         return torch.stack([servers.float(), clock(servers, local, work)], dim=-1)
 
-    @staticmethod
-    def _future(v: OffloadVariant, state: State, slots: int) -> tuple[Tensor, Tensor]:
+    def _future(self, v: OffloadVariant, state: State, slots: int) -> tuple[Tensor, Tensor]:
         """Tasks [H, 2, B, S, N] of the slots after this one and tenants' uniforms [H, E, B, S], by the law of the family."""
-        arrive, size, density = state.random.uniform(3, slots, FUTURES, v.agents).permute(1, 2, 0, 3, 4)
+        arrive, size, density = state.random.uniform(3, slots, self.futures, v.agents).permute(1, 2, 0, 3, 4)
         size = torch.where(arrive < v.arrival, MIN_SIZE + (MAX_SIZE - MIN_SIZE) * size, 0.0)
         work = size * (MIN_DENSITY + (MAX_DENSITY - MIN_DENSITY) * density)
-        return torch.stack([size, work], dim=1), state.random.uniform(slots, v.edges, FUTURES).permute(1, 2, 0, 3)
+        return torch.stack([size, work], dim=1), state.random.uniform(slots, v.edges, self.futures).permute(1, 2, 0, 3)
 
     def _improved(
         self, state: State, env: OffloadEnv, servers: Tensor, behind: Tensor, future: tuple[Tensor, Tensor]
@@ -191,7 +191,7 @@ class Genie(Agent):
         value = self._rollout(state, env, torch.cat([bases, episode]), torch.cat([servers[bases], tried]), future)
         base = torch.zeros(len(servers), device=servers.device)
         base[bases] = value[: len(bases)]
-        gain = (value[len(bases) :] - base[episode]) * servers.shape[1] - TRUST * behind[place, episode, device]
+        gain = (value[len(bases) :] - base[episode]) * servers.shape[1] - self.trust * behind[place, episode, device]
         best = torch.zeros_like(base).scatter_reduce(0, episode, gain, "amax")
         taken = (gain > 0) & (gain == best[episode])
         improved = servers.clone()
@@ -203,10 +203,10 @@ class Genie(Agent):
         v, prices = cast("OffloadVariant", state.variant), state.memory["prices"]
         tasks, coins = future
         h = len(tasks)
-        episodes = which.repeat_interleave(FUTURES)
+        episodes = which.repeat_interleave(self.futures)
         tasks, coins = tasks[:, :, which].flatten(2, 3), coins[:, :, which].flatten(2)
         ahead = env.imagine(episodes, tasks, coins)
-        chosen = servers.repeat_interleave(FUTURES, 0).float()
+        chosen = servers.repeat_interleave(self.futures, 0).float()
         value = torch.zeros(len(episodes), device=servers.device)
         for k in range(h):
             if k:
@@ -219,4 +219,16 @@ class Genie(Agent):
             value += reward.cumsum(1)[:, -1]
         if state.slot + h < v.horizon:
             value -= ahead.alive() * (REMAINING / v.deadline / v.agents)
-        return value.view(-1, FUTURES).mean(1)
+        return value.view(-1, self.futures).mean(1)
+
+
+class Hindsight(Genie):
+    """The genie, told the coming tasks and tenants: rollouts under the one true future. A bound to go by, no policy."""
+
+    name = "hindsight"
+    ahead, futures, margin, trust, rounds = 16, 1, 0.5, 0.0, 2
+
+    def _future(self, v: OffloadVariant, state: State, slots: int) -> tuple[Tensor, Tensor]:
+        """The tasks and the tenants that will come."""
+        tasks, coins = cast("OffloadEnv", state.env).coming(slots)
+        return tasks.unsqueeze(3), coins.unsqueeze(3)

@@ -8,7 +8,7 @@ import torch
 
 from ...family import Env, Family, Variant
 from .env import ACTIONS, PowerEnv
-from .genie import Genie
+from .genie import Genie, Hindsight
 from .layout import OBS_SIZE, SLICES
 from .policies import reference_policies
 from .site import draw_site
@@ -36,7 +36,7 @@ FAMILY = Family(
     descriptor_size=8,
     actions=ACTIONS,
     reward_range=(-3.0, 10.0),
-    policies={**reference_policies(), "genie": Genie},
+    policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),

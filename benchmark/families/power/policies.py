@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -16,6 +18,9 @@ from .planning import AMPLITUDES, Knowledge, levels, make_plan, served, worth
 if TYPE_CHECKING:
     from .env import PowerEnv
     from .variant import PowerVariant
+
+
+CERTAINTY = 100.0  # logged episodes that the truth counts as in the control `revealed`
 
 
 class FullPower(Agent):
@@ -118,6 +123,12 @@ class Estimator(Planner):
         self._read = None if support is None else read(cast("PowerVariant", variant), support)
         return Adaptation()
 
+    def join(self, several: Sequence[Estimator]) -> Estimator:
+        """One agent that plays for several, each in its own equal part of a batch."""
+        one, read = type(self)(), [cast(Knowledge, each._read) for each in several]
+        one._read = Knowledge(**{name: torch.cat([getattr(known, name) for known in read]) for name in vars(read[0])})
+        return one
+
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         return _on(state, self._read or cautious(cast("PowerVariant", state.variant)))
 
@@ -139,26 +150,59 @@ class Oracle(Planner):
     privileged = True
 
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
-        env = cast("PowerEnv", state.env)
-        _, first, place = _unique(env.site)
-        diagonal = torch.eye(env.variant.agents, dtype=torch.bool, device=env.device)
-        cross = env.links[first].masked_fill(diagonal, 0.0)
-        outside = env.outside[first]
-        count = torch.full_like(outside, torch.inf)
-        return Knowledge(cross, env.direct[first], env.need[first], outside, env.price[first], count), place
+        return true_knowledge(cast("PowerEnv", state.env))
 
 
-class Revealed(Oracle):
-    """The control of the admission: an estimator that knows the site before it reads a log."""
+class Revealed(Estimator):
+    """The control of the admission: an estimator that is shown the site, and reads logs besides; they should tell it nothing.
+
+    The truth counts as `CERTAINTY` episodes, the K that it reads as K.
+    """
 
     name = "revealed"
+    privileged = True
+    _shots: tuple[int, ...] = (0,)
+
+    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+        """Read the logs, as every estimator does."""
+        self._shots = (0 if support is None else support.shots,)
+        return super().adapt(family, variant, support)
+
+    def join(self, several: Sequence[Estimator]) -> Estimator:
+        """See `Estimator.join`."""
+        one = cast(Revealed, super().join(several))
+        one._shots = tuple(shots for each in several for shots in cast(Revealed, each)._shots)
+        return one
+
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        true, site = true_knowledge(cast("PowerEnv", state.env))
+        read, log = super()._knowledge(state)
+        _, first, place = _unique(log * len(true.price) + site)  # each pair of a site and a log that is played
+        shots = torch.tensor(self._shots, device=site.device)[log[first]]
+        part = shots / (shots + CERTAINTY)
+        mixed = {
+            name: value[site[first]].lerp(getattr(read, name)[log[first]], part.view(-1, *[1] * (value.dim() - 1)))
+            for name, value in vars(replace(true, count=torch.zeros_like(true.count))).items()
+        }
+        slots = state.variant.horizon / cast("PowerVariant", state.variant).period
+        return Knowledge(**mixed | {"count": torch.full_like(mixed["count"], CERTAINTY * slots)}), place
+
+
+def true_knowledge(env: PowerEnv) -> tuple[Knowledge, Tensor]:
+    """The S sites being played as they are, and which of them each episode is at, [B]."""
+    _, first, place = _unique(env.site)
+    diagonal = torch.eye(env.variant.agents, dtype=torch.bool, device=env.device)
+    cross = env.links[first].masked_fill(diagonal, 0.0)
+    outside = env.outside[first]
+    count = torch.full_like(outside, torch.inf)
+    return Knowledge(cross, env.direct[first], env.need[first], outside, env.price[first], count), place
 
 
 def _on(state: State, known: Knowledge) -> tuple[Knowledge, Tensor]:
-    """Knowledge of one site, for every episode of a batch."""
+    """Knowledge of S sites, and whose each episode is: a batch has as many equal parts, one after the other."""
     device = state.random.keys.device
     known = Knowledge(**{name: value.to(device) for name, value in vars(known).items()})
-    return known, torch.zeros(state.batch, dtype=torch.int64, device=device)
+    return known, torch.arange(state.batch, device=device) * len(known.price) // state.batch
 
 
 def _unique(site: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -270,11 +271,29 @@ def test_a_fork_goes_on_as_the_original_would():
         assert torch.equal(a, b[[2, 0, 2]])
 
 
+def test_what_is_coming_is_what_comes():
+    env = OffloadEnv(VARIANT)
+    env.reset(range(3), range(3))
+    play_some = torch.zeros(3, VARIANT.agents, 2)
+    for _ in range(5):
+        env.step(play_some)
+    tasks, coins = env.coming(4)
+    everyone = torch.arange(3)
+    ahead = env.imagine(everyone, tasks, coins)
+    for k in range(4):
+        assert torch.equal(ahead._capacity[k], env._capacity[env._slot])
+        env.step(play_some)
+        size, work, _, _ = env.waiting()
+        assert torch.equal(tasks[k], torch.stack([size, work]))
+
+
 def test_policies_are_ordered():
     variant, returns = replace(VARIANT, horizon=48), {}
-    for name in ("random", "prior", "belief", "oracle", "genie"):
+    names = ("random", "prior", "belief", "oracle", "genie", "hindsight")
+    for name in names:
         returns[name] = play(FAMILY, variant, FAMILY.policies[name](), range(16), range(16)).returns
-    for worse, better in (("random", "prior"), ("prior", "belief"), ("belief", "oracle"), ("oracle", "genie")):
+    assert float(returns["hindsight"].mean()) > float(returns["genie"].mean())
+    for worse, better in itertools.pairwise(names[:-1]):
         gain = returns[better] - returns[worse]  # the same scenarios: paired
         assert float(gain.mean()) > 2 * float(gain.std()) / math.sqrt(16) > 0, (worse, better)
 

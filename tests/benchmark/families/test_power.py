@@ -12,6 +12,7 @@ from wbench.benchmark.data.support import support
 from wbench.benchmark.families.power.env import BUFFER, DELAY_COST, PACKET, PowerEnv
 from wbench.benchmark.families.power.estimator import read
 from wbench.benchmark.families.power.family import FAMILY
+from wbench.benchmark.families.power.genie import replay
 from wbench.benchmark.families.power.layout import View, ratio
 from wbench.benchmark.families.power.planning import ascend, levels, served, worth
 from wbench.benchmark.families.power.site import LONGEST, SHORTEST, draw_site
@@ -294,6 +295,33 @@ def test_more_knowledge_earns_more_and_the_rewards_stay_in_range():
     assert earned["genie"] > earned["oracle"] > earned["belief"] > earned["prior"] > earned["random"]
 
 
+@pytest.mark.parametrize("variant", [SMALL, CELLS])
+def test_hindsight_is_the_genie_or_better_in_every_episode(variant):
+    genie, hindsight = (
+        play(FAMILY, variant, FAMILY.policies[name](), range(6), range(6)).returns for name in ("genie", "hindsight")
+    )
+    assert (hindsight >= genie - 1e-4).all() and hindsight.mean() > genie.mean() + 0.1
+
+
+def test_worth_in_hindsight_is_what_a_shorter_queue_would_have_earned():
+    """By finite differences: the returns of the same amplitudes, with a little less in one queue after one slot."""
+    env = PowerEnv(SMALL)
+    env.reset(range(4), range(4))
+    everyone, little, found, wanted = torch.arange(4), 0.02, [], []
+    amplitude, _, called_for, earned = replay(env.clone_episodes(everyone), None)
+    for slot, link in itertools.product((4, 12, 24), range(SMALL.agents)):
+        less, total = env.clone_episodes(everyone), torch.zeros(4)
+        for t in range(SMALL.horizon):
+            total += less.step(amplitude[t])[1].sum(1)
+            if t == slot:
+                less.backlog = less.backlog.clone()
+                less.backlog[:, link] -= little * less.need[:, link]
+        wanted.append((total - earned) * SMALL.agents / little)  # a negative backlog serves as a debt
+        found.append(called_for[slot, :, link] - 1.0)
+    error = (torch.stack(found) - torch.stack(wanted)).abs()
+    assert float((error < 0.01).float().mean()) > 0.95 and len(torch.stack(found).unique()) > 5
+
+
 def test_listed_variants():
     train, held_out = FAMILY.select("train"), FAMILY.select("held-out")
     assert len(train) >= 8 and len(held_out) >= 6
@@ -303,7 +331,7 @@ def test_listed_variants():
         new = [k for k, value in enumerate(own) if value not in {row[k] for row in axes}]
         assert len(new) == 1 or variant.layout != "d2d"
     privileged = {name for name, policy in FAMILY.policies.items() if policy().privileged}
-    assert privileged == {"oracle", "genie", "revealed"}
+    assert privileged == {"oracle", "genie", "hindsight", "revealed"}
     assert len({v.descriptor() for v in FAMILY.variants.values()}) == len(FAMILY.variants)
 
 
