@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .benchmark.acting.environment import make
+    from .benchmark.acting.logs import load_logs
+    from .benchmark.acting.policy import load_policy, load_support
+    from .benchmark.acting.record import record
+    from .benchmark.acting.replay import normalised_score, windows
     from .benchmark.adapters import parallel_env, vector_env
     from .benchmark.agent import Agent
     from .benchmark.data.store import load_dataset
-    from .benchmark.registry import list_agents, list_families, make, make_agent
+    from .benchmark.registry import list_agents, list_families, make_agent
     from .benchmark.rollout import play
     from .leaderboard.evaluate import evaluate
     from .leaderboard.reading import load_result
@@ -31,11 +36,17 @@ _PUBLIC = {
     "list_families": ".benchmark.registry",
     "load_dataset": ".benchmark.data.store",
     "load_result": ".leaderboard.reading",
-    "make": ".benchmark.registry",
+    "load_logs": ".benchmark.acting.logs",
+    "load_policy": ".benchmark.acting.policy",
+    "load_support": ".benchmark.acting.policy",
+    "make": ".benchmark.acting.environment",
     "make_agent": ".benchmark.registry",
+    "normalised_score": ".benchmark.acting.replay",
     "parallel_env": ".benchmark.adapters",
     "play": ".benchmark.rollout",
+    "record": ".benchmark.acting.record",
     "vector_env": ".benchmark.adapters",
+    "windows": ".benchmark.acting.replay",
 }
 
 __all__ = [
@@ -46,12 +57,18 @@ __all__ = [
     "list_agents",
     "list_families",
     "load_dataset",
+    "load_logs",
+    "load_policy",
     "load_result",
+    "load_support",
     "make",
     "make_agent",
+    "normalised_score",
     "parallel_env",
     "play",
+    "record",
     "vector_env",
+    "windows",
 ]
 
 

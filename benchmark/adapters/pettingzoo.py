@@ -14,14 +14,12 @@ from torch import Tensor
 
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
+from .arrays import chooses, joint_action
 from .spaces import (
     TRAIN_SITES,
     action_space,
     allow_only,
-    as_array,
     as_numpy,
-    batch_action,
-    chooses,
     draw_seeds,
     observation_space,
     real_box,
@@ -50,7 +48,8 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self.observation_spaces = {agent: observation_space(family) for agent in self.possible_agents}
         self.action_spaces = {agent: action_space(family) for agent in self.possible_agents}
         self.state_space = real_box(variant.agents * family.obs_size)
-        self._env, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
+        self.simulator, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
+        self.played: tuple[tuple[int, int], ...] = ()  # (site, seed) of the episode
         self._device = device
         self._random, _ = np_random()
         self._joint = np.zeros((0, family.obs_size), np.float32)
@@ -70,7 +69,8 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         if seed is not None:
             self._random, _ = np_random(scenario_seed(seed))
         scenario = draw_seeds(self._random, 1)[0] if seed is None else seed
-        obs, info = self._env.reset([site_of(self._sites, scenario)], [scenario])
+        self.played = ((site_of(self._sites, scenario), scenario),)
+        obs, info = self.simulator.reset([self.played[0][0]], [scenario])
         self.agents = list(self.possible_agents)
         return self._show(obs, info), self._infos(info)
 
@@ -80,9 +80,9 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """Play one slot with an action of every agent."""
         require(bool(self.agents), "step", "an episode that is over or not begun", "an episode that runs; reset first")
         require(set(actions) == set(self.agents), "actions", sorted(actions), f"one for each of {len(self.agents)} agents")
-        action = _joint_action(self.family, [actions[agent] for agent in self.agents])
+        action = joint_action(self.family, [actions[agent] for agent in self.agents])
         action = allow_only(self.family, action, torch.from_numpy(self._masks))
-        obs, reward, terminated, truncated, info = self._env.step(action.unsqueeze(0).to(self._device))
+        obs, reward, terminated, truncated, info = self.simulator.step(action.unsqueeze(0).to(self._device))
         observations, infos = self._show(obs, info), self._infos(info)
         rewards = dict(zip(self.agents, reward[0].tolist(), strict=True))
         terminations = dict.fromkeys(self.agents, bool(terminated[0]))
@@ -98,7 +98,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
 
     def qos(self) -> dict[str, float]:
         """Quality of service of the episode so far."""
-        return {name: float(value[0]) for name, value in self._env.qos().items()}
+        return {name: float(value[0]) for name, value in self.simulator.qos().items()}
 
     def render(self) -> None:
         """Nothing to look at."""
@@ -118,17 +118,3 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
             for mask, own in zip(self._masks, infos.values(), strict=True):
                 own["action_mask"] = mask.copy()
         return infos
-
-
-def _joint_action(family: Family, actions: Sequence[Any]) -> Tensor:
-    """Actions of N agents, each of its own space, as [N] or [N, D]."""
-    if chooses(family) and len(family.actions) > 1:
-        pairs = all(isinstance(action, tuple) and len(action) == 2 for action in actions)
-        require(pairs, "action", actions, "a pair (choice, levels) of every agent")
-        choices, levels = zip(*actions, strict=True)
-        return batch_action(family, (as_array(choices), as_array(levels).reshape(len(actions), -1)))
-    array = as_array(actions)
-    if not chooses(family) and len(family.actions) == 1:
-        require(array.size == len(actions), "action.shape", array.shape[1:], "(1,) for every agent")
-        array = array.reshape(-1)
-    return batch_action(family, array)
