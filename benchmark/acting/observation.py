@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from ..agent import RandomPolicy
-from ..data.recorder import record
 from ..family import Family, Variant, require
 from ..rollout import Slot, play
-from ..seeds import RANGES
 
 EPISODES = 4  # of a random and of a good policy each, at as many train sites
 
@@ -35,9 +33,10 @@ def meaning_of(family: Family, index: int) -> str:
 
 def usual_range(family: Family, variant: Variant) -> tuple[np.ndarray, np.ndarray]:
     """Least and greatest value of each number of an observation, [O], in some played episodes."""
-    seeds = [RANGES["gym"].start + k for k in range(2 * EPISODES)]
-    columns = record(family, variant, (("random", 0.0), ("belief", 0.0)), [seed // 2 for seed in range(len(seeds))], seeds)
-    obs = columns["obs"].reshape(-1, family.obs_size).astype(np.float64)
+    slots: list[Slot] = []
+    for policy in ("random", "belief"):
+        play(family, variant, family.policies[policy](), range(EPISODES), range(EPISODES), record=slots.append)
+    obs = torch.cat([slot.obs.reshape(-1, family.obs_size) for slot in slots]).double().numpy()
     return obs.min(0), obs.max(0)
 
 
