@@ -40,7 +40,7 @@ def load_logs(path: str | Path, task: str | Variant, *, family: Family | None = 
         family: its family; None = the registered one.
 
     Raises:
-        DataError: the file is missing or damaged, or lacks columns, slots or agents; or holds NaN, text, or numbers out of range.
+        DataError: the file is missing or damaged, lacks columns, slots or agents, or holds NaN, text or numbers out of range.
     """
     found, variant = (family, task) if family and not isinstance(task, str) else _named(task, family)
     file = Path(path).expanduser()

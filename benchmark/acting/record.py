@@ -177,8 +177,8 @@ _TITLE = "# Own play in wbench"
 _CARD = """
 {title}
 
-Episodes that `wbench.record` wrote, a row a slot, in time order: format {format} (docs/datasets.md of wbench). The last row of an
-episode (`last` is 1) holds the observation that the last action led to. `behaviour` is -1: a policy of one's own.
+Episodes that `wbench.record` wrote, a row a slot, in time order: format {format} (docs/datasets.md of wbench). The last row of
+an episode (`last` is 1) holds the observation that the last action led to. `behaviour` is -1: a policy of one's own.
 
 | config | split | policy | episodes |
 | --- | --- | --- | --: |

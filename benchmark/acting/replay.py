@@ -38,7 +38,8 @@ def windows(task: str, *, history: int = 0, horizon: int = 1, release: str = "mi
     chosen = [variant for variant in family.select("train") if task in (family.name, variant.name)]
     require(bool(chosen), "task", task, f"a family, or a train variant: see wbench show {family.name}")
     least = min(variant.horizon for variant in chosen)
-    require(history >= 0 and 0 <= horizon and history + horizon < least, "history + horizon", history + horizon, f"in [0, {least - 1}]")
+    fits = history >= 0 and horizon >= 0 and history + horizon < least
+    require(fits, "history + horizon", history + horizon, f"in [0, {least - 1}]")
     cache = Cache(family, get_release(release))
     names = {variant.name for variant in chosen}
     ensure(cache, [shard for shard in train_files(family, cache.release) if shard.variant in names])

@@ -135,7 +135,7 @@ def test_what_is_wrong_with_logs_is_named(tmp_path: Path):
         r"the action amplitude lies in \[23, 23\], but must be numbers in \[0, 1\]. Is it in another unit": spoilt(
             action=lambda row: 23.0
         ),
-        r"obs_5 lies in \[-90, -90\], usually .* in another unit\? It is noise: interference plus noise .*dB over the noise / 30": spoilt(
+        r"obs_5 lies in \[-90, -90\], usually .* in another unit\? It is noise: .*over the noise / 30": spoilt(
             obs_5=lambda row: -90.0
         ),
         "the team's reward of a slot lies in .* in power it is in": spoilt(reward=lambda row: 100.0),
