@@ -8,6 +8,7 @@ Public names are imported when first used, so that `import wbench` and `wbench -
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -80,3 +81,7 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if __name__ == "wbench" and "gymnasium" in sys.modules:  # for gymnasium.make("wbench/access-v0"); an entry point says it too
+    import_module(".benchmark.adapters.registration", __name__).register()

@@ -12,6 +12,7 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
+from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .arrays import chooses, joint_action
@@ -38,11 +39,16 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """
 
     def __init__(
-        self, family: Family, variant: Variant, device: torch.device | str = "cpu", sites: Sequence[int] | None = None
+        self,
+        family: Family,
+        variant: Variant,
+        device: torch.device | str = "cpu",
+        sites: Sequence[int] | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.family, self.variant = family, variant
-        self.metadata = {"name": variant.name, "render_modes": []}
-        self.render_mode = None
+        self.metadata = {"name": variant.name, "render_modes": list(MODES), "render_fps": FPS}
+        self.render_mode = check_mode(render_mode)
         self.possible_agents = [f"agent_{i}" for i in range(variant.agents)]
         self.agents: list[str] = []
         self.observation_spaces = {agent: observation_space(family) for agent in self.possible_agents}
@@ -53,6 +59,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self._device = device
         self._random, _ = np_random()
         self._joint = np.zeros((0, family.obs_size), np.float32)
+        self._film = Film(family, variant, self.simulator)
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The space of an agent's observations; the same object every time."""
@@ -72,6 +79,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self.played = ((site_of(self._sites, scenario), scenario),)
         obs, info = self.simulator.reset([self.played[0][0]], [scenario])
         self.agents = list(self.possible_agents)
+        self._film.begin()
         return self._show(obs, info), self._infos(info)
 
     def step(
@@ -83,6 +91,9 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         action = joint_action(self.family, [actions[agent] for agent in self.agents])
         action = allow_only(self.family, action, torch.from_numpy(self._masks))
         obs, reward, terminated, truncated, info = self.simulator.step(action.unsqueeze(0).to(self._device))
+        self._film.add(action.unsqueeze(0), reward, info["delivered"])
+        if self.render_mode == "human":
+            self._film.show()
         observations, infos = self._show(obs, info), self._infos(info)
         rewards = dict(zip(self.agents, reward[0].tolist(), strict=True))
         terminations = dict.fromkeys(self.agents, bool(terminated[0]))
@@ -100,8 +111,10 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """Quality of service of the episode so far."""
         return {name: float(value[0]) for name, value in self.simulator.qos().items()}
 
-    def render(self) -> None:
-        """Nothing to look at."""
+    def render(self) -> np.ndarray | None:
+        """A frame [height, width, 3] in the mode `rgb_array`."""
+        require(bool(self.played), "render", "an episode that has not begun", "an episode that runs; reset first")
+        return self._film.frame() if self.render_mode == "rgb_array" else None
 
     def _show(self, obs: Tensor, info: Info) -> dict[str, Any]:
         self._joint = as_numpy(obs)[0]

@@ -194,7 +194,7 @@ def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     seen = []
     for env in (parallel_env(VARIANT), vector_env(VARIANT, 4)):
         reset = env.simulator.reset
-        monkeypatch.setattr(env._env, "reset", lambda sites, seeds, reset=reset: seen.extend(seeds) or reset(sites, seeds))
+        monkeypatch.setattr(env.simulator, "reset", lambda sites, seeds, reset=reset: seen.extend(seeds) or reset(sites, seeds))
         for _ in range(3):
             env.reset()
         env.reset(seed=7)
@@ -241,7 +241,7 @@ def test_misuse_is_named():
         (lambda: envs.reset(options={"reset_mask": np.array([True, False])}), "start and end together"),
         (lambda: envs.step(np.zeros((2, 7), int)), "action.shape"),
         (lambda: envs.step(np.zeros((2, 8))), "integer"),
-        (lambda: hybrid.step(np.zeros((2, 8, 2))), "pair"),
+        (lambda: hybrid.step((np.zeros((2, 8), int),) * 3), "pair"),
         (lambda: hybrid.step((np.zeros((2, 8), int), np.full((2, 8), 1.0))), "levels"),
         (lambda: hybrid.step((np.zeros((2, 8), int), np.full((2, 8, 1), np.nan))), "frequency"),
         (lambda: vector_env(VARIANT, 0), "num_envs is 0"),
