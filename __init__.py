@@ -77,11 +77,17 @@ def __dir__() -> list[str]:
     return [*globals(), *_PUBLIC]
 
 
+def _tell_gymnasium() -> None:
+    """Make `gymnasium.make("wbench/access-v0")` work: gymnasium finds no packages by itself. Imports nothing heavy."""
+    if "gymnasium" in sys.modules:
+        import_module(".benchmark.adapters.registration", __name__).register()
+
+
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
+        _tell_gymnasium()
         return getattr(import_module(_PUBLIC[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-if __name__ == "wbench" and "gymnasium" in sys.modules:  # for gymnasium.make("wbench/access-v0"); an entry point says it too
-    import_module(".benchmark.adapters.registration", __name__).register()
+_tell_gymnasium()

@@ -105,7 +105,8 @@ class Film:
 
     def _queues(self, axes: Axes) -> None:
         """What waits at every agent."""
-        name, waits = _waiting(self._family, self._simulator)
+        found = _waiting(self._family, self._simulator)
+        name, waits = found or ("delivered in the last slot", self._delivered[-1] if self._delivered else np.zeros(0))
         axes.bar(range(len(waits)), waits, color=BLUE)
         axes.set(title=f"{name} of every agent", xlabel="agent")
 
@@ -168,12 +169,12 @@ def _cell(column: int, row: int, colour: str) -> Any:
     return Rectangle((column - 0.5, row - 0.5), 1.0, 1.0, facecolor=colour, edgecolor="white", alpha=0.6)
 
 
-def _waiting(family: Family, simulator: Any) -> tuple[str, np.ndarray]:
-    """What waits at each agent of the first episode, and what it is called."""
+def _waiting(family: Family, simulator: Any) -> tuple[str, np.ndarray] | None:
+    """What waits at each agent of the first episode, and what it is called; None in a family that is not ours."""
     if family.name == "access":
         return "packets in the queue", simulator.queues()[0][0].cpu().numpy()
     if family.name == "power":
         return "backlog in slots of arrivals", (simulator.backlog / simulator.need)[0].cpu().numpy()
     if family.name == "offload":
         return "Gcycle in edges and on the way", simulator.queues()[1][:, 0].sum(0).cpu().numpy()
-    return "last delivered", np.zeros(0)
+    return None

@@ -70,7 +70,7 @@ class TeamEpisode(gymnasium.Env[np.ndarray, Any]):
             self._film.show()
         return as_numpy(obs)[0], float(reward.sum()), bool(terminated[0]), bool(truncated[0]), infos
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """A frame [height, width, 3] in the mode `rgb_array`."""
         require(bool(self.played), "render", "before reset", "after it: obs, info = env.reset()")
         return self._film.frame() if self.render_mode == "rgb_array" else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,14 +16,6 @@ from wbench.errors import InvalidValueError, MissingPackageError, UnknownNameErr
 
 gymnasium = pytest.importorskip("gymnasium")
 FAMILIES = ("access", "power", "offload")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def registered():
-    """As `import wbench` after gymnasium does."""
-    from wbench.benchmark.adapters.registration import register
-
-    register()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -45,10 +38,14 @@ def test_gymnasium_makes_and_checks_every_family(name: str):
     assert total == pytest.approx(found.returns.item(), abs=1e-4)
 
 
-def test_it_is_known_by_name_once_both_are_imported():
-    code = "import gymnasium, wbench; print(gymnasium.make('wbench/access-v0').unwrapped.variant.name)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("order", ["import gymnasium, wbench", "import wbench, gymnasium; wbench.make"])
+def test_gymnasium_knows_it_once_both_are_imported(order: str):
+    code = f"{order}; print(gymnasium.make('wbench/access-v0').unwrapped.variant.name)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == get_family("access").select("train")[0].name
+
+
+def test_gymnasium_makes_vectors_and_refuses_what_is_not_there():
     envs = gymnasium.make_vec("wbench/power-v0", num_envs=2, vectorization_mode="vector_entry_point", sites="dev:0-1")
     assert envs.reset(seed=0)[0].shape[0] == 2 and envs.played == ((1_000_000, 0), (1_000_001, 1))
     with pytest.raises(UnknownNameError, match="Did you mean"):
@@ -68,7 +65,7 @@ def test_frames_change_with_what_happens(name: str):
         env.step({agent: env.action_space(agent).sample() for agent in env.agents})
         frames.append(env.render())
     assert {frame.shape for frame in frames} == {(400, 640, 3)} and frames[0].dtype == np.uint8
-    assert all((one != other).any() for one, other in zip(frames, frames[1:], strict=False))
+    assert all((one != other).any() for one, other in pairwise(frames))
     assert wbench.parallel_env(variant).render_mode is None
 
 
