@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from .benchmark.acting.record import record
     from .benchmark.acting.replay import normalised_score, windows
     from .benchmark.adapters import parallel_env, vector_env
+    from .benchmark.adapters.exports import to_minari, to_tensordict
     from .benchmark.agent import Agent
     from .benchmark.data.store import load_dataset
     from .benchmark.registry import list_agents, list_families, make_agent
     from .benchmark.rollout import play
     from .leaderboard.evaluate import evaluate
     from .leaderboard.reading import load_result
+    from .learning.world import make_world as load_world
     from .networld.model import NetWorld
 
 _PUBLIC = {
@@ -40,12 +42,15 @@ _PUBLIC = {
     "load_logs": ".benchmark.acting.logs",
     "load_policy": ".benchmark.acting.policy",
     "load_support": ".benchmark.acting.policy",
+    "load_world": ".learning.world:make_world",
     "make": ".benchmark.acting.environment",
     "make_agent": ".benchmark.registry",
     "normalised_score": ".benchmark.acting.replay",
     "parallel_env": ".benchmark.adapters",
     "play": ".benchmark.rollout",
     "record": ".benchmark.acting.record",
+    "to_minari": ".benchmark.adapters.exports",
+    "to_tensordict": ".benchmark.adapters.exports",
     "vector_env": ".benchmark.adapters",
     "windows": ".benchmark.acting.replay",
 }
@@ -62,12 +67,15 @@ __all__ = [
     "load_policy",
     "load_result",
     "load_support",
+    "load_world",
     "make",
     "make_agent",
     "normalised_score",
     "parallel_env",
     "play",
     "record",
+    "to_minari",
+    "to_tensordict",
     "vector_env",
     "windows",
 ]
@@ -86,7 +94,8 @@ def _tell_gymnasium() -> None:
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         _tell_gymnasium()
-        return getattr(import_module(_PUBLIC[name], __name__), name)
+        module, _, attribute = _PUBLIC[name].partition(":")
+        return getattr(import_module(module, __name__), attribute or name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

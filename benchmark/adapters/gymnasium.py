@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...errors import InvalidValueError
+from ..acting.environment import describe, places_text
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .arrays import batch_action
@@ -95,6 +96,9 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
     def qos(self) -> dict[str, np.ndarray]:
         """Quality of service of the episodes so far, each [B]."""
         return {name: as_numpy(value) for name, value in self.simulator.qos().items()}
+
+    def __repr__(self) -> str:
+        return f"VectorEpisodes({describe(self.family, self.variant, self.num_envs)}; sites {places_text(self._sites)})"
 
     def _start(self, scenarios: list[int] | None) -> tuple[np.ndarray, dict[str, Any]]:
         seeds = scenarios if scenarios is not None else draw_seeds(self.np_random, self.num_envs)

@@ -12,6 +12,7 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
+from ..acting.environment import describe, places_text
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
@@ -115,6 +116,9 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """A frame [height, width, 3] in the mode `rgb_array`."""
         require(bool(self.played), "render", "an episode that has not begun", "an episode that runs; reset first")
         return self._film.frame() if self.render_mode == "rgb_array" else None
+
+    def __repr__(self) -> str:
+        return f"ParallelEpisode({describe(self.family, self.variant)}; sites {places_text(self._sites)})"
 
     def _show(self, obs: Tensor, info: Info) -> dict[str, Any]:
         self._joint = as_numpy(obs)[0]

@@ -11,7 +11,7 @@ import wbench
 from wbench.benchmark.agent import Agent
 from wbench.benchmark.registry import get_family, get_variant, list_agents
 from wbench.benchmark.rollout import play
-from wbench.errors import InvalidValueError
+from wbench.errors import InvalidValueError, UnknownNameError
 
 ACCESS, POWER, OFFLOAD = (get_family(name).select("train")[0].name for name in ("access", "power", "offload"))
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_agent.py"
@@ -193,3 +193,12 @@ def test_objects_show_themselves_with_shapes():
     policy.adapt(ACCESS, logs)
     assert f"Policy(estimator; {ACCESS}: obs [8, 37]" in repr(policy) and "2 shots" in repr(policy)
     assert repr(logs).startswith("Support(2 episodes: obs [2, 128, 8, 37], action [2, 128, 8], reward [2, 128, 8]; mean return")
+    assert repr(wbench.vector_env(ACCESS, 4, sites=[1_000_000])) == f"VectorEpisodes({shapes}; sites dev:0)"
+    assert repr(wbench.parallel_env(ACCESS)).startswith(f"ParallelEpisode({ACCESS}: obs [8, 37]")
+
+
+def test_worlds_are_loaded_by_name():
+    world = wbench.load_world("networld")
+    assert world.knows(get_family("access")) and world.parameters > 0
+    with pytest.raises(UnknownNameError, match=r"unknown world 'netwrld'\. Did you mean 'networld'"):
+        wbench.load_world("netwrld")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from wbench.benchmark.acting.observation import columns_of
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
-from wbench.errors import DataError, InvalidValueError, OutputError
+from wbench.errors import DataError, InvalidValueError, MissingPackageError, OutputError
 
 ACCESS, POWER, OFFLOAD = (get_family(name).select("train")[0].name for name in ("access", "power", "offload"))
 DEV = 1_000_000
@@ -178,3 +179,35 @@ def test_windows_of_recorded_play_for_ones_own_learner():
     ):
         with pytest.raises(InvalidValueError, match=said):
             wbench.windows(**wrong)
+
+
+@pytest.mark.parametrize("name", [ACCESS, POWER, OFFLOAD])
+def test_own_play_is_a_tensordict(tmp_path: Path, name: str):
+    pytest.importorskip("tensordict")
+    found = wbench.record(name, "random", 2, to=tmp_path)
+    episodes = wbench.to_tensordict(name, found.path)
+    assert episodes["next", "reward"].sum(1).flatten().tolist() == pytest.approx(found.returns.tolist(), abs=1e-3)
+    assert torch.equal(episodes["next", "observation"][:, :-1], episodes["observation"][:, 1:])
+    assert episodes["next", "done"][:, -1].all() and not episodes["next", "done"][:, :-1].any()
+
+
+@pytest.mark.parametrize("name", [ACCESS, POWER, OFFLOAD])
+def test_own_play_is_a_minari_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    found = wbench.record(name, "random", 2, to=tmp_path)
+    data = wbench.to_minari(name, "wbench/own-v0", found.path)
+    assert [episode.rewards.sum() for episode in data] == pytest.approx(found.returns.tolist(), abs=1e-3)
+    assert all(data.observation_space.contains(obs) for obs in data[0].observations)
+    with pytest.raises(InvalidValueError, match="Minari has such a dataset already"):
+        wbench.to_minari(name, "wbench/own-v0", found.path)
+
+
+def test_what_an_export_needs_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    for package, export in (
+        ("tensordict", wbench.to_tensordict),
+        ("minari", lambda name: wbench.to_minari(name, "wbench/x-v0")),
+    ):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(MissingPackageError, match=rf'needs {package}.*pip install "wbench\[{package}'):
+            export(ACCESS)
