@@ -8,19 +8,27 @@ Public names are imported when first used, so that `import wbench` and `wbench -
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .benchmark.acting.environment import make
+    from .benchmark.acting.logs import load_logs
+    from .benchmark.acting.policy import load_policy, load_support
+    from .benchmark.acting.record import record
+    from .benchmark.acting.replay import normalised_score, windows
     from .benchmark.adapters import parallel_env, vector_env
+    from .benchmark.adapters.exports import to_minari, to_tensordict
     from .benchmark.agent import Agent
     from .benchmark.data.store import load_dataset
-    from .benchmark.registry import list_agents, list_families, make, make_agent
+    from .benchmark.registry import list_agents, list_families, make_agent
     from .benchmark.rollout import play
     from .leaderboard.evaluate import evaluate
     from .leaderboard.reading import load_result
+    from .learning.world import make_world as load_world
     from .networld.model import NetWorld
 
 _PUBLIC = {
@@ -31,11 +39,20 @@ _PUBLIC = {
     "list_families": ".benchmark.registry",
     "load_dataset": ".benchmark.data.store",
     "load_result": ".leaderboard.reading",
-    "make": ".benchmark.registry",
+    "load_logs": ".benchmark.acting.logs",
+    "load_policy": ".benchmark.acting.policy",
+    "load_support": ".benchmark.acting.policy",
+    "load_world": ".learning.world:make_world",
+    "make": ".benchmark.acting.environment",
     "make_agent": ".benchmark.registry",
+    "normalised_score": ".benchmark.acting.replay",
     "parallel_env": ".benchmark.adapters",
     "play": ".benchmark.rollout",
+    "record": ".benchmark.acting.record",
+    "to_minari": ".benchmark.adapters.exports",
+    "to_tensordict": ".benchmark.adapters.exports",
     "vector_env": ".benchmark.adapters",
+    "windows": ".benchmark.acting.replay",
 }
 
 __all__ = [
@@ -46,12 +63,21 @@ __all__ = [
     "list_agents",
     "list_families",
     "load_dataset",
+    "load_logs",
+    "load_policy",
     "load_result",
+    "load_support",
+    "load_world",
     "make",
     "make_agent",
+    "normalised_score",
     "parallel_env",
     "play",
+    "record",
+    "to_minari",
+    "to_tensordict",
     "vector_env",
+    "windows",
 ]
 
 
@@ -59,7 +85,18 @@ def __dir__() -> list[str]:
     return [*globals(), *_PUBLIC]
 
 
+def _tell_gymnasium() -> None:
+    """Make `gymnasium.make("wbench/access-v0")` work: gymnasium finds no packages by itself. Imports nothing heavy."""
+    if "gymnasium" in sys.modules:
+        import_module(".benchmark.adapters.registration", __name__).register()
+
+
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name], __name__), name)
+        _tell_gymnasium()
+        module, _, attribute = _PUBLIC[name].partition(":")
+        return getattr(import_module(module, __name__), attribute or name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_tell_gymnasium()

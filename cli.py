@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: every expected error is one line on standard error and its exit code."""
     _open_streams()
     try:
-        given = [_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+        given = _own_families([_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
         code = app(given, prog_name="wbench", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer tells an interruption by its code alone
@@ -101,6 +101,21 @@ def _home(word: str) -> str:
     if found == path:
         raise InvalidValueError(option.rstrip("=") or "the path", path, "a path without ~: the home folder is not known here")
     return option + found
+
+
+def _own_families(words: list[str]) -> list[str]:
+    """The words with the family's name in the place of `--family FILE.py[:ATTR]`, whose file is run as the user's own code."""
+    found = list(words)
+    for place, word in enumerate(words):
+        option, sign, value = word.partition("=")
+        follows = place > 0 and words[place - 1] == "--family"
+        target = word if follows else value if option == "--family" and sign else ""
+        if re.search(r"\.py(:\w+)?$", target):
+            from .benchmark.registry import register_family
+
+            name = register_family(target).name
+            found[place] = name if follows else f"--family={name}"
+    return found
 
 
 def _misused(error: Any) -> int:

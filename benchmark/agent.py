@@ -58,7 +58,7 @@ class State:
         return self._hidden
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Support:
     """The K logged episodes of the target variant that an agent may adapt on.
 
@@ -90,6 +90,14 @@ class Support:
     def informs_values(self) -> bool:
         """Whether a behaviour-conditioned value learns from it: not where a genie saw more than agents do."""
         return any(quality != PRIVILEGED for quality in self.quality)
+
+    def __repr__(self) -> str:
+        """Shapes instead of numbers."""
+        shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in ("obs", "action", "reward"))
+        earned = float(self.reward.sum((1, 2)).mean()) if self.shots else 0.0
+        return (
+            f"Support({self.shots} episodes: {shapes}; mean return {earned:.4g}; by {', '.join(dict.fromkeys(self.quality))})"
+        )
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""

@@ -141,6 +141,7 @@ class Family:
         support: the policies that record the K-th support episode, in turns; none of them is told the site.
         hidden: what is hidden at a site of a variant, by name, numbers or arrays; for people and privileged policies.
         references: file with the frozen returns that frame its scores; None = the package's own.
+        layout: the parts of an observation in order, by name: how many floats, and what they are; may be left out.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
@@ -161,6 +162,7 @@ class Family:
     hidden: Callable[[Variant, int], Mapping[str, Any]]
     support: tuple[tuple[str, float], ...] = (("random", 0.0), ("medium", 0.05), ("belief", 0.05))
     references: Path | None = None
+    layout: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
     choice: int | None = None

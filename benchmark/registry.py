@@ -2,17 +2,20 @@
 
 A third party registers a `Family` under the group `wbench.families`, a function `(checkpoint, device) -> Agent` under
 `wbench.agents`, a `Trainer` of that agent under `wbench.trainers`, or a function `(checkpoint, device) -> World` under
-`wbench.worlds`; nothing in wbench has to change. An agent may also be run from a file that no package holds.
+`wbench.worlds`; nothing in wbench has to change. An agent may also be run from a file that no package holds, and so may a
+family: the files that `WBENCH_FAMILIES` names are run in every process of the user's, by whom alone it is set.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 AgentFactory = Callable[[str | None, str], "Agent"]
 ROOT = __package__.rpartition(".")[0]
+_FILES = "WBENCH_FAMILIES"  # names files of own families, with semicolons between them
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")  # what a result file takes
 
 _FAMILIES = {
@@ -34,6 +38,7 @@ _FAMILIES = {
     "power": "benchmark.families.power.family:FAMILY",
     "offload": "benchmark.families.offload.family:FAMILY",
 }
+BUILT_IN = tuple(_FAMILIES)
 _AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAINER` and `WORLD`; or another function
     "networld": "networld",
     "bc": "baselines.bc",
@@ -89,9 +94,52 @@ def provided(group: str) -> dict[str, Callable[[], object]]:
     return sources(f"wbench.{group}", own)
 
 
+def register_family(target: str) -> Family:
+    """Run a file of the user's, `FILE.py[:ATTR]`, and know its family by name from now on, in this process and its children.
+
+    Raises:
+        InvalidValueError: there is no such file, or it holds no `Family`, or one of a name that is taken.
+        DataError: the file cannot be run.
+    """
+    family = _family_of_file(target)
+    place, sign, attribute = target.rpartition(":") if re.search(r":\w+$", target) else (target, "", "")
+    path = f"{Path(place).resolve()}{sign}{attribute}"
+    known = list(filter(None, os.environ.get(_FILES, "").split(";")))
+    os.environ[_FILES] = ";".join([*(other for other in known if other != path), path])
+    get_family.cache_clear()
+    return family
+
+
+def _family_of_file(target: str) -> Family:
+    from .family import Family
+
+    where, family = load(target, "FAMILY")
+    if not isinstance(family, Family):
+        raise InvalidValueError(where, type(family).__name__, "a wbench.benchmark.family.Family")
+    if family.name in (taken := sources("wbench.families", _FAMILIES)) or not _NAME.fullmatch(family.name):
+        raise InvalidValueError(f"name of the family in {target}", family.name, f"one of its own, none of {', '.join(taken)}")
+    return family
+
+
+def _own_files() -> dict[str, str]:
+    """The user's files by the name of the family in each."""
+    return {_family_of_file(target).name: target for target in filter(None, os.environ.get(_FILES, "").split(";"))}
+
+
+def typed(name: str) -> str:
+    """What stands for a family on the command line: its name, or the file of the user's that it is in."""
+    return _own_files().get(name, name)
+
+
+def _families() -> dict[str, Callable[[], object]]:
+    """Loaders of all families by name; of the user's files too."""
+    own = {name: partial(_family_of_file, target) for name, target in _own_files().items()}
+    return {**own, **sources("wbench.families", _FAMILIES)}
+
+
 def list_families() -> list[str]:
     """Names of all families."""
-    return sorted(sources("wbench.families", _FAMILIES))
+    return sorted(_families())
 
 
 def all_families() -> list[Family]:
@@ -118,7 +166,7 @@ def plugins() -> dict[str, EntryPoint]:
 @cache
 def get_family(name: str) -> Family:
     """The family of this name; raises `UnknownNameError`."""
-    found = sources("wbench.families", _FAMILIES)
+    found = _families()
     if name not in found:
         raise UnknownNameError("family", name, found, "wbench list")
     return found[name]()  # type: ignore[return-value]

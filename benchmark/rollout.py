@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .agent import Agent, State
-from .family import Family, Variant, require
+from .family import Env, Family, Variant, require
 from .randomness import EpisodeRandom
 
 BITS_PER_FLOAT = 32
@@ -64,6 +64,51 @@ def mean_field(messages: Tensor) -> Tensor:
     return (messages.sum(-2, keepdim=True) - messages) / max(others, 1)
 
 
+class Team:
+    """An agent in the middle of a batch of B episodes: what it remembers, and the messages that are under way.
+
+    Args:
+        agent: who plays; already adapted.
+        family: the family.
+        variant: its variant.
+        sites: site of each episode; with the seeds they key the agent's coin flips, and tell it nothing.
+        seeds: scenario seed of each episode.
+        device: where the agent computes.
+        env: the environment, for agents marked `privileged`; others do not get it.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        family: Family,
+        variant: Variant,
+        sites: Sequence[int],
+        seeds: Sequence[int],
+        device: torch.device | str,
+        env: Env | None,
+    ) -> None:
+        self._agent, self._inbox, self._begun = agent, torch.zeros(0), False
+        random, nothing = EpisodeRandom(variant.name, sites, seeds, device), torch.zeros(0, dtype=torch.bool)
+        self._state = State(family, variant, random, len(seeds), 0, nothing, env if agent.privileged else None)
+
+    @property
+    def slot(self) -> int:
+        """Slots that it has acted in."""
+        return self._state.slot + self._begun
+
+    def act(self, obs: Tensor, action_mask: Tensor) -> Tensor:
+        """Actions [B, N] or [B, N, D] of the next slot, from observations [B, N, O] and masks [B, N, A]."""
+        state, agent = self._state, self._agent
+        state.slot, state.action_mask = self.slot, action_mask
+        if not self._begun:
+            agent.begin(state)
+            self._begun, self._inbox = True, obs.new_zeros(*obs.shape[:2], agent.message_size)
+        action = agent.act(obs, self._inbox, state)
+        if agent.message_size:
+            self._inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
+        return action
+
+
 @torch.no_grad()
 def play(
     family: Family,
@@ -93,17 +138,11 @@ def play(
     """
     env = family.make(variant, device)
     obs, info = env.reset(sites, seeds)
-    random = EpisodeRandom(variant.name, sites, seeds, device)
-    state = State(family, variant, random, len(seeds), 0, info["action_mask"], env if agent.privileged else None)
-    agent.begin(state)
-    inbox = obs.new_zeros(*obs.shape[:2], agent.message_size)
+    team = Team(agent, family, variant, sites, seeds, obs.device, env)
     returns = torch.zeros(len(seeds), dtype=torch.float64, device=obs.device)
-    for slot in range(variant.horizon):
-        state.slot, state.action_mask = slot, info["action_mask"]
-        action = agent.act(obs, inbox, state)
-        if agent.message_size:
-            inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
+    for _ in range(variant.horizon):
         before, mask = obs, info["action_mask"]
+        action = team.act(obs, mask)
         obs, reward, terminated, truncated, info = env.step(action)
         returns += reward.sum(1, dtype=torch.float64)
         if record:

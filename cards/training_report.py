@@ -13,7 +13,7 @@ import numpy as np
 
 from ..benchmark.data.paths import write_atomically
 from ..errors import CheckpointError, MissingPackageError, OutputError
-from ..learning.training import REPORT, STATE
+from ..learning.training import LOG, REPORT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,27 +63,22 @@ def read_log(folder: Path) -> TrainingLog:
     Raises:
         CheckpointError: there is none, or it is damaged, or nothing was logged yet.
     """
-    state, report = folder / STATE, folder / REPORT
-    source = state if state.is_file() else report
+    growing, report = folder / LOG, folder / REPORT
+    source = growing if growing.is_file() else report
     if not source.is_file():
         raise CheckpointError(
             f"{folder} has no {REPORT}; give a folder that `wbench train` wrote. Try: wbench study report networld-small"
         )
     try:
-        entries = json.loads(_logged(state)) if source == state else json.loads(report.read_text(encoding="utf-8"))["log"]
+        text = source.read_text(encoding="utf-8")
+        entries = [json.loads(line) for line in text.splitlines()] if source == growing else json.loads(text)["log"]
         log = TrainingLog(entries, source == report)
         drawable = bool(log.parts())
-    except Exception as error:  # a damaged zip, a foreign file: torch and JSON raise many kinds
+    except Exception as error:  # a damaged or foreign file: many kinds
         raise CheckpointError(f"{source} is damaged ({type(error).__name__}). Train again with another --out.") from error
     if not drawable:
         raise CheckpointError(f"{source} holds no figures yet. Try again once the training has logged some.")
     return log
-
-
-def _logged(state: Path) -> str:
-    import torch
-
-    return torch.load(state, weights_only=True, map_location="cpu", mmap=True)["log"]
 
 
 def require_matplotlib() -> None:

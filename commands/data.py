@@ -221,7 +221,7 @@ def print_datasets(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"datasets": rows}))
         return
-    header = ["family", "release", "version", "files", "agent transitions", "here", "MB here", "manifest", "folder"]
+    header = ["family", "release", "version", "files", "agent transitions", "here", "MB here", "manifest"]
     shown = [
         [
             *(str(row[name]) for name in ("family", "release", "version", "files")),
@@ -229,11 +229,12 @@ def print_datasets(as_json: Json = False) -> None:
             f"{row['here']} files",
             f"{int(row['bytes']) / 1e6:.1f}",
             "in the package" if row["manifest"] else "of the mirror or build",
-            str(row["folder"]),
         ]
         for row in rows
     ]
     print_rows(header, shown)
+    for row in rows:  # below the table, which would cut them
+        print(row["folder"])
 
 
 def doctor(as_json: Json = False) -> None:

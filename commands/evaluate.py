@@ -84,6 +84,9 @@ def evaluate(
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 160).print(result)
+    if out:
+        after = "" if chosen.name in ("quick", "custom") else f", then wbench submit {out}"
+        note(f"wrote {out}. Next: wbench results verify {out}{after}")
     _note_seen(chosen)
     _note_cores(executor, jobs)
     _require_all_played(result)

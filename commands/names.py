@@ -43,18 +43,27 @@ def list_names(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A family, variant, agent or protocol.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(help="A family (or FILE.py of your own), variant, agent or protocol.", show_default=False)
+    ],
     site: Annotated[
         str | None,
         typer.Option(help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2.", show_default=False),
     ] = None,
+    layout: Annotated[
+        bool, typer.Option("--observation", help="Of a family: what each number of an observation is, and its column in a log.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a family, variant, agent or protocol is."""
+    """Show what a family, variant, agent or protocol is; of an agent that is trained, the settings of its training too."""
+    from ..benchmark.registry import register_family
     from ..benchmark.site import parse_sites
-    from .show import describe
+    from ..benchmark.user_code import is_file
+    from .show import describe, observation
 
-    found = describe(name, parse_sites(site) if site else ())
+    if is_file(name):
+        name = register_family(name).name
+    found = observation(name) if layout else describe(name, parse_sites(site) if site else ())
     if as_json:
         print(json.dumps(found.data))
         return

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..benchmark.acting.observation import columns_of
 from ..benchmark.data.store import list_datasets
 from ..benchmark.family import Family, Variant
 from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
 from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
 from ..benchmark.site import spans, text_of
-from ..errors import UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError
+from ..learning.settings import described
+from ..learning.training import get_trainer, trainer_names
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,26 @@ def describe(name: str, sites: Sequence[int] = ()) -> Description:
         return _agent(name)
     allowed = [*list_families(), *SIZES, *list_agents(), *(v for family in all_families() for v in family.variants)]
     raise UnknownNameError("name", name, allowed, "wbench list")
+
+
+def observation(name: str) -> Description:
+    """What the numbers of a family's observation are, and what a log calls them; raises `UnknownNameError`."""
+    family = get_family(name.partition("/")[0])
+    if not family.layout:
+        raise InvalidValueError("--observation", family.name, "of a family that names its parts: Family(layout=...)")
+    rows, place, named = [], 0, columns_of(family)[1]
+    for size, meaning in family.layout.values():
+        first, last = named[place], named[place + size - 1]
+        rows.append(
+            [f"{place}-{place + size - 1}" if size > 1 else str(place), first + (f" .. {last}" if size > 1 else ""), meaning]
+        )
+        place += size
+    data = {"name": family.name, "size": family.obs_size, "columns": named}
+    data |= {"parts": {part: {"size": size, "meaning": meaning} for part, (size, meaning) in family.layout.items()}}
+    text = (
+        f"an agent of {family.name} observes {family.obs_size} numbers; columns of a log: obs_0, obs_1, ..., or the names below"
+    )
+    return Description(data, text, ["place", "column", "meaning"], rows)
 
 
 def _family(family: Family) -> Description:
@@ -108,7 +131,7 @@ def describe_protocol(name: str) -> Description:
 
 def _agent(name: str) -> Description:
     agent = make_agent(name)
-    data = {
+    data: dict[str, Any] = {
         "name": name,
         "tracks": list(agent.tracks),
         "parameters": agent.parameters,
@@ -116,6 +139,23 @@ def _agent(name: str) -> Description:
         "privileged": agent.privileged,
         "checkpoint": agent.checkpoint_digest,
     }
-    doc = next(iter((type(agent).__doc__ or "").strip().splitlines()), "")
     rows = [[key, ", ".join(value) if isinstance(value, list) else str(value)] for key, value in data.items()]
+    if name in trainer_names():
+        data |= (trained := _training(name))
+        rows.append(["packaged checkpoints", ", ".join(trained["packaged"]) or "none"])
+        rows.append(["presets", ", ".join(f"{preset} ({steps} steps)" for preset, steps in trained["presets"].items())])
+        own = "of the network"
+        rows += [[f"--set {key}=", own if value is None else str(value)] for key, value in trained["settings"].items()]
+    doc = next(iter((type(agent).__doc__ or "").strip().splitlines()), "")
     return Description(data, f"{name}: {doc}", ["field", "value"], rows)
+
+
+def _training(name: str) -> dict[str, Any]:
+    """How `wbench train` trains an agent: presets, and the settings of the last one; what is packaged."""
+    trainer = get_trainer(name)
+    names = trainer.preset_names
+    return {
+        "packaged": [checkpoint for checkpoint in trainer.network.shipped() if checkpoint.startswith(f"{name}-")],
+        "presets": {preset: trainer.preset(preset).steps for preset in names},
+        "settings": dict(described(trainer.preset(names[-1]), trainer.network)),
+    }

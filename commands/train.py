@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..console import check_device, progress
-from ..errors import CheckpointError, InterruptedRunError
+from ..errors import CheckpointError, InterruptedRunError, InvalidValueError
 
 Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.", show_default=False)]
 
 
 def train(
     agent: Trainable,
-    preset: Annotated[str, typer.Option(help="How to train: debug (seconds) or small (as packaged).")] = "small",
+    preset: Annotated[
+        str, typer.Option(help="How to train: debug (seconds), tiny (a quarter of small's steps) or small (as packaged).")
+    ] = "small",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE instead of the preset's, e.g. learning_rate=3e-4; may be repeated.", show_default=False
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of the preset's.", show_default=False)] = None,
     family: Annotated[
         list[str] | None,
-        typer.Option(help="This family only; may be repeated. Left out: all of the protocol.", show_default=False),
+        typer.Option(
+            help="This family only, or FILE.py[:ATTR] with your own; may be repeated. Left out: all of the protocol.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A release (mini, standard), or a folder that `wbench data build --to` filled. Left out: the preset's.",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint. Left out: runs/AGENT-PRESET.", show_default=False)
@@ -30,30 +54,55 @@ def train(
 ) -> None:
     """Train an agent on the train variants, from their offline data or by playing them.
 
-    Data that are not here are recorded first. Interrupted with Ctrl-C, `--resume` goes on.
+    Data that are not here are recorded first. Interrupted with Ctrl-C, `--resume` goes on. `wbench show AGENT` lists the
+    settings that `--set` takes.
     """
+    from dataclasses import asdict
+
     from ..benchmark.protocol.spec import FAMILIES
-    from ..benchmark.registry import get_family
+    from ..benchmark.registry import get_family, typed
     from ..cards.model_card import write_model_card
+    from ..learning.logging import make_loggers
     from ..learning.parallel import rank
     from ..learning.training import STATE, get_trainer
 
     check_device(device)
-    trainer, tasks = get_trainer(agent), [get_family(name) for name in family or FAMILIES]
+    trainer, tasks = get_trainer(agent), [get_family(name) for name in dict.fromkeys(family or FAMILIES)]
     folder = out or Path("runs") / f"{agent}-{preset}"
-    steps = trainer.preset(preset).steps
+    config = trainer.settings(preset, tasks, steps, [*(settings or []), *_release(agent, trainer.preset(preset), data)], seed)
+    logger = make_loggers(log or [], folder, folder.name, asdict(config))
     with progress() as add:
-        bar = add(f"{agent} {preset}", steps, later=True)
+        bar = add(f"{agent} {preset}", config.steps, later=True)
         try:
-            trainer(tasks, preset, folder, resume=resume, seed=seed, device=device, on_step=bar.trained)
+            trainer.fit(tasks, config, folder, resume=resume, device=device, on_step=bar.trained, logger=logger)
         except KeyboardInterrupt:
             kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
             raise InterruptedRunError(f"interrupted; {kept}.") from None
     if rank() > 0:  # several processes train together; the first one writes and speaks
         return
     write_model_card(folder, agent, tasks)
-    parts = "".join(f" --family {name}" for name in family or ())
+    parts = "".join(f" --family {typed(name)}" for name in family or ())
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}{parts}")
+    print(f"its training as a picture: wbench study report {folder}")
+
+
+def _release(agent: str, config: Any, data: str | None) -> list[str]:
+    """The setting that `--data` stands for; of a folder, the release that is in it, whose files are read there."""
+    from ..benchmark.data.release import RELEASES
+
+    if data is None:
+        return []
+    if not hasattr(config, "release"):
+        raise InvalidValueError("--data", data, f"left out: {agent} learns by playing and reads no data")
+    if data in RELEASES:
+        return [f"release={data}"]
+    folder = Path(data)
+    found = [name for name, release in RELEASES.items() if any(folder.glob(f"*-{release.id}"))]
+    if not found:
+        where = "a folder with some, e.g. of `wbench data build --to DIR`"
+        raise InvalidValueError("--data", data, f"a release ({', '.join(RELEASES)}), or {where}")
+    os.environ["WBENCH_DATASETS"] = str(folder.resolve())
+    return [f"release={config.release if config.release in found else found[0]}"]
 
 
 def card(

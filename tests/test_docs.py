@@ -93,6 +93,18 @@ def test_the_python_of_the_readme_runs(monkeypatch):
     assert names["envs"].num_envs == 32 and len(names["env"].possible_agents) == 12
 
 
+def test_the_python_page_runs(monkeypatch, tmp_path):
+    pytest.importorskip("gymnasium")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks(ROOT / "docs" / "python.md", "python"):
+        exec(compile(block, "python.md", "exec"), names)
+    assert names["over"].all() and names["frame"].shape == (400, 640, 3) and names["rows"].num_rows == 6 * 129
+    assert names["batch"].obs.shape == (256, 4, 37) and names["policy"]._shots == 2
+    for column in ("obs", "action", "reward", "action_mask"):
+        assert torch.allclose(getattr(names["logs"], column).double(), getattr(names["support"], column).double(), atol=1e-6)
+
+
 def test_the_table_in_the_readme_is_what_the_store_gives():
     script, text = readme_script(), (ROOT / "README.md").read_text(encoding="utf-8")
     assert script.updated(text) == text

@@ -23,6 +23,7 @@ def parallel_env(
     family: Family | None = None,
     device: torch.device | str = "cpu",
     sites: Sequence[int] | None = None,
+    render_mode: str | None = None,
 ) -> ParallelEpisode:
     """One variant as a PettingZoo environment, an episode at a time.
 
@@ -31,6 +32,7 @@ def parallel_env(
         family: its family; None = the registered one.
         device: where the simulator runs.
         sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
+        render_mode: `rgb_array` or `human` for frames of the episode; they need matplotlib (`pip install "wbench[docs]"`).
 
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.
@@ -39,7 +41,7 @@ def parallel_env(
 
     from .pettingzoo import ParallelEpisode  # isort: skip
 
-    return ParallelEpisode(*resolve(task, family), device, sites)
+    return ParallelEpisode(*resolve(task, family), device, sites, render_mode)
 
 
 def vector_env(

@@ -12,16 +12,16 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
+from ..acting.environment import describe, places_text
+from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
+from .arrays import chooses, joint_action
 from .spaces import (
     TRAIN_SITES,
     action_space,
     allow_only,
-    as_array,
     as_numpy,
-    batch_action,
-    chooses,
     draw_seeds,
     observation_space,
     real_box,
@@ -40,20 +40,27 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
     """
 
     def __init__(
-        self, family: Family, variant: Variant, device: torch.device | str = "cpu", sites: Sequence[int] | None = None
+        self,
+        family: Family,
+        variant: Variant,
+        device: torch.device | str = "cpu",
+        sites: Sequence[int] | None = None,
+        render_mode: str | None = None,
     ) -> None:
         self.family, self.variant = family, variant
-        self.metadata = {"name": variant.name, "render_modes": []}
-        self.render_mode = None
+        self.metadata = {"name": variant.name, "render_modes": list(MODES), "render_fps": FPS}
+        self.render_mode = check_mode(render_mode)
         self.possible_agents = [f"agent_{i}" for i in range(variant.agents)]
         self.agents: list[str] = []
         self.observation_spaces = {agent: observation_space(family) for agent in self.possible_agents}
         self.action_spaces = {agent: action_space(family) for agent in self.possible_agents}
         self.state_space = real_box(variant.agents * family.obs_size)
-        self._env, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
+        self.simulator, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
+        self.played: tuple[tuple[int, int], ...] = ()  # (site, seed) of the episode
         self._device = device
         self._random, _ = np_random()
         self._joint = np.zeros((0, family.obs_size), np.float32)
+        self._film = Film(family, variant, self.simulator)
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The space of an agent's observations; the same object every time."""
@@ -70,8 +77,10 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         if seed is not None:
             self._random, _ = np_random(scenario_seed(seed))
         scenario = draw_seeds(self._random, 1)[0] if seed is None else seed
-        obs, info = self._env.reset([site_of(self._sites, scenario)], [scenario])
+        self.played = ((site_of(self._sites, scenario), scenario),)
+        obs, info = self.simulator.reset([self.played[0][0]], [scenario])
         self.agents = list(self.possible_agents)
+        self._film.begin()
         return self._show(obs, info), self._infos(info)
 
     def step(
@@ -80,9 +89,12 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """Play one slot with an action of every agent."""
         require(bool(self.agents), "step", "an episode that is over or not begun", "an episode that runs; reset first")
         require(set(actions) == set(self.agents), "actions", sorted(actions), f"one for each of {len(self.agents)} agents")
-        action = _joint_action(self.family, [actions[agent] for agent in self.agents])
+        action = joint_action(self.family, [actions[agent] for agent in self.agents])
         action = allow_only(self.family, action, torch.from_numpy(self._masks))
-        obs, reward, terminated, truncated, info = self._env.step(action.unsqueeze(0).to(self._device))
+        obs, reward, terminated, truncated, info = self.simulator.step(action.unsqueeze(0).to(self._device))
+        self._film.add(action.unsqueeze(0), reward, info["delivered"])
+        if self.render_mode == "human":
+            self._film.show()
         observations, infos = self._show(obs, info), self._infos(info)
         rewards = dict(zip(self.agents, reward[0].tolist(), strict=True))
         terminations = dict.fromkeys(self.agents, bool(terminated[0]))
@@ -98,10 +110,15 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
 
     def qos(self) -> dict[str, float]:
         """Quality of service of the episode so far."""
-        return {name: float(value[0]) for name, value in self._env.qos().items()}
+        return {name: float(value[0]) for name, value in self.simulator.qos().items()}
 
-    def render(self) -> None:
-        """Nothing to look at."""
+    def render(self) -> np.ndarray | None:
+        """A frame [height, width, 3] in the mode `rgb_array`."""
+        require(bool(self.played), "render", "an episode that has not begun", "an episode that runs; reset first")
+        return self._film.frame() if self.render_mode == "rgb_array" else None
+
+    def __repr__(self) -> str:
+        return f"ParallelEpisode({describe(self.family, self.variant)}; sites {places_text(self._sites)})"
 
     def _show(self, obs: Tensor, info: Info) -> dict[str, Any]:
         self._joint = as_numpy(obs)[0]
@@ -118,17 +135,3 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
             for mask, own in zip(self._masks, infos.values(), strict=True):
                 own["action_mask"] = mask.copy()
         return infos
-
-
-def _joint_action(family: Family, actions: Sequence[Any]) -> Tensor:
-    """Actions of N agents, each of its own space, as [N] or [N, D]."""
-    if chooses(family) and len(family.actions) > 1:
-        pairs = all(isinstance(action, tuple) and len(action) == 2 for action in actions)
-        require(pairs, "action", actions, "a pair (choice, levels) of every agent")
-        choices, levels = zip(*actions, strict=True)
-        return batch_action(family, (as_array(choices), as_array(levels).reshape(len(actions), -1)))
-    array = as_array(actions)
-    if not chooses(family) and len(family.actions) == 1:
-        require(array.size == len(actions), "action.shape", array.shape[1:], "(1,) for every agent")
-        array = array.reshape(-1)
-    return batch_action(family, array)

@@ -24,11 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError, MissingPackageError
+from ...errors import MissingPackageError
 from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
 from ..seeds import SUPPORT_SEEDS
 from ..site import RANGES
+from .arrays import chooses
 
 try:
     import pettingzoo  # noqa: F401 - both are asked for together, so that one line says what is missing
@@ -54,11 +55,6 @@ def resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant
     if isinstance(task, str):
         return (family, family.variant(task)) if family else get_variant(task)
     return family or get_family(task.family), task
-
-
-def chooses(family: Family) -> bool:
-    """Whether an agent's action begins with a choice."""
-    return family.actions[0].kind == "categorical"
 
 
 def real_box(*shape: int) -> spaces.Box:
@@ -89,19 +85,6 @@ def action_space(family: Family, agents: int | None = None) -> Space[Any]:
     return HybridSpace((choice, box)) if levels else choice
 
 
-def batch_action(family: Family, actions: Any) -> Tensor:
-    """Actions of the families' spaces, whatever the leading axes, as the tensor that `Env.step` takes; it checks the rest."""
-    if not chooses(family):
-        return torch.from_numpy(as_array(actions).astype(np.float32))
-    if len(family.actions) == 1:
-        return torch.from_numpy(as_choices(actions))
-    require(isinstance(actions, tuple) and len(actions) == 2, "action", type(actions).__name__, "a pair (choices, levels)")
-    choices, levels = as_choices(actions[0]), as_array(actions[1])
-    expected = (*choices.shape, len(family.actions) - 1)
-    require(levels.shape == expected, "action.shape of the levels", levels.shape, f"{expected}")
-    return torch.from_numpy(np.concatenate([choices[..., None], levels], axis=-1).astype(np.float32))
-
-
 def allow_only(family: Family, action: Tensor, mask: Tensor) -> Tensor:
     """Actions [..., N] or [..., N, D] with 0 for a choice that the mask [..., N, A] forbids; what the space lacks is kept."""
     if not chooses(family) or action.shape[: mask.dim() - 1] != mask.shape[:-1]:
@@ -111,23 +94,6 @@ def allow_only(family: Family, action: Tensor, mask: Tensor) -> Tensor:
     forbidden = known & ~mask.bool().gather(-1, torch.where(known, choice, 0).long())
     played = torch.where(forbidden, 0, choice).to(action.dtype)
     return played.squeeze(-1) if len(family.actions) == 1 else torch.cat([played, action[..., 1:]], dim=-1)
-
-
-def as_choices(values: Any) -> np.ndarray:
-    """Integers, or an `InvalidValueError`."""
-    array = as_array(values)
-    require(np.issubdtype(array.dtype, np.integer), "action.dtype", str(array.dtype), "an integer type")
-    return array.astype(np.int64)
-
-
-def as_array(values: Any) -> np.ndarray:
-    """Numbers of one shape, or an `InvalidValueError`."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise InvalidValueError("action", values, "of the same shape for every agent") from None
-    require(np.issubdtype(array.dtype, np.number), "action", values, "numbers")
-    return array
 
 
 def scenario_seed(seed: object) -> int:

@@ -26,8 +26,9 @@ def home() -> Path:
 
 
 def datasets_root(root: Path | None = None) -> Path:
-    """The folder that holds the dataset folders."""
-    return root or home() / "datasets"
+    """The folder that holds the dataset folders: `WBENCH_DATASETS`, else a part of `home`."""
+    given = os.environ.get("WBENCH_DATASETS")
+    return root or (Path(given) if given else home() / "datasets")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -106,7 +106,7 @@ def test_every_kind_of_action_reaches_the_simulator(kind):
         assert env.action_space(agent).contains(actions[agent])
     env.step(actions)
     sent = np.array([flat(actions[agent]) for agent in env.possible_agents], dtype=np.float32)
-    assert np.array_equal(env._env.action[0].reshape(8, -1).numpy(), sent)
+    assert np.array_equal(env.simulator.action[0].reshape(8, -1).numpy(), sent)
 
     envs = vector_env(VARIANT, 4, family=echo(kind))
     envs.reset(seed=0)
@@ -117,7 +117,7 @@ def test_every_kind_of_action_reaches_the_simulator(kind):
     parts = [np.asarray(part).reshape(4, 8, -1) for part in (batch if isinstance(batch, tuple) else (batch,))]
     if SHAPES[kind][0] is CHOICE:  # its last one is forbidden
         parts[0] = np.where(parts[0] == 2, 0, parts[0])
-    assert np.allclose(envs._env.action.reshape(4, 8, -1).numpy(), np.concatenate(parts, -1))
+    assert np.allclose(envs.simulator.action.reshape(4, 8, -1).numpy(), np.concatenate(parts, -1))
 
 
 def test_hybrid_actions_are_sampled_within_the_mask():
@@ -193,8 +193,8 @@ def test_the_step_after_the_end_starts_the_next_episodes_as_gymnasium_expects():
 def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     seen = []
     for env in (parallel_env(VARIANT), vector_env(VARIANT, 4)):
-        reset = env._env.reset
-        monkeypatch.setattr(env._env, "reset", lambda sites, seeds, reset=reset: seen.extend(seeds) or reset(sites, seeds))
+        reset = env.simulator.reset
+        monkeypatch.setattr(env.simulator, "reset", lambda sites, seeds, reset=reset: seen.extend(seeds) or reset(sites, seeds))
         for _ in range(3):
             env.reset()
         env.reset(seed=7)
@@ -241,7 +241,7 @@ def test_misuse_is_named():
         (lambda: envs.reset(options={"reset_mask": np.array([True, False])}), "start and end together"),
         (lambda: envs.step(np.zeros((2, 7), int)), "action.shape"),
         (lambda: envs.step(np.zeros((2, 8))), "integer"),
-        (lambda: hybrid.step(np.zeros((2, 8, 2))), "pair"),
+        (lambda: hybrid.step((np.zeros((2, 8), int),) * 3), "pair"),
         (lambda: hybrid.step((np.zeros((2, 8), int), np.full((2, 8), 1.0))), "levels"),
         (lambda: hybrid.step((np.zeros((2, 8), int), np.full((2, 8, 1), np.nan))), "frequency"),
         (lambda: vector_env(VARIANT, 0), "num_envs is 0"),

@@ -16,7 +16,7 @@ from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError, OutputError, UnknownNameError
 from wbench.learning.checkpoint import Pretrained
 from wbench.learning.descent import OptimiserState, move_average, set_learning_rate, step_seed
-from wbench.learning.training import REPORT, STATE, Stages, Trainer, fit, get_trainer
+from wbench.learning.training import LOG, REPORT, STATE, Stages, Trainer, fit, get_trainer
 from wbench.learning.tuning import tune
 
 
@@ -111,6 +111,21 @@ def test_an_interrupted_training_ends_in_the_same_numbers(tmp_path: Path, last: 
         with pytest.raises(CheckpointError, match=r"cut holds a finished training\. Give another --out, or delete it"):
             train(tmp_path / "cut", Config(seed=5), resume=resume)
     assert (tmp_path / "cut" / "model.safetensors").read_bytes() == done
+
+
+def test_the_log_grows_while_it_trains_and_is_taken_back_to_the_state(tmp_path: Path):
+    def steps() -> list[int]:
+        return [json.loads(line)["step"] for line in (tmp_path / LOG).read_text().splitlines()]
+
+    grown: list[list[int]] = []
+    with pytest.raises(Killed):
+        train(tmp_path, Config(save_every=5), last=23, on_step=lambda step, figures: grown.append(steps()))
+    assert grown == [[0], [0, 10], [0, 10, 20]] == [*grown[:2], steps()]
+    (tmp_path / LOG).write_text((tmp_path / LOG).read_text() + '{"step": 22}\n')  # logged after the state was kept
+    grown.clear()
+    train(tmp_path, Config(save_every=5), resume=True, on_step=lambda step, figures: grown.append(steps()))
+    assert grown == [[0, 10, 20, 24]] or grown == [[0, 10, 20], [0, 10, 20, 24]]
+    assert not (tmp_path / LOG).exists() and [line["step"] for line in log(tmp_path)] == [0, 10, 20, 24]
 
 
 def test_seconds_go_on_counting_after_an_interruption(tmp_path: Path):

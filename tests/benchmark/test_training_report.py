@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from wbench.benchmark.registry import get_family
 from wbench.cards.model_card import write_model_card
 from wbench.cards.training_report import (
@@ -26,7 +25,7 @@ from wbench.cards.training_report import (
     smoothed,
 )
 from wbench.errors import CheckpointError, MissingPackageError, OutputError
-from wbench.learning.training import REPORT, STATE
+from wbench.learning.training import LOG, REPORT
 
 PACKAGED = Path(__file__).parents[2] / "networld" / "checkpoints" / "networld-small"
 ENTRIES = [
@@ -92,8 +91,8 @@ def test_fidelity_is_drawn_below_the_losses(tmp_path):
     assert pixels(tmp_path / "no likelihood.png").shape == both.shape
 
 
-def test_a_training_that_goes_on_is_drawn_from_its_state(wbench, tmp_path):
-    torch.save({"config": "{}", "step": 5, "log": json.dumps(ENTRIES)}, tmp_path / STATE)
+def test_a_training_that_goes_on_is_drawn_from_its_growing_log(wbench, tmp_path):
+    (tmp_path / LOG).write_text("".join(f"{json.dumps(entry)}\n" for entry in ENTRIES))
     (tmp_path / REPORT).write_text(json.dumps({"log": ENTRIES[:1]}))  # of an earlier training in the same folder
     log = read_log(tmp_path)
     assert not log.finished and log.entries == ENTRIES
@@ -110,8 +109,8 @@ def test_what_holds_no_log_is_named(wbench, tmp_path):
         (tmp_path / REPORT).write_text(text)
         with pytest.raises(CheckpointError, match=said):
             read_log(tmp_path)
-    (tmp_path / STATE).write_bytes(b"no zip")
-    with pytest.raises(CheckpointError, match=r"training_state\.pt is damaged"):
+    (tmp_path / LOG).write_text("no JSON")
+    with pytest.raises(CheckpointError, match=r"training_log\.jsonl is damaged"):
         read_log(tmp_path)
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ...family import ActionComponent, Env, Family, Variant
 from .env import CHARGE, AccessEnv
-from .layout import MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
+from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
 from .revealed import Revealed
 from .site import draw_site
@@ -37,6 +37,7 @@ FAMILY = Family(
     actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
     reward_range=(-CHARGE, 1.0),
     policies=POLICIES | {"revealed": Revealed},
+    layout=LAYOUT,
     shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
     behaviours={
         "random": (("random", 0.0),),

@@ -13,18 +13,19 @@ MAX_SUPERFRAME = 2**CLOCK_BITS
 FRAMES = 4  # ages are measured in frames (one turn for everybody), so that they mean the same whatever the number of users
 NEAR_SLOTS = 8  # the distance to the own turn is resolved in slots up to here, whatever the number of users
 
-_SIZES = {
-    "queue": 3,  # has a packet; length / buffer; log length
-    "age": 2,  # head-of-line age in frames: up to FRAMES; log
-    "outcome": 3,  # own last outcome: none, ACK, NACK
-    "sent": MAX_CHANNELS,  # channel of the own last packet
-    "heard": MAX_CHANNELS,  # channel listened to in the last slot: that of the own packet, else the home channel
-    "feedback": 2,  # what was heard there: one sender, several; idle = (0, 0)
-    "silence": 1,  # log of the frames since own last success
-    "static": 1 + MAX_CHANNELS,  # own index / N; home channel
-    "turn": 4,  # own turn now; slots until then, near; sine and cosine of the phase in the frame
-    "clock": 3 + CLOCK_BITS,  # slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits
+LAYOUT = {  # floats of each part, and what they are
+    "queue": (3, "has a packet; length / buffer; log length"),
+    "age": (2, "head-of-line age in frames: up to FRAMES; log"),
+    "outcome": (3, "own last outcome: none, ACK, NACK"),
+    "sent": (MAX_CHANNELS, "channel of the own last packet"),
+    "heard": (MAX_CHANNELS, "channel listened to in the last slot: that of the own packet, else the home channel"),
+    "feedback": (2, "what was heard there: one sender, several; idle = (0, 0)"),
+    "silence": (1, "log of the frames since own last success"),
+    "static": (1 + MAX_CHANNELS, "own index / N; home channel"),
+    "turn": (4, "own turn now; slots until then, near; sine and cosine of the phase in the frame"),
+    "clock": (3 + CLOCK_BITS, "slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits"),
 }
+_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
 SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
 OBS_SIZE = _ENDS[-1]

@@ -11,7 +11,7 @@ from ...agent import RandomPolicy
 from ...family import ActionComponent, Env, Family, Variant
 from .env import OffloadEnv
 from .genie import Genie, Hindsight
-from .layout import MAX_EDGES, OBS_SIZE, SLICES
+from .layout import LAYOUT, MAX_EDGES, OBS_SIZE, SLICES
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
@@ -52,6 +52,7 @@ FAMILY = Family(
         "genie": Genie,
         "hindsight": Hindsight,
     },
+    layout=LAYOUT,
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     choice=SLICES["task"].start,
     behaviours={

@@ -17,23 +17,24 @@ MIN_DENSITY, MAX_DENSITY = 0.2, 0.4  # Gcycle per Mbit, uniform; shown as a frac
 MEAN_SIZE, MEAN_WORK = 4.0, 1.2  # Mbit and Gcycle of a task; the two draws are independent
 HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 
-_SIZES = {
-    "task": 3,  # a task waits for a decision; its size / MAX_SIZE; its density / MAX_DENSITY
-    "local": 1,  # own local backlog: log(1 + slots at full clock)
-    "sending": MAX_EDGES,  # own Mbit to be sent to each edge: log(1 + tasks of mean size)
-    "pending": MAX_EDGES,  # own work that is at each edge: log(1 + tasks of mean work)
-    "channel": MAX_EDGES,  # own spectral efficiency to each edge now, as a multiple of that at the reference SNR
-    "exists": MAX_EDGES,  # whether the edge exists
-    "sent": MAX_EDGES,  # own Mbit sent to each edge in the last slot / MEAN_SIZE
-    "served": MAX_EDGES,  # own work done by each edge in the last slot / MEAN_WORK
-    "delay": MAX_EDGES,  # mean delay / deadline of own tasks that each edge completed in the last slot, 0 where none
-    "alive": 2,  # own tasks alive / deadline; age of the oldest / deadline
-    "outcome": 3,  # completed any, dropped one in the last slot; delay of the last completed task / deadline
-    "server": 1 + MAX_EDGES,  # server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot
-    "frequency": 1,  # chosen in the last slot
-    "phase": 1 + 2 * len(HARMONICS),  # slot of the period / 64; sine and cosine of its harmonics
-    "index": 1,  # own index / N
+LAYOUT = {  # floats of each part, and what they are
+    "task": (3, "a task waits for a decision; its size / MAX_SIZE; its density / MAX_DENSITY"),
+    "local": (1, "own local backlog: log(1 + slots at full clock)"),
+    "sending": (MAX_EDGES, "own Mbit to be sent to each edge: log(1 + tasks of mean size)"),
+    "pending": (MAX_EDGES, "own work that is at each edge: log(1 + tasks of mean work)"),
+    "channel": (MAX_EDGES, "own spectral efficiency to each edge now, as a multiple of that at the reference SNR"),
+    "exists": (MAX_EDGES, "whether the edge exists"),
+    "sent": (MAX_EDGES, "own Mbit sent to each edge in the last slot / MEAN_SIZE"),
+    "served": (MAX_EDGES, "own work done by each edge in the last slot / MEAN_WORK"),
+    "delay": (MAX_EDGES, "mean delay / deadline of own tasks that each edge completed in the last slot, 0 where none"),
+    "alive": (2, "own tasks alive / deadline; age of the oldest / deadline"),
+    "outcome": (3, "completed any, dropped one in the last slot; delay of the last completed task / deadline"),
+    "server": (1 + MAX_EDGES, "server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot"),
+    "frequency": (1, "chosen in the last slot"),
+    "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
+    "index": (1, "own index / N"),
 }
+_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
 SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
 OBS_SIZE = _ENDS[-1]

@@ -9,7 +9,7 @@ import torch
 from ...family import Env, Family, Variant
 from .env import ACTIONS, PowerEnv
 from .genie import Genie, Hindsight
-from .layout import OBS_SIZE, SLICES
+from .layout import LAYOUT, OBS_SIZE, SLICES
 from .policies import reference_policies
 from .site import draw_site
 from .variant import PowerVariant, listed
@@ -37,6 +37,7 @@ FAMILY = Family(
     actions=ACTIONS,
     reward_range=(-3.0, 10.0),
     policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
+    layout=LAYOUT,
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),

@@ -6,16 +6,17 @@ from torch import Tensor
 
 DB_SCALE = 30.0  # levels are shown in units of 30 dB over the noise
 
-_SIZES = {
-    "queue": 2,  # own backlog in slots of mean arrivals: share of the buffer; log
-    "need": 1,  # mean arrivals as a spectral efficiency, log2(1 + bit/s/Hz)
-    "snr": 2,  # own direct channel at full power over noise: now, one slot ago (levels)
-    "noise": 2,  # interference plus noise at the own receiver, last slot and the one before (levels)
-    "sinr": 1,  # last SINR (level); the lowest level where nothing was sent
-    "sent": 2,  # last amplitude; last served bits over mean arrivals
-    "clock": 3,  # slot of the period over its length; its sine and cosine
-    "index": 8,  # own index / N; its seven binary digits
+LAYOUT = {  # floats of each part, and what they are
+    "queue": (2, "own backlog in slots of mean arrivals: share of the buffer; log"),
+    "need": (1, "mean arrivals as a spectral efficiency, log2(1 + bit/s/Hz)"),
+    "snr": (2, "own direct channel at full power over noise: now, one slot ago (levels: dB over the noise / 30)"),
+    "noise": (2, "interference plus noise at the own receiver, last slot and the one before (levels: dB over the noise / 30)"),
+    "sinr": (1, "last SINR (level); the lowest level where nothing was sent"),
+    "sent": (2, "last amplitude; last served bits over mean arrivals"),
+    "clock": (3, "slot of the period over its length; its sine and cosine"),
+    "index": (8, "own index / N; its seven binary digits"),
 }
+_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
 _ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
 SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
 OBS_SIZE = _ENDS[-1]
