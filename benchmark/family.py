@@ -139,6 +139,7 @@ class Family:
         references: file with the frozen returns that frame its scores; None = the package's own.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
+        qos_range: least and greatest value that each quality of service of an episode can have, by name; None = not known.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
     """
@@ -160,6 +161,7 @@ class Family:
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
     choice: int | None = None
+    qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]

@@ -55,7 +55,7 @@ def verify(
     file: ResultFile,
     tier: Annotated[
         str | None,
-        typer.Option(help="How deep: reported, recomputed or rerun; default: rerun with --trust or --agent, else recomputed."),
+        typer.Option(help="How deep: reported, arithmetic or rerun; default: rerun with --trust or --agent, else arithmetic."),
     ] = None,
     cells: Annotated[int, typer.Option(help="How many cells to play again.")] = 3,
     seed: Annotated[int | None, typer.Option(help="Draws the same cells as before; default: a fresh sample.")] = None,
@@ -76,7 +76,7 @@ def verify(
     from ..leaderboard.verification.rerun import Plan
 
     check_device(device)
-    tier = tier or ("rerun" if trust or agent else "recomputed")
+    tier = tier or ("rerun" if trust or agent else "arithmetic")
     with ExitStack() as shown:  # no bar before it is known that something may be played
 
         def bar(total: int) -> Callable[[], None]:
@@ -94,11 +94,14 @@ def verify(
         raise VerificationError(f"{found.file} does not hold when {_DEEPER[found.tier]}: {found.problems[0]}.{more}")
 
 
-_DEEPER = {"reported": "recomputed", "recomputed": "rerun"}
+_DEEPER = {"reported": "its arithmetic is checked", "arithmetic": "rerun"}
 
 
 def _print_verification(found: Verification) -> None:
-    print(f"{found.file}: holds as {found.tier}" + ("" if found.holds else f", not as {_DEEPER[found.tier]}"))
+    from ..leaderboard.tables import TIER_NAMES
+
+    said = f"holds as {TIER_NAMES[found.tier]}" if found.holds else f"does not hold when {_DEEPER[found.tier]}"
+    print(f"{found.file}: {said}")
     for problem in found.problems:
         print(f"  {problem}")
     if found.replayed:
@@ -216,11 +219,11 @@ def export(
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
     from ..leaderboard.export import export as convert
     from ..leaderboard.reading import load_result
-    from ..leaderboard.verification.verify import holds_recomputed
+    from ..leaderboard.verification.verify import arithmetic_holds
 
     results = [load_result(path) for path in files]
     for path, result in zip(files, results, strict=True):
-        if not holds_recomputed(result):
+        if not arithmetic_holds(result):
             raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")
     print(convert(results, form, namespace), end="")
 

@@ -13,7 +13,7 @@ from wbench.console import note
 from wbench.leaderboard import board
 from wbench.leaderboard.board import Entry
 from wbench.leaderboard.store import result_files
-from wbench.leaderboard.tables import short, shown
+from wbench.leaderboard.tables import TIER_NAMES, short, shown
 
 ROOT = Path(__file__).parents[1]
 README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"
@@ -46,7 +46,7 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
             shown(entry.estimate(0)),
             *parts,
             short(one.parameters),
-            one.tier,
+            TIER_NAMES[one.tier],
         ]
         lines.append(f"| {' | '.join(cells)} |")
     places = f"{len(lite.variants)} variants at {len(lite.sites)} sites that no agent was trained on"

@@ -17,7 +17,7 @@ from .result import Result
 from .store import result_files
 from .summary import Grid, gains, scores_of
 from .tables import ALL, RankInterval, Standing
-from .verification.verify import TIERS, holds_recomputed, recorded_tier
+from .verification.verify import TIERS, arithmetic_holds, recorded_tier
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
@@ -61,7 +61,7 @@ class Entry:
 
 
 def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list[Entry]:
-    """The results of a store, verified as far as `recomputed`, or as a maintainer's record beside it says; not yet ranked.
+    """The results of a store, verified as far as `arithmetic`, or as a maintainer's record beside it says; not yet ranked.
 
     Args:
         store: the folder.
@@ -94,9 +94,9 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list
 
 
 def _tier(path: Path, content: bytes, result: Result) -> str:
-    if not holds_recomputed(result):
+    if not arithmetic_holds(result):
         return "reported"
-    return recorded_tier(path, content) or "recomputed"
+    return recorded_tier(path, content) or "arithmetic"
 
 
 def headline(entries: Iterable[Entry]) -> int:

@@ -2,7 +2,7 @@
 
 It reads the proposed files as git objects: nothing is checked out, nothing of the pull request runs, no symlink is followed. It
 passes if all that changed since the branches parted are additions of plain files under `leaderboard/results`, each in canonical
-form, named after its content, and valid to the tier `recomputed`.
+form, named after its content, and valid to the tier `arithmetic`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def complaint(change: Change, folder: Path) -> str | None:
         return str(error)
     problem = next(complaints(result), None)
     if problem:
-        return f"does not hold up when recomputed: {problem}"
+        return f"does not hold up: {problem}"
     wanted = Submission.of(result)
     if (name, content) != (wanted.name, wanted.content):
         return f"is not what wbench submit writes, which would be {wanted.name}"

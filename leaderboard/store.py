@@ -49,7 +49,7 @@ class Submission:
         """The submission that a result file makes.
 
         Raises:
-            ResultError: it is malformed, or does not hold up when recomputed.
+            ResultError: it is malformed, or its arithmetic does not hold up.
         """
         result = load_result(path)
         problem = next(complaints(result), None)

@@ -19,7 +19,7 @@ from ...errors import CheckpointError, InvalidValueError, ResultError, TrustErro
 from ..provenance import NO_FILE, UNREGISTERED, agent_record, file_version, hardware
 from ..result import Result
 from ..schema import AgentRecord, Origin
-from .recompute import unlike
+from .unlike import unlike
 
 NEAR = 1e-4  # of a return or a quality of service: what the same computation may round otherwise
 _COUNTED = ("support_transitions", "environment_steps", "gradient_steps", "message_bits", "planner_calls", "query_steps")

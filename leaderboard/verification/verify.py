@@ -1,4 +1,4 @@
-"""Verifies a result in three tiers, each deeper than the one before: reported, recomputed, rerun."""
+"""Verifies a result in three tiers, each deeper than the one before: reported, arithmetic, rerun."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .recompute import complaints
 from .rerun import Plan, Replayed, rerun
 
 SIDECAR = "wbench-verified/1"
-TIERS = ("reported", "recomputed", "rerun")  # each holds all that the one before it holds
+TIERS = ("reported", "arithmetic", "rerun")  # each holds all that the one before it holds
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Verification:
         return {**asdict(self), "holds": self.holds}
 
 
-def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Verification:
+def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Verification:
     """Verify a file as far as a tier.
 
     Args:
@@ -66,22 +66,22 @@ def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Ve
         TrustError: rerunning it would run or download something that was not trusted.
     """
     if tier not in TIERS:
-        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier recomputed")
+        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
     content = read_bytes(path)
     result, found = parse(content), Verification(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":
         return found
     if problems := tuple(complaints(result)):
         return replace(found, problems=problems)
-    if tier == "recomputed":
+    if tier == "arithmetic":
         return replace(found, tier=tier)
     again = rerun(result, plan or Plan())
-    reached = "recomputed" if again.problems else "rerun"
+    reached = "arithmetic" if again.problems else "rerun"
     return replace(found, tier=reached, problems=again.problems, seed=again.seed, replayed=again.replayed)
 
 
-def holds_recomputed(result: Result) -> bool:
-    """Whether a result reaches the tier `recomputed`."""
+def arithmetic_holds(result: Result) -> bool:
+    """Whether a result reaches the tier `arithmetic`."""
     return next(complaints(result), None) is None
 
 

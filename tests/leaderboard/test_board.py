@@ -42,7 +42,7 @@ def entries() -> list[Entry]:
         entry(incomplete("unfinished", 0.9)),
         entry(samples.result("genie", 1.0, privileged=True)),
         entry(samples.result("random", 0.0)),
-        entry(samples.result("claimed", 0.95), "recomputed"),
+        entry(samples.result("claimed", 0.95), "arithmetic"),
         entry(samples.result("forged", 0.99), "reported"),
     ]
 
@@ -112,7 +112,7 @@ def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(store, 
         rerun(tmp_path / f"{name}.json", paths[1])
     notes: list[str] = []
     found = {one.file: one.tier for one in board.load(tmp_path, None, notes.append)}
-    assert found == {"forged.json": "reported", "good.json": "rerun", "seen.json": "recomputed"}
+    assert found == {"forged.json": "reported", "good.json": "rerun", "seen.json": "arithmetic"}
     assert len(notes) == 1 and notes[0].startswith("junk.json is left out: not a result: schema is None")
 
 
@@ -146,7 +146,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
         return console.export_text()
 
     wide, narrow = shown(200), shown(80)
-    assert all(word in wide for word in ("ms a slot", "priv.", "recomputed", "gain at 5", "12.3k")) and "also show" not in wide
+    assert all(word in wide for word in ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")) and "also show" not in wide
     assert (
         "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
         and "12.3k" not in narrow

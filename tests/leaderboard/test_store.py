@@ -35,7 +35,7 @@ def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
     )
     done = submit(first, tmp_path / "store")
     stored = tmp_path / "store" / done.name
-    assert done.status == "added" and verify(stored).tier == "recomputed"
+    assert done.status == "added" and verify(stored).tier == "arithmetic"
     found = load_result(stored)
     assert found.comparison == () and found.cells == load_result(tmp_path / "a.json").cells
     assert Submission.read(stored) == first  # its own canonical form
@@ -172,7 +172,7 @@ def test_the_gate_refuses_all_else(checkout):
         ),
         "has mode 120000": lambda: (results / good.name).symlink_to("/etc/passwd"),
         "has mode 100755": lambda: ((results / good.name).write_bytes(good.content), (results / good.name).chmod(0o755)),
-        "does not hold up when recomputed: summary.5.iqm": lambda: save(results / "forged.json", forged),
+        "does not hold up: summary.5.iqm": lambda: save(results / "forged.json", forged),
         f"is not what wbench submit writes, which would be {good.name}": lambda: (results / "x.json").write_bytes(good.content),
         "which would be made-up": lambda: save(results / submission().name, samples.result()),  # not in canonical form
         "not a result: Expecting value": lambda: (results / "x.json").write_text("import os"),

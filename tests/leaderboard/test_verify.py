@@ -139,10 +139,10 @@ FOUND = {
 @pytest.mark.parametrize("tamper", FOUND, ids=lambda tamper: tamper.__name__)
 def test_recomputing_catches(tamper, tmp_path):
     data = samples.composed(samples.small(), samples.run(), samples.run("other", 0.4)).document()
-    assert verify(save(tmp_path / "honest.json", data)).tier == "recomputed"
+    assert verify(save(tmp_path / "honest.json", data)).tier == "arithmetic"
     path = save(tmp_path / "r.json", changed(data, tamper))
     assert verify(path, "reported").holds
-    verdict = verify(path, "recomputed")
+    verdict = verify(path, "arithmetic")
     assert (verdict.tier, verdict.holds) == ("reported", False) and verdict.problems[0].startswith(FOUND[tamper]), (
         verdict.problems
     )
@@ -190,9 +190,9 @@ def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(hones
     better = finished(first.cell, (first.returns[0] + 1.0, first.returns[1]), first.qos, first.ledger, first.adaptation)
     forged = replace(run, **row_fields(run.contract, [better, *others])).document()
     path = save(tmp_path / "forged.json", forged)
-    assert verify(path).tier == "recomputed"
+    assert verify(path).tier == "arithmetic"
     verdict = verify(path, "rerun", Plan(cells=2))
-    assert verdict.tier == "recomputed" and len(verdict.problems) == 1
+    assert verdict.tier == "arithmetic" and len(verdict.problems) == 1
     assert verdict.problems[0].startswith("access/n8-c3-load0.15-l48, site held-out:0, 0 shots: 1 of 2 returns differ")
     points = abs(verdict.replayed[0].score - verdict.replayed[0].score_again) + abs(
         verdict.replayed[1].score - verdict.replayed[1].score_again
@@ -216,7 +216,7 @@ def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
     for tamper, said in ((gradient_steps, "ledger.gradient_steps is"), (energy, "qos.energy differs")):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun", Plan(cells=2))
-        assert verdict.tier == "recomputed" and said in verdict.problems[0]
+        assert verdict.tier == "arithmetic" and said in verdict.problems[0]
 
 
 def test_rerunning_catches_another_checkpoint(network, tmp_path):
@@ -238,7 +238,7 @@ def test_rerunning_catches_another_checkpoint(network, tmp_path):
     ):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun", Plan(checkpoint=str(folder)))
-        assert verdict.tier == "recomputed" and not verdict.replayed and verdict.problems[0].startswith(said)
+        assert verdict.tier == "arithmetic" and not verdict.replayed and verdict.problems[0].startswith(said)
 
 
 def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, tmp_path):
@@ -277,15 +277,15 @@ def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_p
 def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):
     path = save(tmp_path / "r.json", changed(samples.result(), a_headline))
     done = command("results", "verify", str(path), "--json")
-    assert done.code == 1 and done.err.startswith("wbench: r.json does not hold when recomputed: summary.5.iqm is")
+    assert done.code == 1 and done.err.startswith("wbench: r.json does not hold when its arithmetic is checked: summary.5.iqm is")
     assert len(done.err.splitlines()) == 1 and (done.data["tier"], done.data["holds"]) == ("reported", False)
     good = command("results", "verify", str(save(tmp_path / "good.json", samples.result())))
-    assert (good.code, good.out, good.err) == (0, "good.json: holds as recomputed\n", "")
+    assert (good.code, good.out, good.err) == (0, "good.json: holds as arithmetic checked\n", "")
     for arguments, named in (
         (("--tier", "rerunn"), "Did you mean 'rerun'"),
         (("--tier", "rerun", "--cells", "0"), "--cells is 0"),
         (("--tier", "rerun"), "no checkpoint that can be found"),
-        (("--record",), "--record is 'recomputed'"),
+        (("--record",), "--record is 'arithmetic'"),
     ):
         refused = command("results", "verify", str(tmp_path / "good.json"), *arguments)
         assert refused.code == 2 and named in refused.err and "Traceback" not in refused.err
