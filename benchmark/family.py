@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
@@ -117,6 +119,26 @@ def clone_rows(env: E, episodes: Tensor, axes: Mapping[str, int]) -> E:
     return copied
 
 
+_inside = 0  # cells that an agent is in; a number of the process, so that no thread of the agent's escapes it
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """While an agent learns a site or plays: no environment can be made, and no hidden parameters be asked for."""
+    global _inside
+    _inside += 1
+    try:
+        yield
+    finally:
+        _inside -= 1
+
+
+def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    if _inside:
+        raise InvalidValueError(f"an environment or a site of {family!r}", "asked for inside a cell", "left to the harness")
+    return function(*given, **named)
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of task, and all that the harness, the data and the agents need to know about it.
@@ -168,6 +190,8 @@ class Family:
         require(
             bool(kinds) and "categorical" not in kinds[1:], "actions", kinds, "at most one categorical component, the first"
         )
+        for name in ("make", "hidden"):
+            object.__setattr__(self, name, partial(_unless_closed, self.name, getattr(self, name)))
 
     @property
     def mask_size(self) -> int:

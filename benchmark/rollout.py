@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .agent import Agent, State
-from .family import Family, Variant, require
+from .family import Family, Variant, closed, require
 from .randomness import EpisodeRandom
 
 BITS_PER_FLOAT = 32
 LOUDEST = 1e30
+MOST_FLOATS = 1_000_000  # of a message, as many as a result file takes
 
 
 @dataclass(frozen=True)
@@ -95,23 +97,33 @@ def play(
     obs, info = env.reset(sites, seeds)
     random = EpisodeRandom(variant.name, sites, seeds, device)
     state = State(family, variant, random, len(seeds), 0, info["action_mask"], env if agent.privileged else None)
-    agent.begin(state)
-    inbox = obs.new_zeros(*obs.shape[:2], agent.message_size)
     returns = torch.zeros(len(seeds), dtype=torch.float64, device=obs.device)
-    for slot in range(variant.horizon):
-        state.slot, state.action_mask = slot, info["action_mask"]
-        action = agent.act(obs, inbox, state)
-        if agent.message_size:
-            inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
-        before, mask = obs, info["action_mask"]
-        obs, reward, terminated, truncated, info = env.step(action)
-        returns += reward.sum(1, dtype=torch.float64)
-        if record:
-            record(Slot(before, mask, action, reward, info, obs, terminated, truncated))
-        if on_slot:
-            on_slot()
-    bits = BITS_PER_FLOAT * agent.message_size * variant.agents * variant.horizon * len(seeds)
+    with nullcontext() if agent.privileged else closed():
+        agent.begin(state)
+        floats = _message_size(agent)
+        inbox = obs.new_zeros(*obs.shape[:2], floats)
+        for slot in range(variant.horizon):
+            state.slot, state.action_mask = slot, info["action_mask"]
+            action = agent.act(obs, inbox, state)
+            if floats:
+                inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], floats)))
+            before, mask = obs, info["action_mask"]
+            obs, reward, terminated, truncated, info = env.step(action)
+            returns += reward.sum(1, dtype=torch.float64)
+            if record:
+                record(Slot(before, mask, action, reward, info, obs, terminated, truncated))
+            if on_slot:
+                on_slot()
+    bits = BITS_PER_FLOAT * floats * variant.agents * variant.horizon * len(seeds)
     return Episodes(returns, env.qos(), bits, variant.horizon * len(seeds))
+
+
+def _message_size(agent: Agent) -> int:
+    """Floats that an agent broadcasts a slot, fixed once it has begun: what it says of them later counts for nothing."""
+    floats = agent.message_size
+    fine = type(floats) is int and 0 <= floats <= MOST_FLOATS
+    require(fine, f"message_size of {agent.name}", floats, f"a whole number in [0, {MOST_FLOATS}]")
+    return floats
 
 
 def _checked(message: object, agent: Agent, shape: tuple[int, ...]) -> Tensor:

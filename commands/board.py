@@ -57,9 +57,11 @@ def verify(
         str | None,
         typer.Option(help="How deep: reported, arithmetic or rerun; default: rerun with --trust or --agent, else arithmetic."),
     ] = None,
-    cells: Annotated[int, typer.Option(help="How many cells to play again.")] = 3,
+    cells: Annotated[int, typer.Option(help="How many cells to play again; --record takes 6 or more.")] = 6,
     seed: Annotated[int | None, typer.Option(help="Draws the same cells as before; default: a fresh sample.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Points a cell's score may be off; default: every episode the same.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(help="Points a score may be off, 0.5 at most with --record; default: the same episodes.")
+    ] = 0.0,
     trust: Annotated[
         bool, typer.Option("--trust", help="May run code of plug-ins and --agent, and fetch checkpoints from the Hub.")
     ] = False,
@@ -77,6 +79,8 @@ def verify(
 
     check_device(device)
     tier = tier or ("rerun" if trust or agent else "arithmetic")
+    if record and tier == "rerun":
+        library.require_recordable(cells, tolerance)
     with ExitStack() as shown:  # no bar before it is known that something may be played
 
         def bar(total: int) -> Callable[[], None]:
@@ -112,7 +116,8 @@ def _print_verification(found: Verification) -> None:
             for v in found.replayed
         ]
         print_rows(["variant", "site", "shots", "score", "played again", "same episodes"], rows)
-        print(f"The same cells again: --seed {found.seed}")
+        close = f"scores within {found.tolerance:g} points" if found.tolerance else "every episode the same"
+        print(f"{len(found.replayed)} of {found.cells} cells, asked for: {close}. The same cells again: --seed {found.seed}")
 
 
 def _points(score: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,14 +16,14 @@ from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .reading import parse, read_bytes
 from .result import Result
 from .store import result_files
-from .summary import Grid, gains, scores_of
+from .summary import HEADLINE as HEADLINE
+from .summary import Grid, gains, headline_shots, scores_of
 from .tables import ALL, RankInterval, Standing
-from .verification.verify import TIERS, arithmetic_holds, recorded_tier
+from .verification.verify import TIERS, arithmetic_holds, recorded
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
 REFERENCE = "random"  # an end of the scale; `privileged` agents are references too
-HEADLINE = 5  # shots that a board shows unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,12 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list
 def _tier(path: Path, content: bytes, result: Result) -> str:
     if not arithmetic_holds(result):
         return "reported"
-    return recorded_tier(path, content) or "arithmetic"
+    return "rerun" if recorded(path, hashlib.sha256(content).hexdigest(), len(result.cells)) else "arithmetic"
 
 
 def headline(entries: Iterable[Entry]) -> int:
     """The number of shots that a board of these entries opens with: 5, or the most that is played."""
-    played = {shots for entry in entries for shots in entry.result.contract["shots"]}
-    return HEADLINE if HEADLINE in played else max(played, default=HEADLINE)
+    return headline_shots(shots for entry in entries for shots in entry.result.contract["shots"])
 
 
 def check_selection(entries: Sequence[Entry], family: str | None, shots: int | None) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...benchmark.protocol import references
 from ...benchmark.protocol.runner import CellResult
 from ...benchmark.protocol.spec import SIZES, Contract, Protocol, hash_of
 from ...benchmark.protocol.spec import protocol as get_protocol
 from ...benchmark.rollout import BITS_PER_FLOAT
-from ...benchmark.site import range_of
+from ...benchmark.site import place, range_of
 from ...errors import WbenchError
 from ..provenance import command
 from ..result import Result
@@ -19,6 +20,9 @@ from ..schema import Row
 from ..summary import Grid, agents_of, differences, row_fields, score_of, scores_of
 from .own import about_bounds, about_names, about_own
 from .unlike import unlike
+
+
+_PLAY_THEM = "To play them: wbench eval --agent random at these sites"
 
 
 def complaints(result: Result) -> Iterator[str]:
@@ -34,14 +38,14 @@ def complaints(result: Result) -> Iterator[str]:
     for where, row in _rows(result):
         yield from (where + line for line in _about_row(contract, row))
     grid, ours = Grid.of(contract), scores_of(contract, result.cells)
-    for place, rival in enumerate(result.comparison):
+    for i, rival in enumerate(result.comparison):
         found = differences(grid, ours, scores_of(contract, rival.cells))
-        yield from unlike(_plain(rival.difference), _plain(found), f"comparison[{place}].difference.")
+        yield from unlike(_plain(rival.difference), _plain(found), f"comparison[{i}].difference.")
 
 
 def _rows(result: Result) -> Iterator[tuple[str, Row]]:
     yield "", result
-    yield from ((f"comparison[{place}].", rival) for place, rival in enumerate(result.comparison))
+    yield from ((f"comparison[{i}].", rival) for i, rival in enumerate(result.comparison))
 
 
 def _about_command(result: Result) -> Iterator[str]:
@@ -74,6 +78,10 @@ def about_protocol(result: Result) -> Iterator[str]:
                 return
         elif size := next((name for name, one in sizes.items() if _layout(one) == _layout(known)), None):
             yield f"protocol is {result.protocol!r}, but {size!r} follows from what it plays"
+        for name, site in ((name, site) for name in known.variants for site in known.sites):
+            if not references.known(name, site):  # a check plays nothing
+                yield f"contract: the references of {name} at {place(site)} are not known here. {_PLAY_THEM}"
+                return
         ours = json.loads(json.dumps(known.contract()))
     except WbenchError as error:
         yield f"contract: this wbench cannot play it: {error}"

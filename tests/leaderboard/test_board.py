@@ -89,7 +89,8 @@ def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entr
 def rerun(path: Path, of: Path | None = None) -> None:
     """Record that a maintainer has run a file again; or, wrongly, that the record is of another one."""
     digest = hashlib.sha256((of or path).read_bytes()).hexdigest()
-    sidecar(path).write_text(json.dumps({"schema": SIDECAR, "tier": "rerun", "sha256": digest}))
+    told = {"schema": SIDECAR, "tier": "rerun", "sha256": digest, "tolerance": 0.0, "cells": [[]] * 6}
+    sidecar(path).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,8 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
         return console.export_text()
 
     wide, narrow = shown(200), shown(80)
-    assert all(word in wide for word in ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")) and "also show" not in wide
+    titles = ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")
+    assert all(word in wide for word in titles) and "also show" not in wide
     assert (
         "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
         and "12.3k" not in narrow

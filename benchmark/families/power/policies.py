@@ -156,7 +156,7 @@ class Revealed(Oracle):
 
 def _on(state: State, known: Knowledge) -> tuple[Knowledge, Tensor]:
     """Knowledge of one site, for every episode of a batch."""
-    device = state.random.keys.device
+    device = state.random.device
     known = Knowledge(**{name: value.to(device) for name, value in vars(known).items()})
     return known, torch.zeros(state.batch, dtype=torch.int64, device=device)
 
