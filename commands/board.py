@@ -42,11 +42,12 @@ def submit(
             raise InvalidValueError("--store", str(store), "left out where --namespace is given: a folder or the Hub, not both")
         done = stores.propose(submission, namespace, dry_run)
     else:
-        done = stores.submit(submission, _store(store, stores.default_store()), dry_run)
+        folder = _store(store, stores.default_store())
+        done = stores.submit(submission, folder, dry_run, _same(folder, submission.played))
     if as_json:
         print(json.dumps(done.to_dict()))
         return
-    said = {"added": "added", "known": "this very result is there already", "dry run": "valid; nothing done (dry run)"}
+    said = {"added": "added", "known": "this very play is there already", "dry run": "valid; nothing done (dry run)"}
     print(f"{done.where}/{done.name}: {said[done.status]}" + (f", {done.url}" if done.url else ""))
 
 
@@ -139,19 +140,21 @@ def leaderboard(
     from rich.console import Console
 
     from ..leaderboard import board as library
+    from ..leaderboard.index.index import Index
     from ..leaderboard.page import render as page
     from ..leaderboard.store import SHIPPED, default_store
     from ..leaderboard.tables import ALL, of_boards
 
-    wanted = protocol or (None if html else "lite")
-    entries = library.load(_store(store, default_store() or SHIPPED), wanted, note)
-    library.check_selection(entries, family, shots)
-    if html:
-        written = str(page.write(library.ranked(entries), html))
-        print(json.dumps({"page": written}) if as_json else written)
-        return
-    k, part = library.headline(entries) if shots is None else shots, family or ALL
-    entries = library.order(library.ranked(entries, (part,), (k,)), k, part)
+    wanted, folder = protocol or (None if html else "lite"), _store(store, default_store() or SHIPPED)
+    with Index(folder, note) as index:
+        entries = library.load(folder, wanted, note, index)
+        library.check_selection(entries, family, shots)
+        if html:
+            written = str(page.write(library.ranked(entries, index=index), html))
+            print(json.dumps({"page": written}) if as_json else written)
+            return
+        k, part = library.headline(entries) if shots is None else shots, family or ALL
+        entries = library.order(library.ranked(entries, (part,), (k,), index), k, part)
     if as_json:
         rows = [asdict(library.standing(entry, k, part)) for entry in entries]
         print(json.dumps({"shots": k, "family": part, "rows": rows}))
@@ -231,6 +234,16 @@ def export(
         if not arithmetic_holds(result):
             raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")
     print(convert(results, form, namespace), end="")
+
+
+def _same(store: Path, played: str) -> str | None:
+    """The file of a store that holds the very same play, if there is one."""
+    from ..leaderboard.index.index import Index
+
+    if not store.is_dir():
+        return None
+    with Index(store) as index:
+        return index.same(played)
 
 
 def _store(given: Path | None, default: Path | None) -> Path:

@@ -25,7 +25,7 @@ def table(store: Path = STORE) -> str:
     """The board of today's `lite` as Markdown; results under another protocol hash belong to another board."""
     lite = protocol("lite")
     found = board.load(store, None, note) if any(result_files(store)) else []
-    entries = board.ranked([entry for entry in found if entry.result.protocol_hash == lite.hash()])
+    entries = board.ranked([entry for entry in found if entry.line.protocol_hash == lite.hash()])
     return _rows(board.order(entries, board.HEADLINE), lite) if entries else NONE
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ..benchmark.registry import OWN_AGENTS
 from .provenance import UNREGISTERED
-from .schema import AgentRecord
+from .schema import AgentRecord, Package
 
 WBENCH = "wbench"  # the distribution of the agents that the package brings
 _ALIKE = str.maketrans("0123456789i|!$@", "olzeasbtbglllsa")  # digits and signs that stand for letters, and i for l
@@ -44,22 +44,21 @@ def told_apart(rows: Mapping[str, AgentRecord]) -> dict[str, str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for file, row in rows.items():
         alike[skeleton(row.label)].append(file)
-    shown: dict[str, str] = {}
-    for files in alike.values():
-        group = [rows[file] for file in files]
-        for file, row in zip(files, group, strict=True):
-            shown[file] = " ".join([row.label, *_more(row, group)])
+    return {file: name for files in alike.values() for file, name in _named({file: rows[file] for file in files}).items()}
+
+
+def _named(group: Mapping[str, AgentRecord]) -> dict[str, str]:
+    """Names of rows that look alike: with their code where it differs, with their weights where those of one code differ."""
+    codes: dict[tuple[str, Package], set[tuple[str, str]]] = defaultdict(set)
+    for row in group.values():
+        codes[row.label, row.package].add((row.checkpoint, row.settings))
+    shown = {}
+    for file, row in group.items():
+        told = [f"[{code(row)}]"] if len(codes) > 1 else []
+        if len(codes[row.label, row.package]) > 1:
+            told.append(f"[weights {row.checkpoint[:8] or 'none'}, settings {row.settings[:8] or 'none'}]")
+        shown[file] = " ".join([row.label, *told])
     return shown
-
-
-def _more(row: AgentRecord, group: Sequence[AgentRecord]) -> list[str]:
-    """What tells a row from those that look like it: its code, then its weights and settings."""
-    others = [one for one in group if one is not row]
-    same_code = [one for one in others if (one.label, one.package) == (row.label, row.package)]
-    told = [f"[{code(row)}]"] if len(same_code) < len(others) else []
-    if any((one.checkpoint, one.settings) != (row.checkpoint, row.settings) for one in same_code):
-        told.append(f"[weights {row.checkpoint[:8] or 'none'}, settings {row.settings[:8] or 'none'}]")
-    return told
 
 
 def code(row: AgentRecord) -> str:

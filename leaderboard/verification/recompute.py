@@ -21,7 +21,6 @@ from ..summary import Grid, agents_of, differences, row_fields, score_of, scores
 from .own import about_bounds, about_names, about_own
 from .unlike import unlike
 
-
 _PLAY_THEM = "To play them: wbench eval --agent random at these sites"
 
 
