@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 
@@ -121,6 +123,26 @@ def clone_rows(env: E, episodes: Tensor, axes: Mapping[str, int]) -> E:
     return copied
 
 
+_inside = 0  # cells that an agent is in; a number of the process, so that no thread of the agent's escapes it
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """While an agent learns a site or plays: no environment can be made, and no hidden parameters be asked for."""
+    global _inside
+    _inside += 1
+    try:
+        yield
+    finally:
+        _inside -= 1
+
+
+def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    if _inside:
+        raise InvalidValueError(f"an environment or a site of {family!r}", "asked for inside a cell", "left to the harness")
+    return function(*given, **named)
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of task, and all that the harness, the data and the agents need to know about it.
@@ -144,6 +166,7 @@ class Family:
         layout: the parts of an observation in order, by name: how many floats, and what they are; may be left out.
         shown: places in an observation of what one looks at to judge a world model, by name, e.g. the own queue.
         permute: relabels interchangeable parts of joint training windows at random, in place; None = there are none.
+        qos_range: least and greatest value that each quality of service of an episode can have, by name; None = not known.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
     """
@@ -166,12 +189,15 @@ class Family:
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
     choice: int | None = None
+    qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]
         require(
             bool(kinds) and "categorical" not in kinds[1:], "actions", kinds, "at most one categorical component, the first"
         )
+        for name in ("make", "hidden"):
+            object.__setattr__(self, name, partial(_unless_closed, self.name, getattr(self, name)))
 
     @property
     def mask_size(self) -> int:

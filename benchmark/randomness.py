@@ -46,12 +46,17 @@ class EpisodeRandom:
     def __init__(self, variant: str, sites: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
         episodes = zip(sites, seeds, strict=True)
         keys = [int.from_bytes(_digest(variant, *episode, "policy")[:8], "little", signed=True) for episode in episodes]
-        self.keys = torch.tensor(keys, dtype=torch.int64, device=device)
+        self._keys = torch.tensor(keys, dtype=torch.int64, device=device)
         self._draws = 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where draws are made."""
+        return self._keys.device
 
     def uniform(self, *shape: int) -> Tensor:
         """Draws in (0, 1), float32, shape [B, *shape]. Each call gives fresh numbers."""
-        return self.draw()._uniform(self.keys, torch.zeros_like(self.keys), shape)
+        return self.draw()._uniform(self._keys, torch.zeros_like(self._keys), shape)
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal draws, float32, shape [B, *shape]."""
@@ -60,7 +65,7 @@ class EpisodeRandom:
     def draw(self) -> Draw:
         """Reserve one set of fresh numbers, to be read row by row."""
         self._draws += 1
-        return Draw(self.keys, self._draws)
+        return Draw(self._keys, self._draws)
 
 
 class Draw:

@@ -53,6 +53,7 @@ _AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAI
     "oracle": "baselines.references:build_oracle",
     "genie": "baselines.references:build_genie",
 }
+OWN_AGENTS = tuple(_AGENTS)
 PARTS = {"trainers": "TRAINER", "worlds": "WORLD"}  # what a module of an agent may give, by group of entry points
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .agent import Agent, State
-from .family import Env, Family, Variant, require
+from .family import Env, Family, Variant, closed, require
 from .randomness import EpisodeRandom
 
 BITS_PER_FLOAT = 32
 LOUDEST = 1e30
+MOST_FLOATS = 1_000_000  # of a message, as many as a result file takes
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Team:
         device: torch.device | str,
         env: Env | None,
     ) -> None:
-        self._agent, self._inbox, self._begun = agent, torch.zeros(0), False
+        self._agent, self._inbox, self._begun, self.floats = agent, torch.zeros(0), False, 0
         random, nothing = EpisodeRandom(variant.name, sites, seeds, device), torch.zeros(0, dtype=torch.bool)
         self._state = State(family, variant, random, len(seeds), 0, nothing, env if agent.privileged else None)
 
@@ -102,10 +104,11 @@ class Team:
         state.slot, state.action_mask = self.slot, action_mask
         if not self._begun:
             agent.begin(state)
-            self._begun, self._inbox = True, obs.new_zeros(*obs.shape[:2], agent.message_size)
+            self._begun, self.floats = True, _message_size(agent)
+            self._inbox = obs.new_zeros(*obs.shape[:2], self.floats)
         action = agent.act(obs, self._inbox, state)
-        if agent.message_size:
-            self._inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], agent.message_size)))
+        if self.floats:
+            self._inbox = mean_field(_checked(agent.message(obs, state), agent, (*obs.shape[:2], self.floats)))
         return action
 
 
@@ -140,17 +143,26 @@ def play(
     obs, info = env.reset(sites, seeds)
     team = Team(agent, family, variant, sites, seeds, obs.device, env)
     returns = torch.zeros(len(seeds), dtype=torch.float64, device=obs.device)
-    for _ in range(variant.horizon):
-        before, mask = obs, info["action_mask"]
-        action = team.act(obs, mask)
-        obs, reward, terminated, truncated, info = env.step(action)
-        returns += reward.sum(1, dtype=torch.float64)
-        if record:
-            record(Slot(before, mask, action, reward, info, obs, terminated, truncated))
-        if on_slot:
-            on_slot()
-    bits = BITS_PER_FLOAT * agent.message_size * variant.agents * variant.horizon * len(seeds)
+    with nullcontext() if agent.privileged else closed():
+        for _ in range(variant.horizon):
+            before, mask = obs, info["action_mask"]
+            action = team.act(obs, mask)
+            obs, reward, terminated, truncated, info = env.step(action)
+            returns += reward.sum(1, dtype=torch.float64)
+            if record:
+                record(Slot(before, mask, action, reward, info, obs, terminated, truncated))
+            if on_slot:
+                on_slot()
+    bits = BITS_PER_FLOAT * team.floats * variant.agents * variant.horizon * len(seeds)
     return Episodes(returns, env.qos(), bits, variant.horizon * len(seeds))
+
+
+def _message_size(agent: Agent) -> int:
+    """Floats that an agent broadcasts a slot, fixed once it has begun: what it says of them later counts for nothing."""
+    floats = agent.message_size
+    fine = type(floats) is int and 0 <= floats <= MOST_FLOATS
+    require(fine, f"message_size of {agent.name}", floats, f"a whole number in [0, {MOST_FLOATS}]")
+    return floats
 
 
 def _checked(message: object, agent: Agent, shape: tuple[int, ...]) -> Tensor:

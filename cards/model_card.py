@@ -15,7 +15,7 @@ from ..errors import ResultError
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
 from ..leaderboard.result import Result
-from ..leaderboard.verification.verify import holds_recomputed
+from ..leaderboard.verification.verify import arithmetic_holds
 from ..learning.checkpoint import WEIGHTS, digest_of_file
 from ..learning.training import REPORT, get_trainer
 from .training_report import PICTURE
@@ -82,7 +82,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     weights = digest_of_file(folder / WEIGHTS)
     result = None if results is None else parse(json.dumps(results).encode())
     if result is not None:
-        if not holds_recomputed(result):
+        if not arithmetic_holds(result):
             raise ResultError("the numbers of --results do not follow from its episodes. See: wbench results verify FILE")
         fits = (result.agent, result.checkpoint) == (agent, weights)
         require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")

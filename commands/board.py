@@ -42,11 +42,12 @@ def submit(
             raise InvalidValueError("--store", str(store), "left out where --namespace is given: a folder or the Hub, not both")
         done = stores.propose(submission, namespace, dry_run)
     else:
-        done = stores.submit(submission, _store(store, stores.default_store()), dry_run)
+        folder = _store(store, stores.default_store())
+        done = stores.submit(submission, folder, dry_run, _same(folder, submission.played))
     if as_json:
         print(json.dumps(done.to_dict()))
         return
-    said = {"added": "added", "known": "this very result is there already", "dry run": "valid; nothing done (dry run)"}
+    said = {"added": "added", "known": "this very play is there already", "dry run": "valid; nothing done (dry run)"}
     print(f"{done.where}/{done.name}: {said[done.status]}" + (f", {done.url}" if done.url else ""))
 
 
@@ -55,11 +56,13 @@ def verify(
     file: ResultFile,
     tier: Annotated[
         str | None,
-        typer.Option(help="How deep: reported, recomputed or rerun; default: rerun with --trust or --agent, else recomputed."),
+        typer.Option(help="How deep: reported, arithmetic or rerun; default: rerun with --trust or --agent, else arithmetic."),
     ] = None,
-    cells: Annotated[int, typer.Option(help="How many cells to play again.")] = 3,
+    cells: Annotated[int, typer.Option(help="How many cells to play again; --record takes 6 or more.")] = 6,
     seed: Annotated[int | None, typer.Option(help="Draws the same cells as before; default: a fresh sample.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Points a cell's score may be off; default: every episode the same.")] = 0.0,
+    tolerance: Annotated[
+        float, typer.Option(help="Points a score may be off, 0.5 at most with --record; default: the same episodes.")
+    ] = 0.0,
     trust: Annotated[
         bool, typer.Option("--trust", help="May run code of plug-ins and --agent, and fetch checkpoints from the Hub.")
     ] = False,
@@ -76,7 +79,9 @@ def verify(
     from ..leaderboard.verification.rerun import Plan
 
     check_device(device)
-    tier = tier or ("rerun" if trust or agent else "recomputed")
+    tier = tier or ("rerun" if trust or agent else "arithmetic")
+    if record and tier == "rerun":
+        library.require_recordable(cells, tolerance)
     with ExitStack() as shown:  # no bar before it is known that something may be played
 
         def bar(total: int) -> Callable[[], None]:
@@ -94,11 +99,14 @@ def verify(
         raise VerificationError(f"{found.file} does not hold when {_DEEPER[found.tier]}: {found.problems[0]}.{more}")
 
 
-_DEEPER = {"reported": "recomputed", "recomputed": "rerun"}
+_DEEPER = {"reported": "its arithmetic is checked", "arithmetic": "rerun"}
 
 
 def _print_verification(found: Verification) -> None:
-    print(f"{found.file}: holds as {found.tier}" + ("" if found.holds else f", not as {_DEEPER[found.tier]}"))
+    from ..leaderboard.tables import TIER_NAMES
+
+    said = f"holds as {TIER_NAMES[found.tier]}" if found.holds else f"does not hold when {_DEEPER[found.tier]}"
+    print(f"{found.file}: {said}")
     for problem in found.problems:
         print(f"  {problem}")
     if found.replayed:
@@ -109,7 +117,8 @@ def _print_verification(found: Verification) -> None:
             for v in found.replayed
         ]
         print_rows(["variant", "site", "shots", "score", "played again", "same episodes"], rows)
-        print(f"The same cells again: --seed {found.seed}")
+        close = f"scores within {found.tolerance:g} points" if found.tolerance else "every episode the same"
+        print(f"{len(found.replayed)} of {found.cells} cells, asked for: {close}. The same cells again: --seed {found.seed}")
 
 
 def _points(score: float | None) -> str:
@@ -131,19 +140,21 @@ def leaderboard(
     from rich.console import Console
 
     from ..leaderboard import board as library
+    from ..leaderboard.index.index import Index
     from ..leaderboard.page import render as page
     from ..leaderboard.store import SHIPPED, default_store
     from ..leaderboard.tables import ALL, of_boards
 
-    wanted = protocol or (None if html else "lite")
-    entries = library.load(_store(store, default_store() or SHIPPED), wanted, note)
-    library.check_selection(entries, family, shots)
-    if html:
-        written = str(page.write(library.ranked(entries), html))
-        print(json.dumps({"page": written}) if as_json else written)
-        return
-    k, part = library.headline(entries) if shots is None else shots, family or ALL
-    entries = library.order(library.ranked(entries, (part,), (k,)), k, part)
+    wanted, folder = protocol or (None if html else "lite"), _store(store, default_store() or SHIPPED)
+    with Index(folder, note) as index:
+        entries = library.load(folder, wanted, note, index)
+        library.check_selection(entries, family, shots)
+        if html:
+            written = str(page.write(library.ranked(entries, index=index), html))
+            print(json.dumps({"page": written}) if as_json else written)
+            return
+        k, part = library.headline(entries) if shots is None else shots, family or ALL
+        entries = library.order(library.ranked(entries, (part,), (k,), index), k, part)
     if as_json:
         rows = [asdict(library.standing(entry, k, part)) for entry in entries]
         print(json.dumps({"shots": k, "family": part, "rows": rows}))
@@ -216,13 +227,23 @@ def export(
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
     from ..leaderboard.export import export as convert
     from ..leaderboard.reading import load_result
-    from ..leaderboard.verification.verify import holds_recomputed
+    from ..leaderboard.verification.verify import arithmetic_holds
 
     results = [load_result(path) for path in files]
     for path, result in zip(files, results, strict=True):
-        if not holds_recomputed(result):
+        if not arithmetic_holds(result):
             raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")
     print(convert(results, form, namespace), end="")
+
+
+def _same(store: Path, played: str) -> str | None:
+    """The file of a store that holds the very same play, if there is one."""
+    from ..leaderboard.index.index import Index
+
+    if not store.is_dir():
+        return None
+    with Index(store) as index:
+        return index.same(played)
 
 
 def _store(given: Path | None, default: Path | None) -> Path:

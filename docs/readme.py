@@ -13,7 +13,7 @@ from wbench.console import note
 from wbench.leaderboard import board
 from wbench.leaderboard.board import Entry
 from wbench.leaderboard.store import result_files
-from wbench.leaderboard.tables import short, shown
+from wbench.leaderboard.tables import TIER_NAMES, short, shown
 
 ROOT = Path(__file__).parents[1]
 README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"
@@ -25,7 +25,7 @@ def table(store: Path = STORE) -> str:
     """The board of today's `lite` as Markdown; results under another protocol hash belong to another board."""
     lite = protocol("lite")
     found = board.load(store, None, note) if any(result_files(store)) else []
-    entries = board.ranked([entry for entry in found if entry.result.protocol_hash == lite.hash()])
+    entries = board.ranked([entry for entry in found if entry.line.protocol_hash == lite.hash()])
     return _rows(board.order(entries, board.HEADLINE), lite) if entries else NONE
 
 
@@ -46,7 +46,7 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
             shown(entry.estimate(0)),
             *parts,
             short(one.parameters),
-            one.tier,
+            TIER_NAMES[one.tier],
         ]
         lines.append(f"| {' | '.join(cells)} |")
     places = f"{len(lite.variants)} variants at {len(lite.sites)} sites that no agent was trained on"

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..benchmark.protocol.spec import SIZES
-from ..benchmark.protocol.statistics import Interval, paired
+from ..benchmark.protocol.statistics import Interval
 from ..errors import InvalidValueError, ResultError, UnknownNameError
-from .reading import parse, read_bytes
+from .index.index import Index, Indexed
+from .index.line import Line
+from .index.ranks import counts
+from .names import told_apart
 from .result import Result
-from .store import result_files
-from .summary import Grid, gains, scores_of
+from .summary import HEADLINE as HEADLINE
+from .summary import Grid, gains, headline_shots
 from .tables import ALL, RankInterval, Standing
-from .verification.verify import TIERS, holds_recomputed, recorded_tier
+from .verification.verify import TIERS, Record, recorded
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
 REFERENCE = "random"  # an end of the scale; `privileged` agents are references too
-HEADLINE = 5  # shots that a board shows unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,32 @@ class Entry:
 
     Attributes:
         file: its name in the store, e.g. `networld-lite-1f0c2a9be7d4.json`.
-        result: what it says.
+        result: what it says, whole or in short.
         tier: how far it was verified, one of `TIERS`.
         ranks: rank interval by family (`ALL` for all of them) and number of shots, among rows of the same protocol hash; empty
             for a row that is not ranked: incomplete, a reference, under `quick`, or one that nobody has run again.
+        name: what the board calls it; empty = its label.
+        sha256: of its bytes.
+        record: of its rerun.
     """
 
     file: str
-    result: Result
+    result: Result | Line
     tier: str
     ranks: Mapping[str, Mapping[int, RankInterval]] = field(default_factory=dict)
+    name: str = ""
+    sha256: str = ""
+    record: Record | None = None
+
+    @cached_property
+    def line(self) -> Line:
+        """What it says, in short."""
+        return self.result if isinstance(self.result, Line) else Line.of(self.result)
+
+    @property
+    def grid(self) -> Grid:
+        """What its protocol plays."""
+        return Grid.of(self.line.contract)  # type: ignore[arg-type]
 
     def rank(self, shots: int, family: str = ALL) -> RankInterval | None:
         """Its rank interval at K shots, or None where it is not ranked."""
@@ -48,25 +69,28 @@ class Entry:
 
     def estimate(self, shots: int, family: str = ALL) -> Interval | None:
         """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
-        summary = self.result.summary.get(str(shots))
+        summary = self.line.summary.get(str(shots))
         return summary if summary is None or family == ALL else summary.families.get(family)
 
     def gain(self, shots: int, family: str = ALL) -> Interval | None:
         """Adaptation gain at K shots, likewise; None at 0 shots too."""
-        result = self.result
         if family == ALL:
-            return result.gain.get(str(shots))
-        part = replace(Grid.of(result.contract).select(family), shots=(0, shots) if shots else ())
-        return gains(part, scores_of(result.contract, result.cells)).get(str(shots))
+            return self.line.gain.get(str(shots))
+        part = replace(self.grid.select(family), shots=(0, shots) if shots else ())
+        return gains(part, self.line.all_scores()).get(str(shots))
 
 
-def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list[Entry]:
-    """The results of a store, verified as far as `recomputed`, or as a maintainer's record beside it says; not yet ranked.
+def load(store: Path, protocol: str | None, note: Callable[[str], None], index: Index | None = None) -> list[Entry]:
+    """The results of a store, checked as far as `arithmetic`, or as a maintainer's record beside it says; not yet ranked.
+
+    One row a (label, package, checkpoint, settings, protocol): of several runs of one agent the one that holds furthest, and
+    then the first by name, stands for all.
 
     Args:
         store: the folder.
         protocol: of this size only; None = of all.
-        note: told of files that are left out because they are malformed.
+        note: told of files that are left out: malformed, named wrongly, or further runs of a row.
+        index: of this store; None = it is opened for this.
 
     Raises:
         UnknownNameError: there is no such protocol.
@@ -75,39 +99,51 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None]) -> list
     """
     if protocol not in (None, *PROTOCOLS):
         raise UnknownNameError("protocol", str(protocol), PROTOCOLS, "wbench leaderboard --protocol lite")
-    found: list[Entry] = []
-    others: set[str] = set()
-    for path in result_files(store):
-        try:
-            content = read_bytes(path)
-            result = parse(content)
-            if protocol not in (None, result.protocol):
-                others.add(result.protocol)
-            else:
-                found.append(Entry(path.name, result, _tier(path, content, result)))
-        except ResultError as error:
-            note(f"{path.name} is left out: {error}")
+    with nullcontext(index) if index else Index(store, note) as index:
+        found = [_entry(store, file, note) for file in index.files(protocol)]
+        others = index.protocols()
     if not found:
         hint = f"Try: --protocol {min(others)}" if others else "Add one: wbench submit FILE"
         raise ResultError(f"no results{f' of protocol {protocol}' if protocol else ''} in {store}. {hint}")
-    return found
+    rows = list(_one_a_row(found, note))
+    names: dict[str, str] = {}
+    for board in by_protocol(rows):
+        names |= told_apart({one.file: one.line for one in board})
+    return [replace(one, name=names[one.file]) for one in rows]
 
 
-def _tier(path: Path, content: bytes, result: Result) -> str:
-    if not holds_recomputed(result):
-        return "reported"
-    return recorded_tier(path, content) or "recomputed"
+def _entry(store: Path, file: Indexed, note: Callable[[str], None]) -> Entry:
+    """A file with the tier that its record gives it, which is believed only of the same bytes."""
+    if file.problem:
+        return Entry(file.name, file.line, "reported", sha256=file.sha256)
+    try:
+        found = recorded(store / file.name, file.sha256, file.line.cells)
+    except ResultError as error:
+        note(f"{file.name} counts as claimed: {error}")
+        found = None
+    return Entry(file.name, file.line, "rerun" if found else "arithmetic", sha256=file.sha256, record=found)
+
+
+def _one_a_row(entries: Sequence[Entry], note: Callable[[str], None]) -> Iterator[Entry]:
+    """The entries without further runs of the same row."""
+    runs: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        runs[entry.line.identity].append(entry)
+    for group in runs.values():
+        best, *others = sorted(group, key=lambda one: (-TIERS.index(one.tier), not one.line.complete, one.file))
+        yield best
+        for other in others:
+            note(f"{other.file} is left out: another run of the row in {best.file}")
 
 
 def headline(entries: Iterable[Entry]) -> int:
     """The number of shots that a board of these entries opens with: 5, or the most that is played."""
-    played = {shots for entry in entries for shots in entry.result.contract["shots"]}
-    return HEADLINE if HEADLINE in played else max(played, default=HEADLINE)
+    return headline_shots(shots for entry in entries for shots in entry.line.contract["shots"])
 
 
 def check_selection(entries: Sequence[Entry], family: str | None, shots: int | None) -> None:
     """Raise unless some entry was played on this family, and at this number of shots."""
-    grids = [Grid.of(entry.result.contract) for entry in entries]
+    grids = [entry.grid for entry in entries]
     families = sorted({name for grid in grids for name in grid.families()})
     if family is not None and family not in families:
         raise UnknownNameError("family on this board", family, families, "wbench leaderboard")
@@ -116,21 +152,27 @@ def check_selection(entries: Sequence[Entry], family: str | None, shots: int | N
         raise InvalidValueError("--shots", shots, f"one of {', '.join(map(str, played))} on this board")
 
 
-def ranked(entries: Sequence[Entry], families: Sequence[str] | None = None, shots: Sequence[int] | None = None) -> list[Entry]:
+def ranked(
+    entries: Sequence[Entry],
+    families: Sequence[str] | None = None,
+    shots: Sequence[int] | None = None,
+    index: Index | None = None,
+) -> list[Entry]:
     """The entries with their rank intervals, in the order given.
 
     Args:
         entries: of any protocols; each is ranked among those of its own hash.
         families: of these only (`ALL` for all together); None = all together and each.
         shots: at these only; None = at each.
+        index: of the store that they are of, which keeps comparisons; None = all are made.
     """
     ranks: dict[str, dict[str, dict[int, RankInterval]]] = defaultdict(dict)
     for board in by_protocol(filter(eligible, entries)):
-        grid = Grid.of(board[0].result.contract)
+        grid = board[0].grid
         for family in families or (ALL, *grid.families()):
             part = grid.select(None if family == ALL else family)
             for k in [k for k in shots or grid.shots if k in grid.shots and part.variants]:
-                for entry, place in zip(board, intervals(part, board, k), strict=True):
+                for entry, place in zip(board, intervals(board, k, family, index), strict=True):
                     ranks[entry.file].setdefault(family, {})[k] = place
     return [replace(entry, ranks=ranks.get(entry.file, {})) for entry in entries]
 
@@ -139,7 +181,7 @@ def by_protocol(entries: Iterable[Entry]) -> list[list[Entry]]:
     """The entries of each protocol hash, the greatest board first."""
     boards: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
-        boards[entry.result.protocol_hash].append(entry)
+        boards[entry.line.protocol_hash].append(entry)
     return sorted(boards.values(), key=len, reverse=True)
 
 
@@ -148,17 +190,23 @@ def eligible(entry: Entry) -> bool:
     return _why_unranked(entry) is None
 
 
-def intervals(grid: Grid, entries: Sequence[Entry], shots: int) -> list[RankInterval]:
-    """Rank intervals at K shots: who is significantly better or worse by the paired difference on common episodes."""
-    tables = [grid.lay_out(scores_of(entry.result.contract, entry.result.cells), shots) for entry in entries]
-    better, worse = [0] * len(tables), [0] * len(tables)
-    for (i, ours), (j, theirs) in combinations(enumerate(tables), 2):
-        assert ours is not None and theirs is not None  # eligible rows are complete
-        if sign := paired(ours, theirs).sign:
-            winner, loser = (i, j) if sign > 0 else (j, i)
-            worse[winner] += 1
-            better[loser] += 1
-    return [RankInterval(1 + better[i], len(tables) - worse[i]) for i in range(len(tables))]
+def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: Index | None = None) -> list[RankInterval]:
+    """Rank intervals at K shots: who is significantly better or worse by the paired difference on common episodes.
+
+    Args:
+        entries: eligible ones of one protocol hash.
+        shots: K.
+        family: of this family, or `ALL`.
+        index: where comparisons of an earlier time are kept; None = all are made.
+    """
+    found = [entry.line.table(shots, None if family == ALL else family) for entry in entries]
+    tables = np.stack([table for table in found if table is not None])
+    assert len(tables) == len(entries)  # eligible rows are complete
+    if index is None:
+        better, worse = counts(tables)
+    else:
+        better, worse = index.counts(f"{entries[0].line.protocol_hash} {family} {shots}", [e.sha256 for e in entries], tables)
+    return [RankInterval(1 + int(b), len(tables) - int(w)) for b, w in zip(better, worse, strict=True)]
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:
@@ -166,7 +214,7 @@ def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry
 
     def key(entry: Entry) -> tuple[Any, ...]:
         estimate = entry.estimate(shots, family)
-        unranked, incomplete = entry.rank(shots, family) is None, not entry.result.complete
+        unranked, incomplete = entry.rank(shots, family) is None, not entry.line.complete
         return unranked, incomplete, -(estimate.iqm if estimate else float("-inf")), entry.file
 
     return sorted(entries, key=key)
@@ -174,13 +222,13 @@ def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry
 
 def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
     """What the board says of an entry at K shots."""
-    result, rank, estimate = entry.result, entry.rank(shots, family), entry.estimate(shots, family)
-    families = Grid.of(result.contract).families() if family == ALL else []
+    result, rank, estimate = entry.line, entry.rank(shots, family), entry.estimate(shots, family)
+    families = entry.grid.families() if family == ALL else []
     return Standing(
         file=entry.file,
         protocol=result.protocol,
         protocol_hash=result.protocol_hash,
-        agent=result.label,
+        agent=entry.name or result.label,
         rank=rank,
         unranked=None if rank else _why_unranked(entry) or f"not played at {shots} shots",
         score=estimate and Interval(estimate.iqm, estimate.ci_low, estimate.ci_high),
@@ -198,7 +246,7 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
 
 def _why_unranked(entry: Entry) -> str | None:
     """Why a row is ranked at no number of shots; None where it is."""
-    result = entry.result
+    result = entry.line
     reasons = {
         "does not hold": entry.tier == "reported",
         "incomplete": not result.complete,

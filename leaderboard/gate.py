@@ -1,8 +1,10 @@
-"""A maintainer's check of a pull request that adds results: `python -m wbench.leaderboard.gate BASE..HEAD`, in the checkout.
+"""A maintainer's check of a pull request that adds results: `python -P -m wbench.leaderboard.gate BASE..HEAD`.
 
-It reads the proposed files as git objects: nothing is checked out, nothing of the pull request runs, no symlink is followed. It
-passes if all that changed since the branches parted are additions of plain files under `leaderboard/results`, each in canonical
-form, named after its content, and valid to the tier `recomputed`.
+It is run in a checkout of the base branch, with the base branch's code, and refuses to run elsewhere: else the pull request
+would judge itself. `-P` keeps Python from importing what lies in the current folder. It reads the proposed files as git
+objects: nothing is checked out, nothing of the pull request runs, no symlink is followed. It passes if all that changed since
+the branches parted are additions of plain files under `leaderboard/results`, each in canonical form, named after its content,
+valid to the tier `arithmetic`, and no play that is there already.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InvalidValueError, ResultError, WbenchError
+from .index.index import Index
 from .reading import LARGEST, parse
 from .store import Submission
 from .verification.recompute import complaints
@@ -22,6 +25,7 @@ from .verification.recompute import complaints
 FOLDER = "leaderboard/results"
 _RANGE = re.compile(r"([A-Za-z0-9][\w./@^~-]*?)\.\.\.?([A-Za-z0-9][\w./@^~-]*)")
 _PLAIN = "100644"
+_COMMAND = "python -P -m wbench.leaderboard.gate BASE..HEAD"
 _MOST = 100  # files of one pull request
 
 
@@ -46,8 +50,14 @@ def changes(base: str, head: str, folder: Path) -> list[Change]:
     return found
 
 
-def complaint(change: Change, folder: Path) -> str | None:
-    """Why a change may not be merged by this gate; None where it may."""
+def complaint(change: Change, folder: Path, known: Callable[[str, str], str | None]) -> str | None:
+    """Why a change may not be merged by this gate; None where it may.
+
+    Args:
+        change: what a pull request does.
+        folder: the checkout.
+        known: which other file has a play of this digest (`Submission.played`), asked for a file of this path.
+    """
     name = change.path.removeprefix(f"{FOLDER}/")
     if change.status != "A":
         return f"is changed or deleted ({change.status}); results are only ever added"
@@ -64,8 +74,10 @@ def complaint(change: Change, folder: Path) -> str | None:
         return str(error)
     problem = next(complaints(result), None)
     if problem:
-        return f"does not hold up when recomputed: {problem}"
+        return f"does not hold up: {problem}"
     wanted = Submission.of(result)
+    if same := known(wanted.played, change.path):
+        return f"is the play of {same} once more"
     if (name, content) != (wanted.name, wanted.content):
         return f"is not what wbench submit writes, which would be {wanted.name}"
     return None
@@ -85,10 +97,21 @@ def gate(span: str, folder: Path = Path()) -> list[str]:
     given = _RANGE.fullmatch(span)
     if given is None:
         raise InvalidValueError("the range", span, "BASE..HEAD, two branches, tags or commits")
+    base, here = (_git(folder, "rev-parse", "--verify", f"{name}^{{commit}}") for name in (given[1], "HEAD"))
+    if base != here:
+        raise ResultError(f"the checkout is not at {given[1]}, so its code is not the base's. First: git checkout {given[1]}")
     found = changes(given[1], given[2], folder)
     if not 1 <= len(found) <= _MOST:
         raise ResultError(f"{len(found)} files changed in {span}; a pull request adds 1 to {_MOST} results.")
-    refused = [f"{change.path!r} {why}" for change in found if (why := complaint(change, folder))]
+    plays: dict[str, str] = {}
+    with Index(folder / FOLDER) as index:
+
+        def known(played: str, path: str) -> str | None:
+            """Of the store, or of the files before it in this pull request."""
+            before = plays.setdefault(played, path)
+            return index.same(played) or (None if before == path else before)
+
+        refused = [f"{change.path!r} {why}" for change in found if (why := complaint(change, folder, known))]
     if refused:
         more = f" And {len(refused) - 1} more." if len(refused) > 1 else ""
         raise ResultError(f"{refused[0]}.{more}")
@@ -107,9 +130,9 @@ def main(arguments: Sequence[str]) -> int:
     """Exit code 0 and the accepted files, or 2 and the reason in one line."""
     try:
         if len(arguments) != 1:
-            raise InvalidValueError(
-                "the range", " ".join(arguments), "BASE..HEAD: python -m wbench.leaderboard.gate BASE..HEAD"
-            )
+            raise InvalidValueError("the range", " ".join(arguments), f"BASE..HEAD: {_COMMAND}")
+        if not sys.flags.safe_path:
+            raise InvalidValueError("the way it is run", "python", f"python -P: {_COMMAND}")
         accepted = gate(arguments[0])
     except WbenchError as error:
         print(f"wbench: {' '.join(str(error).split())}", file=sys.stderr)

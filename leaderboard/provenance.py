@@ -77,7 +77,7 @@ def origin(agent: Agent, checkpoint: str | None) -> Origin:
     if not digest:
         return Origin(kind="none", name="", revision="")
     packaged = packaged_digests().get(digest)
-    if packaged and agent.settings_digest in ("", _packaged_settings(packaged)):
+    if packaged and agent.settings_digest in ("", *_packaged_settings(packaged)):
         return Origin(kind="packaged", name=packaged, revision="")
     if checkpoint is None or Path(checkpoint).exists():
         return Origin(kind="folder", name="", revision="")
@@ -86,9 +86,10 @@ def origin(agent: Agent, checkpoint: str | None) -> Origin:
 
 
 @cache
-def _packaged_settings(name: str) -> str:
-    """Digest of the settings of a packaged checkpoint, which is called AGENT-PRESET."""
-    return make_agent(name.rpartition("-")[0], name).settings_digest
+def _packaged_settings(name: str) -> tuple[str, ...]:
+    """Digests of the settings of a packaged checkpoint, which is called AGENT-PRESET, in each track of the agent."""
+    agent = name.rpartition("-")[0]
+    return tuple(make_agent(agent, name, track=track).settings_digest for track in make_agent(agent, name).tracks)
 
 
 @cache

@@ -13,20 +13,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from ..benchmark.protocol.fields import adapter
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
+from .pieces import piecewise, printable, short
 from .result import VERSION, Result
 from .schema import MOST_CELLS, AgentRecord, Row
 from .summary import Grid
 
 LARGEST = 32 << 20  # bytes of a file
+SMALL = 4 << 20  # of one of these protocols
+_SMALL = ("quick", "lite")
+_MARKS = {b"[": 100_000, b"{": 100_000, b",": 3_000_000, b'"': 2_000_000}  # what takes memory; `full` has a tenth of it
 DEEPEST = 16  # levels of nesting
 _BEFORE_SITES = tuple(f"wbench-result/{number}" for number in (1, 2, 3))
-_SHOWN = 60  # characters of a wrong value that a message repeats
 
 
 def load_result(path: Path | str) -> Result:
@@ -40,7 +40,7 @@ def load_result(path: Path | str) -> Result:
     try:
         return parse(content)
     except ResultError as error:
-        raise ResultError(f"{_printable(path.name)}: {error}") from error
+        raise ResultError(f"{printable(path.name)}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -48,20 +48,20 @@ def read_bytes(path: Path) -> bytes:
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - by its descriptor
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ResultError(f"{_printable(str(path))} is no file. Give a result file of: wbench eval --out FILE")
+                raise ResultError(f"{printable(str(path))} is no file. Give a result file of: wbench eval --out FILE")
             content = stream.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ResultError(
-            f"cannot read {_printable(str(path))} ({reason}). Give a result file of: wbench eval --out FILE"
+            f"cannot read {printable(str(path))} ({reason}). Give a result file of: wbench eval --out FILE"
         ) from error
     if len(content) > LARGEST:
-        raise ResultError(f"{_printable(str(path))} is no result: larger than {LARGEST >> 20} MB.")
+        raise ResultError(f"{printable(str(path))} is no result: larger than {LARGEST >> 20} MB.")
     return content
 
 
 def parse(content: bytes) -> Result:
-    """The result in the bytes of a file; raises `ResultError`."""
+    """The result in the bytes of a file; raises `ResultError` at the first thing that is wrong."""
     data = _strict_json(content)
     schema = data.get("schema")
     if schema in _BEFORE_SITES:
@@ -70,24 +70,26 @@ def parse(content: bytes) -> Result:
             "Play it anew: wbench eval --agent NAME --out result.json"
         )
     if schema != VERSION:
-        raise ResultError(f"not a result: schema is {schema!r:.60}, but must be {VERSION}.")
-    try:
-        result = adapter(Result).validate_json(json.dumps(data))
-    except ValidationError as error:
-        raise ResultError(_first(error)) from error
+        raise ResultError(f"not a result: schema is {short(schema)}, but must be {VERSION}.")
+    if len(content) > SMALL and data.get("protocol") in _SMALL:
+        raise ResultError(f"not a result: {len(content) >> 20} MB; a result of {data['protocol']} has {SMALL >> 20} at most.")
+    result = piecewise(data)
     _check(result)
     return result
 
 
 def _strict_json(content: bytes) -> dict[str, Any]:
     """JSON without what no result needs: NaN and infinity, repeated keys, depth."""
+    for mark, most in _MARKS.items():
+        if content.count(mark) > most:
+            raise ResultError(f"not a result: more than {most} times {mark.decode()!r}.")
     try:
         data = json.loads(content, object_pairs_hook=_no_repeats, parse_constant=_finite, parse_float=_finite)
         depth = _depth(data)
     except RecursionError:
         depth = DEEPEST + 1
     except ValueError as error:
-        raise ResultError(f"not a result: {_printable(str(error))}.") from error
+        raise ResultError(f"not a result: {printable(str(error))}.") from error
     if depth > DEEPEST:
         raise ResultError(f"not a result: nested deeper than {DEEPEST} levels.")
     if not isinstance(data, dict):
@@ -98,15 +100,16 @@ def _strict_json(content: bytes) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:_SHOWN]} is no finite number")
+        raise ValueError(f"{text[:60]} is no finite number")
     return value
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} is repeated")
+        seen: set[str] = set()
+        again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {short(again)} is repeated")
     return found
 
 
@@ -118,21 +121,6 @@ def _depth(data: Any) -> int:
         level = [child for children in inside for child in children if isinstance(child, dict | list)]
         depth += 1
     return depth
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing that is wrong, where, and how many more there are."""
-    found = error.errors(include_url=False, include_context=False)
-    one = found[0]
-    where = ".".join(str(part) for part in one["loc"])
-    given = "" if one["type"] == "missing" else f", not {one['input']!r:.{_SHOWN}}"
-    more = f" And {len(found) - 1} more." if len(found) > 1 else ""
-    return _printable(f"not a result: {where or 'the file'}: {one['msg']}{given}.", 400) + more
-
-
-def _printable(text: str, limit: int = 200) -> str:
-    """A line that no terminal takes for commands."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:limit]
 
 
 # What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.
@@ -202,10 +190,11 @@ def _about_agent(record: AgentRecord) -> Checks:
 
 def _about_cells(contract: Contract, row: Row) -> Checks:
     seen: set[tuple[str, int, int]] = set()
+    sites, numbers = set(contract["sites"]), set(contract["shots"])
     qos: dict[str, set[str]] = {}
     for i, cell in enumerate(row.cells):
         key, where = (cell.variant, cell.site, cell.shots), f"cells[{i}]"
-        known = cell.variant in contract["variants"] and cell.site in contract["sites"] and cell.shots in contract["shots"]
+        known = cell.variant in contract["variants"] and cell.site in sites and cell.shots in numbers
         yield known, f"{where} ({cell.cell}) is not of the contract"
         yield key not in seen, f"{where} repeats {cell.cell}"
         yield cell.variant.startswith(f"{cell.family}/"), f"{where}: {cell.variant} is not of family {cell.family}"

@@ -7,19 +7,23 @@ import json
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import shared_mode
 from ..errors import OutputError, ResultError
+from .index.line import played
 from .reading import load_result
 from .result import Result
 from .verification.recompute import complaints
 
 SHIPPED = Path(__file__).with_name("results")  # the board that the package came with
 _HERE = Path("leaderboard", "results")
+_TEMPORARY, _STALE = ".submission.", 3600.0  # seconds
 _ON_HUB = "results"  # folder of the repository NAMESPACE/wbench-results
 
 
@@ -30,32 +34,38 @@ class Submission:
     Attributes:
         name: `AGENT-PROTOCOL-HASH.json`.
         content: bytes of the file.
+        played: digest of who played what; the same for a replay with other timings.
     """
 
     name: str
     content: bytes
+    played: str
 
     @classmethod
     def of(cls, result: Result) -> Submission:
         """A result without its rivals, in one canonical form: the same run gives the same file."""
         document = replace(result, comparison=()).document()
         content = (json.dumps(document, separators=(",", ":"), allow_nan=False) + "\n").encode()
-        digest = hashlib.sha256(content).hexdigest()
-        slug = re.sub(r"[^a-z0-9]+", "-", result.label.lower()).strip("-")
-        return cls(f"{slug}-{result.protocol.lower()}-{digest[:16]}.json", content)
+        return cls(name_of(result, content), content, played(result))
 
     @classmethod
     def read(cls, path: Path) -> Submission:
         """The submission that a result file makes.
 
         Raises:
-            ResultError: it is malformed, or does not hold up when recomputed.
+            ResultError: it is malformed, or its arithmetic does not hold up.
         """
         result = load_result(path)
         problem = next(complaints(result), None)
         if problem:
             raise ResultError(f"{path.name} does not hold up: {problem}. All that is wrong: wbench results verify FILE")
         return cls.of(result)
+
+
+def name_of(result: Result, content: bytes) -> str:
+    """The name of a file with this content: `AGENT-PROTOCOL-HASH.json`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", result.label.lower()).strip("-")
+    return f"{slug}-{result.protocol.lower()}-{hashlib.sha256(content).hexdigest()[:16]}.json"
 
 
 @dataclass(frozen=True)
@@ -85,12 +95,20 @@ def default_store() -> Path | None:
     return next((folder / _HERE for folder in (here, *here.parents) if (folder / _HERE).is_dir()), None)
 
 
-def submit(submission: Submission, store: Path, dry_run: bool = False) -> Submitted:
+def submit(submission: Submission, store: Path, dry_run: bool = False, same: str | None = None) -> Submitted:
     """Add a file to a folder. Safe beside any number of others: each has a name of its own, and none is written over.
+
+    Args:
+        submission: what is added.
+        store: the folder.
+        dry_run: only say what would be done.
+        same: a file of the store that holds the very same play; see `index.Index.same`.
 
     Raises:
         OutputError: the folder cannot be written, or holds other content under this name.
     """
+    if same is not None and same != submission.name:
+        return Submitted(same, str(store), "known")
     target = store / submission.name
     if target.exists() or target.is_symlink():
         return _known(target, submission)
@@ -109,7 +127,8 @@ def submit(submission: Submission, store: Path, dry_run: bool = False) -> Submit
 def _add(target: Path, content: bytes) -> None:
     """Write a file under a name of its own and link it into place: whole or not at all, and never over another."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".submission.")
+    _sweep(target.parent)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=_TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -119,6 +138,14 @@ def _add(target: Path, content: bytes) -> None:
         target.hardlink_to(temporary)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _sweep(store: Path) -> None:
+    """Delete what submissions that were killed left behind; a living one takes no hour."""
+    for path in store.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):  # of somebody else, or gone
+            if time.time() - path.lstat().st_mtime > _STALE:
+                path.unlink()
 
 
 def _known(target: Path, submission: Submission) -> Submitted:
@@ -171,7 +198,7 @@ def propose(submission: Submission, namespace: str, dry_run: bool = False) -> Su
             repo,
             [CommitOperationAdd(path, submission.content)],
             commit_message=title,
-            commit_description="Check it with: wbench verify FILE --tier rerun",
+            commit_description="Check it with: wbench results verify FILE --tier rerun",
             repo_type="dataset",
             create_pr=True,
         )

@@ -16,6 +16,15 @@ from ..benchmark.rollout import BITS_PER_FLOAT
 Scores = Mapping[tuple[str, int, int], float]  # (variant, site, shots) -> score of a finished cell
 
 
+HEADLINE = 5  # shots of the score that a board opens with
+
+
+def headline_shots(played: Iterable[int]) -> int:
+    """The number of shots that a board of these opens with: 5, or the most that is played."""
+    played = set(played)
+    return HEADLINE if HEADLINE in played else max(played, default=HEADLINE)
+
+
 @dataclass(frozen=True)
 class Grid:
     """What a protocol plays, and in which order scores are laid out.

@@ -22,6 +22,7 @@ _NOTES = (
     "Env. steps: of training and of all cells together.\n"
     "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
 )
+TIER_NAMES = {"reported": "does not hold", "arithmetic": "arithmetic checked", "rerun": "rerun"}
 _LEFT = ("rank", "agent", "verified", "priv.")
 HEADLINE = "5"  # shots at which a run's adaptation gain is shown
 _GAP = 3  # between two columns
@@ -185,7 +186,7 @@ def _columns(rows: Sequence[Standing], shots: int) -> dict[str, list[str]]:
         "score": [shown(one.score) for one in rows],
         **({f"gain at {shots}": [shown(one.gain, "+.1f") for one in rows]} if shots else {}),
         **{name: ["-" if (f := one.families[name]) is None else f"{f.iqm:.1f}" for one in rows] for name in rows[0].families},
-        "verified": [one.tier for one in rows],
+        "verified": [TIER_NAMES[one.tier] for one in rows],
         "parameters": [short(one.parameters) for one in rows],
         "ms a slot": ["-" if one.latency is None else f"{1000 * one.latency:.2g}" for one in rows],
         "env. steps": [short(one.environment_steps) for one in rows],

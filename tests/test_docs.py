@@ -126,7 +126,7 @@ def test_the_table_ranks_what_was_submitted_and_nothing_of_another_protocol(tmp_
     monkeypatch.setattr(script, "protocol", lambda name: small())
     rows = [line.split(" | ") for line in script.table(tmp_path).splitlines() if line.startswith("| ")]
     assert [row[1] for row in rows[2:]] == ["best", "middling"] and rows[2][0] == "| claimed"
-    assert abs(float(rows[2][2].split()[0]) - 90) < 10 and rows[2][-1] == "recomputed |"
+    assert abs(float(rows[2][2].split()[0]) - 90) < 10 and rows[2][-1] == "arithmetic checked |"
 
 
 def scores(agent, name: str, shots: int, sites: range) -> float:
@@ -213,7 +213,7 @@ def test_an_agent_that_looks_at_others_observations_is_found_out(command, tmp_pa
     out = str(tmp_path / "r.json")
     assert command("eval", "--agent", str(tmp_path / "peeking.py"), *few, "--out", out).code == 0
     verdict = command("results", "verify", out, "--trust", "--agent", str(tmp_path / "peeking.py"), "--json")
-    assert verdict.code == 1 and verdict.data["tier"] == "recomputed" and found in verdict.data["problems"][0]
+    assert verdict.code == 1 and verdict.data["tier"] == "arithmetic" and found in verdict.data["problems"][0]
     assert command("check", str(EXAMPLE)).code == 0
     strange = command("eval", "--agent", str(tmp_path / "peeking.py"), "--out", out)
     assert strange.code == 2 and "peeking was not trained on power and offload. Add --family access." in strange.err

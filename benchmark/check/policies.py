@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from ..agent import Agent, State
+from ..agent import Agent
 from ..data.recorder import mixture, record
 from ..data.schema import column_shapes
 from ..data.support import support
-from ..family import QUALITIES, Family, Variant
-from ..processes import one_thread
-from ..randomness import EpisodeRandom
-from ..rollout import Slot, play
+from ..family import QUALITIES
 from ..site import RANGES
+from .decentralised import first_peek
 from .environment import ROLES, Case, need
-
-REPLAYED_SLOTS = 40
 
 
 def _policies(case: Case) -> str:
@@ -50,93 +44,15 @@ def _decentralised(case: Case) -> str:
     family = case.family
     blind = [name for name, build in family.policies.items() if not build().privileged]
     for variant in case.variants:
-        for name in blind:
-            slots = _recorded(family, variant, name)
-            at = sees_others(family, variant, partial(_adapted, family, variant, name), slots)
+        seeds = list(range(max(4, min(variant.agents, 8))))
+        logs = support(family, variant, RANGES["dev"][0], len(family.support))
+        for name, read in ((name, read) for name in blind for read in (None, logs)):
+            policy: Agent = family.policies[name]()
+            policy.adapt(family, variant, read)
+            at = first_peek(policy, family, variant, [RANGES["dev"][0]] * len(seeds), seeds)
             seen = f"{variant.name}: what {name} does in slot {at} depends on what others observe"
             need(at is None, seen, "act on each agent's own row of obs and inbox; only privileged policies may see more")
     return f"{', '.join(blind)}: own observation and inbox only"
-
-
-def _adapted(family: Family, variant: Variant, name: str) -> Agent:
-    policy: Agent = family.policies[name]()
-    policy.adapt(family, variant, None)
-    return policy
-
-
-def _asked(variant: Variant) -> list[int]:
-    """Scenarios in which agents are asked: each of up to eight agents is the one that must not notice in one of them."""
-    return list(range(max(4, min(variant.agents, 8))))
-
-
-def _recorded(family: Family, variant: Variant, name: str, device: str = "cpu") -> list[Slot]:
-    slots: list[Slot] = []
-    policy = family.policies[name]()
-    policy.adapt(family, variant, None)
-    play(family, variant, policy, _places(variant), _asked(variant), device=device, record=slots.append)
-    return slots
-
-
-def _places(variant: Variant) -> list[int]:
-    """A dev site for each of the scenarios in which agents are asked."""
-    return list(RANGES["dev"][: len(_asked(variant))])
-
-
-def sees_others(family: Family, variant: Variant, build: Callable[[], Agent], slots: Sequence[Slot]) -> int | None:
-    """The first slot in which what agents do or say depends on what others observe; None where they never notice (DTDE).
-
-    Recorded slots are replayed with everybody else's observations replaced: in episode b agent b mod N must not notice.
-
-    Args:
-        family: the family.
-        variant: what was recorded.
-        build: gives the agent that is asked, ready to begin.
-        slots: of the episodes `_asked(variant)`.
-    """
-    seeds, device = _asked(variant), slots[0].obs.device
-    others = torch.arange(variant.agents) != torch.arange(len(seeds))[:, None] % variant.agents  # [B, N]
-    inboxes = torch.rand(len(slots), *others.shape, build().message_size, generator=torch.Generator().manual_seed(0))
-    others, inboxes = others.to(device), inboxes.to(device)
-
-    def replay(perturbed: bool) -> list[tuple[Tensor, Tensor]]:
-        agent = build()
-        random = EpisodeRandom(variant.name, _places(variant), seeds, device)
-        state = State(family, variant, random, len(seeds), 0, slots[0].action_mask)
-        agent.begin(state)
-        answers = []
-        for t, slot in enumerate(slots[:REPLAYED_SLOTS]):
-            obs, state.slot, state.action_mask, inbox = slot.obs.clone(), t, slot.action_mask.clone(), inboxes[t].clone()
-            if perturbed and variant.agents > 1:
-                other = slots[(t * 7 + len(slots) // 2) % len(slots)]
-                obs[others], state.action_mask[others] = other.obs.flip(0)[others], other.action_mask.flip(0)[others]
-                inbox[others] = 1 - inbox[others]
-            answers.append((agent.act(obs, inbox, state)[~others], agent.message(obs, state)[~others]))
-        return answers
-
-    for t, (plain, blurred) in enumerate(zip(replay(False), replay(True), strict=True)):
-        if not all(torch.equal(one, two) for one, two in zip(plain, blurred, strict=True)):
-            return t
-    return None
-
-
-def peeks(agent: Agent, family: Family, variant: Variant, device: str = "cpu") -> str:
-    """Where an agent, at zero shots, acts on what others observe, in words; empty where it does not, or may.
-
-    Args:
-        agent: the agent that is asked; it is adapted anew.
-        family: the family.
-        variant: what is played.
-        device: where the agent computes.
-    """
-    if agent.privileged:
-        return ""
-    try:
-        with one_thread(), torch.no_grad():
-            agent.adapt(family, variant, None)
-            at = sees_others(family, variant, lambda: agent, _recorded(family, variant, "belief", device))
-    except Exception as error:  # the agent's own code
-        return f"{variant.name}: {agent.label} cannot be asked: {type(error).__name__}: {error}"
-    return "" if at is None else f"{variant.name}: what {agent.label} does in slot {at} depends on what others observe"
 
 
 def _reward_range(case: Case) -> str:

@@ -16,10 +16,11 @@ from ..protocol.spec import FAMILIES
 from ..registry import get_family, list_families, make_agent
 from ..user_code import is_file, load
 from . import environment, policies, randomness, sites
+from .decentralised import Question, peeks
 from .environment import Broken, Case
-from .policies import peeks
 
 EPISODES = 32  # behind the references of each variant
+SHOTS = 5  # after which an agent is asked whether it looks at others'
 CHECKS: dict[str, Callable[[Case], str]] = {**environment.CHECKS, **randomness.CHECKS, **sites.CHECKS, **policies.CHECKS}
 
 
@@ -75,11 +76,15 @@ def check(
 
 
 def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> list[Finding]:
-    """Whether an agent acts on its own observation and inbox alone, in a train variant of every family that it knows."""
+    """Whether an agent acts on its own observation and inbox alone, in a train variant of every family that it knows.
+
+    It is asked in every slot, at zero shots and after `SHOTS`, as many episodes at once as `lite` plays.
+    """
     findings = []
     for family in map(get_family, FAMILIES):
         if agent.knows(family):
-            found = peeks(agent, family, family.select("train")[0])
+            variant = family.select("train")[0]
+            found = next(filter(None, (peeks(agent, family, variant, Question(shots=k)) for k in (0, SHOTS))), "")
             advice = "act on each agent's own row of obs and inbox" if found else ""
             said = found or "own observation and inbox only"
             findings.append(Finding(f"decentralised in {family.name}", not found, said, advice))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter
 from typing_extensions import dataclass_transform
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]
 Shots = Annotated[int, Field(ge=0, le=1000)]
 ShotsKey = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")]
 Site = Annotated[int, Field(ge=0, lt=4_000_000)]  # see `benchmark.site`
-PerEpisode = Annotated[tuple[Number, ...], Field(max_length=1000)]  # a number for every query episode
+PerEpisode = Annotated[tuple[Number, ...], Field(max_length=1000), FailFast()]  # a number for every query episode
 Plain = bool | int | Number | Text | None  # keeps integers integers: the contract is hashed as it is written
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)

@@ -68,6 +68,12 @@ def references(name: str, site: int) -> Frame:
     return frame
 
 
+def known(name: str, site: int) -> bool:
+    """Whether the references of a variant at a site are there without playing: frozen, or in the cache."""
+    family = get_variant(name)[0]
+    return any(str(site) in _read(path).get(name, {}) for path in (_file(family), _cached(family)))
+
+
 def freeze(table: Mapping[str, Mapping[int, Frame]], path: Path | None = None) -> None:
     """Keep references in a file, beside those that it already holds; default: the file of the family."""
     for target in {path or _file(get_variant(name)[0]) for name in table}:

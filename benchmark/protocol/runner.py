@@ -10,6 +10,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from pydantic import Field
 from ...errors import WbenchError
 from ..agent import Adaptation, Agent, Support
 from ..data.support import support
-from ..family import Family, Variant, require
+from ..family import Family, Variant, closed, require
 from ..meter import MeteredEnvironment
 from ..processes import one_thread
 from ..registry import get_variant
@@ -163,10 +164,11 @@ class _Attempt:
 
     def prepare(self) -> Adaptation:
         """Let the agent learn the site."""
-        if self._meter is not None:
-            found = self._agent.practise(self._meter)
-        else:
-            found = self._agent.adapt(self._family, self._variant, self._support)
+        with nullcontext() if self._agent.privileged else closed():
+            if self._meter is not None:
+                found = self._agent.practise(self._meter)
+            else:
+                found = self._agent.adapt(self._family, self._variant, self._support)
         return _checked(found, self._agent.name)
 
     def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Episodes:

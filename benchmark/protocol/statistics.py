@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import stdtrit
@@ -122,12 +123,12 @@ def interval(scores: Scores) -> Interval:
 def summarise(scores: Mapping[str, Sequence[float]]) -> Summary:
     """All point estimates of scores by full variant name, each with its interval."""
     families = dict.fromkeys(name.partition("/")[0] for name in scores)
-    everything = list(scores.values())
+    total, mean, median, gap = _with_intervals((_iqm, _mean, _median, _optimality_gap), list(scores.values()))
     return Summary(
-        *_with_interval(_iqm, everything),
-        mean=Estimate(*_with_interval(_mean, everything)),
-        median=Estimate(*_with_interval(_median, everything)),
-        optimality_gap=Estimate(*_with_interval(_optimality_gap, everything)),
+        *total,
+        mean=Estimate(*mean),
+        median=Estimate(*median),
+        optimality_gap=Estimate(*gap),
         families={f: interval([row for name, row in scores.items() if name.partition("/")[0] == f]) for f in families},
         variants={name: interval([row]) for name, row in scores.items()},
     )
@@ -176,9 +177,15 @@ def profile(scores: Scores, thresholds: Sequence[float]) -> Profile:
 
 
 def _iqm(scores: np.ndarray) -> np.ndarray:
-    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    return iqm_of(scores.reshape(*scores.shape[:-2], -1))
+
+
+def iqm_of(scores: np.ndarray) -> np.ndarray:
+    """Mean of the middle half along the last axis."""
+    ordered = np.sort(scores, axis=-1)
     cut = int(TRIM * ordered.shape[-1])
-    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+    middle: np.ndarray = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+    return middle
 
 
 def _mean(scores: np.ndarray) -> np.ndarray:
@@ -193,19 +200,37 @@ def _optimality_gap(scores: np.ndarray) -> np.ndarray:
     return (GAMMA - np.minimum(scores, GAMMA)).mean(axis=(-2, -1))
 
 
-def _with_interval(statistic: Statistic, scores: Scores) -> tuple[float, float | None, float | None]:
+_Ends = tuple[float, float | None, float | None]
+
+
+def _with_interval(statistic: Statistic, scores: Scores) -> _Ends:
+    return _with_intervals((statistic,), scores)[0]
+
+
+def _with_intervals(statistics: Sequence[Statistic], scores: Scores) -> list[_Ends]:
+    """Several statistics of the same scores, on the same resamples, each with its interval."""
     table = _table(scores)
-    bounds = _bounds(statistic, table)
-    point = float(statistic(table))
-    return (point, None, None) if bounds is None else (point, float(bounds[0]), float(bounds[1]))
+    bounds = _bounds(lambda drawn: np.stack([statistic(drawn) for statistic in statistics], axis=-1), table)
+    points = [float(statistic(table)) for statistic in statistics]
+    if bounds is None:
+        return [(point, None, None) for point in points]
+    return [(point, float(low), float(high)) for point, low, high in zip(points, *bounds, strict=True)]
+
+
+@lru_cache(maxsize=64)
+def drawn_sites(variants: int, sites: int) -> np.ndarray:
+    """The sites that every resample draws, [resamples, variants, sites]; the same for all tables of this size."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    drawn = rng.integers(sites, size=(RESAMPLES, variants, sites))
+    drawn.flags.writeable = False
+    return drawn
 
 
 def _bounds(statistic: Statistic, table: np.ndarray) -> np.ndarray | None:
     """Both ends of the percentile interval, [2, ...]; None where there are too few sites."""
     if table.shape[-1] < MIN_SITES:
         return None
-    rng = np.random.Generator(np.random.Philox(key=0))
-    sites = rng.integers(table.shape[-1], size=(RESAMPLES, *table.shape[-2:]))
+    sites = drawn_sites(*table.shape[-2:])
     drawn = np.take_along_axis(table[None], np.expand_dims(sites, tuple(range(1, table.ndim - 1))), axis=-1)
     tail = (100.0 - CONFIDENCE) / 2
     return np.percentile(statistic(drawn), [tail, 100.0 - tail], axis=0)

@@ -2,7 +2,7 @@
 
 const TIER_MEANING = {
   reported: "the file holds to the schema, and no more is known",
-  recomputed: "the summary follows from the episodes in the file",
+  arithmetic: "the summary follows from the episodes in the file",
   rerun: "a sample of its episodes was played again and agreed",
 };
 
@@ -37,7 +37,7 @@ function sheet(row, protocol) {
   return html("div", { class: "sheet" },
     html("div", { class: "wide" }, html("h3", {}, "Run it again"), command(row.command, "the command that made this row"), command(`wbench results verify ${row.file}`, "the command that verifies its file")),
     html("div", { class: "double" }, html("h3", {}, "Result"), definitions([
-      ["File", row.file], ["Check", `${row.tier}: ${TIER_MEANING[row.tier]}`], ["Track", row.track], ["Not complete", missing],
+      ["File", row.file], ["Check", `${TIER_NAMES[row.tier]}: ${TIER_MEANING[row.tier]}`], ["Track", row.track], ["Not complete", missing],
       ["Not ranked", row.unranked],
       ["Checkpoint", row.checkpoint || "a fixed rule, no weights"], ["Protocol", protocol.hash],
       ...Object.entries(row.facts), ...row.failures.map((text) => ["Failure", text])])),

@@ -6,23 +6,20 @@ depends on the family is keyed by its name, or `ALL`; whatever depends on the sh
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from operator import mul
 from typing import Any
 
 from ...benchmark.protocol.statistics import Interval, profile
 from .. import board
 from ..board import Entry
+from ..index.line import Line, rounded
 from ..provenance import UNREGISTERED
-from ..result import Result
-from ..summary import Grid, agents_of, scores_of
+from ..summary import Grid
 from ..tables import ALL
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
 PROFILED = 100  # rows of a protocol that have profiles and gains by family: a bootstrap each, for every number of shots
-FAILURES = 8  # that a row tells of
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
 _TOLD = ("agent", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
 _SIZES = {"full": 0, "lite": 1, "quick": 3}  # the order of protocols; `custom` comes between
@@ -36,13 +33,13 @@ def model(entries: Iterable[Entry]) -> dict[str, Any]:
 
 def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
     """One board: rows of one protocol hash, and what they have in common."""
-    result = entries[0].result
-    grid = Grid.of(result.contract)
+    result = entries[0].line
+    grid = entries[0].grid
     headline = board.headline(entries)
     ordered = board.order(entries, headline)
     rows = [_row(entry, grid, headline) for entry in ordered]
     for row, entry in zip(rows[:PROFILED], ordered, strict=False):
-        row["profiles"] = _profiles(entry.result, grid)
+        row["profiles"] = _profiles(entry.line, grid)
         row["gains"] |= {family: [_ends(entry.gain(k, family)) for k in grid.shots] for family in grid.families()}
     return {
         "name": result.protocol,
@@ -71,7 +68,7 @@ def _domain(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
-    result, told = entry.result, board.standing(entry, headline)
+    result, told = entry.line, board.standing(entry, headline)
     summaries = [result.summary[str(k)] for k in grid.shots]
     scopes = [ALL, *grid.families()]
     return {
@@ -80,18 +77,18 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "checkpoint": result.checkpoint,
         "complete": result.complete,
         "cells": grid.cells,
-        "missing": grid.cells - len(result.cells) + len(result.failed),
+        "missing": grid.cells - result.cells + result.failed,
         "failures": _failures(result),
         "privileged": result.privileged,
-        "latency": None if told.latency is None else _round(1000 * told.latency),
-        "bits": _round(told.message_bits),
+        "latency": None if told.latency is None else rounded(1000 * told.latency),
+        "bits": rounded(told.message_bits),
         "ranks": {scope: [entry.rank(k, scope) for k in grid.shots] for scope in scopes},
         "scores": {scope: [_ends(entry.estimate(k, scope)) for k in grid.shots] for scope in scopes},
         "gains": {ALL: [_ends(entry.gain(k)) for k in grid.shots]},
         "variants": [[s and round(s.variants[name].iqm, 1) for s in summaries] for name in grid.variants],
-        "samples": _samples(result, grid),
-        "qos": _delivery(result, grid),
-        "facts": _facts(result),
+        "samples": result.samples,
+        "qos": result.delivery,
+        "facts": _facts(result) | ({"Rerun": str(entry.record)} if entry.record else {}),
         "ledger": asdict(result.ledger),
         "versions": result.versions,
     }
@@ -104,47 +101,9 @@ def _ends(found: Interval | None) -> list[float | None] | None:
     return [None if end is None else round(end, 2) for end in (found.iqm, found.ci_low, found.ci_high)]
 
 
-def _samples(result: Result, grid: Grid) -> list[int | None]:
-    """Agent transitions of the target seen in learning, by number of shots: the mean over finished cells."""
-    agents = {name: agents_of(result.contract, name) for name in grid.variants}
-    seen: dict[int, list[int]] = defaultdict(list)
-    for cell in result.cells:
-        if not cell.failure:
-            steps = cell.ledger.environment_steps * agents[cell.variant]
-            seen[cell.shots].append(cell.ledger.support_transitions + steps)
-    return [round(_mean(seen[k])) if seen[k] else None for k in grid.shots]
-
-
-def _delivery(result: Result, grid: Grid) -> dict[str, list[list[float] | None]]:
-    """Of what was delivered, by family and shots: `[mean delay, energy over goodput]`, both means over the family's variants.
-
-    Episodes that deliver nothing have a delay of 0 in a result file, and an agent that does nothing spends nothing. So each
-    episode counts by its goodput; None where a variant has none, or cells are missing.
-    """
-    played: dict[tuple[str, int], list[Mapping[str, Sequence[float]]]] = defaultdict(list)
-    for cell in result.cells:
-        if not cell.failure:
-            played[cell.variant, cell.shots].append(cell.qos)
-
-    def at(part: Grid, shots: int) -> list[float] | None:
-        cells = [played[variant, shots] for variant in part.variants]
-        pairs = [_per_unit(found) for found in cells if len(found) == len(grid.sites)]
-        known = [pair for pair in pairs if pair is not None]
-        return [_round(_mean(column)) for column in zip(*known, strict=True)] if len(known) == len(cells) else None
-
-    return {family: [at(grid.select(family), k) for k in grid.shots] for family in grid.families()}
-
-
-def _per_unit(cells: Sequence[Mapping[str, Sequence[float]]]) -> tuple[float, float] | None:
-    """Delay and energy for each unit that was delivered in some cells; None where nothing was."""
-    goodput, delay, energy = ([x for qos in cells for x in qos.get(name, ())] for name in ("goodput", "delay_mean", "energy"))
-    total = sum(goodput)
-    return (sum(map(mul, goodput, delay)) / total, sum(energy) / total) if total > 0 else None
-
-
-def _profiles(result: Result, grid: Grid) -> dict[str, Any]:
+def _profiles(result: Line, grid: Grid) -> dict[str, Any]:
     """By scope and shots: `[fraction, low, high]`, lists over `THRESHOLDS`; None where cells are missing."""
-    scores = scores_of(result.contract, result.cells)
+    scores = result.all_scores()
 
     def at(part: Grid, shots: int) -> list[list[float] | None] | None:
         table = part.lay_out(scores, shots)
@@ -173,7 +132,7 @@ def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:
     return front
 
 
-def _facts(result: Result) -> dict[str, Any]:
+def _facts(result: Line) -> dict[str, Any]:
     """What the details of a row tell besides."""
     package, origin, hardware = result.package, result.origin, result.hardware
     in_file = package.name == UNREGISTERED
@@ -190,15 +149,6 @@ def _facts(result: Result) -> dict[str, Any]:
     }
 
 
-def _failures(result: Result) -> list[str]:
-    told = [f"{c.cell}: {c.failure}" for c in result.failed[:FAILURES]]
-    return told + ([f"and {len(result.failed) - FAILURES} more"] if len(result.failed) > FAILURES else [])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _round(value: float) -> float:
-    """Four significant digits."""
-    return float(f"{value:.4g}")
+def _failures(result: Line) -> list[str]:
+    more = result.failed - len(result.failures)
+    return [*result.failures, *([f"and {more} more"] if more else [])]

@@ -1,7 +1,8 @@
 /* The table: what its columns are, how rows are sorted, filtered and cut into pages. */
 
 const PAGE = 100;
-const TIERS = ["reported", "recomputed", "rerun"];
+const TIERS = ["reported", "arithmetic", "rerun"];
+const TIER_NAMES = { reported: "does not hold", arithmetic: "arithmetic checked", rerun: "rerun" };
 const TIER_MARKS = ["", "M6 1a5 5 0 0 0 0 10Z", "M6 1a5 5 0 0 0 0 10a5 5 0 0 0 0-10Z"];
 
 /* A column: `value` is what it is sorted by (null goes last, whichever way), `cell` what it shows. `first` is the direction of a
@@ -61,7 +62,7 @@ function gainCell(gain) {
 function tierCell(tier) {
   const level = TIERS.indexOf(tier);
   return html("span", { class: `tier tier-${tier}` },
-    svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("circle", { cx: 6, cy: 6, r: 5 }), svg("path", { class: "full", d: TIER_MARKS[level] })), tier);
+    svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, svg("circle", { cx: 6, cy: 6, r: 5 }), svg("path", { class: "full", d: TIER_MARKS[level] })), TIER_NAMES[tier]);
 }
 
 /* Rows that hold every word of the filter, in the order of the chosen column; ties stay in the order of score. */

@@ -1,49 +1,64 @@
-"""The tier *recomputed*: whether scores, summary and ledger follow from the episodes, and the protocol is this package's."""
+"""The tier *arithmetic*: what follows from the episodes does; protocol, agents, names and bounds are those of this package."""
 
 from __future__ import annotations
 
 import json
-import math
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from ...benchmark.protocol import references
 from ...benchmark.protocol.runner import CellResult
 from ...benchmark.protocol.spec import SIZES, Contract, Protocol, hash_of
 from ...benchmark.protocol.spec import protocol as get_protocol
 from ...benchmark.rollout import BITS_PER_FLOAT
-from ...benchmark.site import range_of
+from ...benchmark.site import place, range_of
 from ...errors import WbenchError
+from ..provenance import command
 from ..result import Result
 from ..schema import Row
 from ..summary import Grid, agents_of, differences, row_fields, score_of, scores_of
+from .own import about_bounds, about_names, about_own
+from .unlike import unlike
 
-_NEAR = 1e-6  # of a number: what another version of NumPy may sum otherwise
+_PLAY_THEM = "To play them: wbench eval --agent random at these sites"
 
 
 def complaints(result: Result) -> Iterator[str]:
-    """Whatever does not follow, one line each."""
-    yield from about_protocol(result)
-    yield from _about_command(result.command)
+    """Whatever does not follow, one line each, what is cheap to find out first."""
     contract = result.contract
-    yield from _about_row(contract, result)
+    wrong = list(about_protocol(result))
+    if wrong:  # then nothing is known of what was played
+        yield from wrong
+        return
+    yield from _about_command(result)
+    for where, row in _rows(result):
+        yield from (where + line for line in (*about_names(row), *about_own(row)))
+    for where, row in _rows(result):
+        yield from (where + line for line in _about_row(contract, row))
     grid, ours = Grid.of(contract), scores_of(contract, result.cells)
-    for place, rival in enumerate(result.comparison):
-        where = f"comparison[{place}]."
-        yield from (where + line for line in _about_row(contract, rival))
+    for i, rival in enumerate(result.comparison):
         found = differences(grid, ours, scores_of(contract, rival.cells))
-        yield from unlike(_plain(rival.difference), _plain(found), f"{where}difference.")
+        yield from unlike(_plain(rival.difference), _plain(found), f"comparison[{i}].difference.")
 
 
-def _about_command(command: str) -> Iterator[str]:
-    """The page offers it to be copied into a shell: it may be nothing but a call of `wbench eval`."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        words = []
-    if words[:2] != ["wbench", "eval"] or shlex.join(words) != command:
-        yield f"command is {command!r:.80}, but must be one call of wbench eval"
+def _rows(result: Result) -> Iterator[tuple[str, Row]]:
+    yield "", result
+    yield from ((f"comparison[{i}].", rival) for i, rival in enumerate(result.comparison))
+
+
+def _about_command(result: Result) -> Iterator[str]:
+    """The page offers it to be copied into a shell: it may be nothing but the call that this content implies."""
+    wanted = command(result, played(result), result.hardware.device)
+    if result.command != wanted:
+        yield f"command is {result.command!r:.80}, but {wanted!r} follows from what was played"
+
+
+def played(result: Result) -> Protocol:
+    """What a result says that it played."""
+    own = result.contract
+    kind = own.get("support", {}).get("kind", "site")
+    return Protocol(result.protocol, tuple(own["variants"]), tuple(own["sites"]), tuple(own["shots"]), own["episodes"], kind)
 
 
 def about_protocol(result: Result) -> Iterator[str]:
@@ -52,11 +67,8 @@ def about_protocol(result: Result) -> Iterator[str]:
     if any(range_of(site) == "sealed" for site in own["sites"]):
         yield "contract.sites are sealed: they are the referee's, and what is played there is never submitted"
         return
-    kind = own.get("support", {}).get("kind", "site")
     try:
-        known = Protocol(
-            result.protocol, tuple(own["variants"]), tuple(own["sites"]), tuple(own["shots"]), own["episodes"], kind
-        )
+        known = played(result)
         sizes = {name: get_protocol(name) for name in SIZES}
         if result.protocol in sizes:
             other = list(unlike(_layout(known), _layout(sizes[result.protocol]), "contract.", exact=True))
@@ -65,6 +77,10 @@ def about_protocol(result: Result) -> Iterator[str]:
                 return
         elif size := next((name for name, one in sizes.items() if _layout(one) == _layout(known)), None):
             yield f"protocol is {result.protocol!r}, but {size!r} follows from what it plays"
+        for name, site in ((name, site) for name in known.variants for site in known.sites):
+            if not references.known(name, site):  # a check plays nothing
+                yield f"contract: the references of {name} at {place(site)} are not known here. {_PLAY_THEM}"
+                return
         ours = json.loads(json.dumps(known.contract()))
     except WbenchError as error:
         yield f"contract: this wbench cannot play it: {error}"
@@ -82,7 +98,7 @@ def _layout(played: Protocol) -> dict[str, Any]:
 
 def _about_row(contract: Contract, row: Row) -> Iterator[str]:
     for i, cell in enumerate(row.cells):
-        yield from (f"cells[{i}].{line}" for line in _about_cell(contract, row, cell))
+        yield from (f"cells[{i}].{line}" for line in (*_about_cell(contract, row, cell), *about_bounds(cell)))
     again = replace(row, **row_fields(contract, row.cells))
     yield from unlike(asdict(row.ledger), asdict(again.ledger), "ledger.", absolute=1e-3)
     yield from unlike({"latency": row.latency}, {"latency": row.ledger.latency}, "", absolute=1e-8)
@@ -111,26 +127,3 @@ def _about_cell(contract: Contract, row: Row, cell: CellResult) -> Iterator[str]
 
 def _plain(by_shots: Mapping[str, Any]) -> dict[str, Any]:
     return {shots: found and asdict(found) for shots, found in by_shots.items()}
-
-
-def unlike(claimed: Any, found: Any, where: str, absolute: float = 1e-9, exact: bool = False) -> Iterator[str]:
-    """Every place where two pieces of plain data differ; floats by more than rounding, unless they must be exact."""
-    if isinstance(claimed, Mapping) and isinstance(found, Mapping):
-        for name in [*claimed, *(name for name in found if name not in claimed)]:
-            if name not in claimed or name not in found:
-                yield f"{where}{name} is {'missing' if name in found else 'unknown here'}"
-            else:
-                dot = "." if isinstance(claimed[name], Mapping) else ""
-                yield from unlike(claimed[name], found[name], f"{where}{name}{dot}", absolute, exact)
-    elif not _same(claimed, found, absolute, exact):
-        yield f"{where} is {claimed!r:.80}, but {found!r:.80} follows"
-
-
-def _same(a: Any, b: Any, absolute: float, exact: bool) -> bool:
-    if exact or not (_is_number(a) and _is_number(b) and isinstance(a + b, float)):
-        return bool(a == b)
-    return math.isclose(a, b, rel_tol=_NEAR, abs_tol=absolute)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

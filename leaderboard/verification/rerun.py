@@ -1,26 +1,31 @@
-"""The tier *rerun*: a random sample of cells is played again from the checkpoint and the seeds."""
+"""The tier *rerun*: a random sample of cells is played again from the checkpoint and the seeds, in a process of its own.
+
+What was claimed stays in this process, and what is played there is compared here.
+"""
 
 from __future__ import annotations
 
 import random
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...benchmark.agent import Agent
-from ...benchmark.check.policies import peeks
-from ...benchmark.protocol.runner import CellResult, run_cell
-from ...benchmark.registry import get_variant, make_agent, plugins
+from ...benchmark.protocol.runner import CellResult
+from ...benchmark.registry import plugins
 from ...benchmark.user_code import is_file
 from ...errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from ..provenance import NO_FILE, UNREGISTERED, agent_record, file_version, hardware
+from ..provenance import NO_FILE, UNREGISTERED, file_version, hardware
 from ..result import Result
 from ..schema import AgentRecord, Origin
-from .recompute import unlike
+from ..summary import headline_shots
+from .child import Job, play_again
+from .unlike import unlike
 
+LEAST = 6  # cells that a record of a rerun has, or all there are
 NEAR = 1e-4  # of a return or a quality of service: what the same computation may round otherwise
 _COUNTED = ("support_transitions", "environment_steps", "gradient_steps", "message_bits", "planner_calls", "query_steps")
 
@@ -41,10 +46,10 @@ class Plan:
         agent: `FILE.py[:ATTR]` of an agent that no package registers; run only if it is the file that the result names.
         tolerance: points by which a cell's score may be off; 0 = every episode must be the same.
         device: where to play.
-        bar: told how many cells there are, once they are drawn; what it returns is called after each of them.
+        bar: told how many cells and questions there are, once they are drawn; what it returns is called after each of them.
     """
 
-    cells: int = 3
+    cells: int = LEAST
     seed: int | None = None
     trust: bool = False
     checkpoint: str | None = None
@@ -93,43 +98,65 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         ResultError: it does not say which file that was.
     """
     seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
-    agent = _agent(result, plan)
-    wrong = tuple(_about_agent(result, agent_record(agent, plan.checkpoint)))
-    if wrong:
-        return Rerun(seed, (), wrong)
-    if not result.cells:
+    chosen = sample(result, plan.cells, seed)
+    if not chosen:
         return Rerun(seed, (), ("there is no cell to play again",))
-    chosen = random.Random(seed).sample(result.cells, min(plan.cells, len(result.cells)))
     logs = result.contract.get("support", {}).get("kind", "site")
-    advance = plan.bar(len(chosen))
+    asked = [cell.cell for cell in questions(result, chosen)]
+    job = Job(*_agent(result, plan), [cell.cell for cell in chosen], asked, result.contract["episodes"], plan.device, logs)
     replayed: list[Replayed] = []
     problems: list[str] = []
-    for cell in chosen:
-        again = run_cell(agent, cell.cell, result.contract["episodes"], plan.device, logs=logs)
-        replayed.append(_replayed(cell, again))
-        where = str(cell.cell)
-        problems += (f"{where}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
-        advance()
-    variants = {cell.family: cell.variant for cell in chosen if not cell.failure}  # one of each family
-    problems += filter(None, (peeks(agent, *get_variant(name), plan.device) for name in variants.values()))
+    with play_again(job) as (loaded, answers):
+        if wrong := tuple(_about_agent(result, loaded)):
+            return Rerun(seed, (), wrong)
+        advance = plan.bar(len(chosen) + len(asked))
+        for cell, again in zip(chosen, islice(answers, len(chosen)), strict=True):
+            assert isinstance(again, CellResult)
+            replayed.append(_replayed(cell, again))
+            problems += (f"{cell.cell}: {line}" for line in _about_cell(cell, again, replayed[-1], plan.tolerance))
+            advance()
+        for peeked in answers:
+            problems += [peeked] if isinstance(peeked, str) and peeked else []
+            advance()
     if problems and not plan.tolerance:
         problems += _elsewhere(result, plan.device)
     return Rerun(seed, tuple(replayed), tuple(problems))
+
+
+def sample(result: Result, cells: int, seed: int) -> list[CellResult]:
+    """The cells that are played again: one of each family at the headline's shots first, then any others."""
+    draw = random.Random(seed)
+    pool = draw.sample(result.cells, len(result.cells))
+    shots = headline_shots(result.contract["shots"])
+    first = {cell.family: cell for cell in pool if cell.shots == shots}  # the last of each family in a random order
+    heads = draw.sample(list(first.values()), len(first))
+    return [*heads, *(cell for cell in pool if cell not in heads)][:cells]
+
+
+def questions(result: Result, chosen: Sequence[CellResult]) -> list[CellResult]:
+    """Cells in which an agent is asked whether it looks at others: of each family one at zero shots and one after some."""
+    played = [cell for cell in (*chosen, *result.cells) if not cell.failure]  # what is played again anyway comes first
+    found: dict[tuple[str, bool], CellResult] = {}
+    for cell in played:
+        found.setdefault((cell.family, cell.shots > 0), cell)
+    families = {cell.family for cell in chosen}
+    return [cell for (family, _), cell in found.items() if family in families]
 
 
 def _elsewhere(result: Result, device: str) -> Iterator[str]:
     """What may excuse the episodes that differ: other sums on another machine."""
     then, here = result.hardware, hardware(device)
     if (then.cpu, then.device) != (here.cpu, here.device):
-        yield f"played on {then.cpu} ({then.device}), again on {here.cpu} ({here.device}): --tolerance 2 compares scores alone"
+        both = f"played on {then.cpu} ({then.device}), again on {here.cpu} ({here.device})"
+        yield f"{both}: --tolerance 0.5 compares scores and ledgers alone"
 
 
-def _agent(result: Result, plan: Plan) -> Agent:
-    """The agent that a result names, loaded from its checkpoint."""
+def _agent(result: Result, plan: Plan) -> tuple[str, str | None, str | None, bool]:
+    """Name, checkpoint, track of the agent that a result names, and whether it is a user's file."""
     name = _file(result, plan) if result.package.name == UNREGISTERED else _registered(result, plan)
     checkpoint = plan.checkpoint or _checkpoint(result.origin, plan.trust)
     track = result.track if result.label != result.agent else None
-    return make_agent(name, checkpoint, plan.device, track, run_files=plan.agent is not None)
+    return name, checkpoint, track, plan.agent is not None
 
 
 def _registered(result: Result, plan: Plan) -> str:
@@ -208,6 +235,8 @@ def _about_cell(cell: CellResult, again: CellResult, found: Replayed, tolerance:
             yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"
         return
     assert found.score is not None and found.score_again is not None
+    counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
+    yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")
     if tolerance:
         if abs(found.score - found.score_again) > tolerance:
             yield f"scores {found.score:.2f}, but {found.score_again:.2f} when played again, more than {tolerance:g} points off"
@@ -220,5 +249,3 @@ def _about_cell(cell: CellResult, again: CellResult, found: Replayed, tolerance:
     for name in cell.qos.keys() & again.qos.keys():
         if not all(_near(a, b) for a, b in zip(cell.qos[name], again.qos[name], strict=True)):
             yield f"qos.{name} differs"
-    counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
-    yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")

@@ -1,9 +1,10 @@
-"""Verifies a result in three tiers, each deeper than the one before: reported, recomputed, rerun."""
+"""Verifies a result in three tiers, each deeper than the one before: reported, arithmetic, rerun."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from .. import provenance
 from ..reading import parse, read_bytes
 from ..result import Result
 from .recompute import complaints
-from .rerun import Plan, Replayed, rerun
+from .rerun import LEAST, Plan, Replayed, rerun
 
-SIDECAR = "wbench-verified/1"
-TIERS = ("reported", "recomputed", "rerun")  # each holds all that the one before it holds
+SIDECAR = "wbench-verified/2"
+SIDECARS = ("wbench-verified/1", SIDECAR)  # before 2, a record did not say its tolerance: every episode was the same
+LOOSEST = 0.5  # points of score by which a recorded rerun may be off
+_LARGEST_RECORD = 1 << 20  # bytes
+TIERS = ("reported", "arithmetic", "rerun")  # each holds all that the one before it holds
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Verification:
         problems: what does not hold, one line each.
         seed: draws the same sample of cells again; None below the tier `rerun`.
         replayed: the cells that were played again.
+        cells: how many cells the result has.
+        tolerance: points by which a cell's score might be off; 0 = every episode had to be the same.
     """
 
     file: str
@@ -41,6 +47,8 @@ class Verification:
     problems: tuple[str, ...] = ()
     seed: int | None = None
     replayed: tuple[Replayed, ...] = field(default=())
+    cells: int = 0
+    tolerance: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -52,7 +60,7 @@ class Verification:
         return {**asdict(self), "holds": self.holds}
 
 
-def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Verification:
+def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Verification:
     """Verify a file as far as a tier.
 
     Args:
@@ -66,22 +74,24 @@ def verify(path: Path, tier: str = "recomputed", plan: Plan | None = None) -> Ve
         TrustError: rerunning it would run or download something that was not trusted.
     """
     if tier not in TIERS:
-        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier recomputed")
+        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
     content = read_bytes(path)
     result, found = parse(content), Verification(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":
         return found
     if problems := tuple(complaints(result)):
         return replace(found, problems=problems)
-    if tier == "recomputed":
+    if tier == "arithmetic":
         return replace(found, tier=tier)
-    again = rerun(result, plan or Plan())
-    reached = "recomputed" if again.problems else "rerun"
+    plan = plan or Plan()
+    again = rerun(result, plan)
+    reached = "arithmetic" if again.problems else "rerun"
+    found = replace(found, cells=len(result.cells), tolerance=plan.tolerance)
     return replace(found, tier=reached, problems=again.problems, seed=again.seed, replayed=again.replayed)
 
 
-def holds_recomputed(result: Result) -> bool:
-    """Whether a result reaches the tier `recomputed`."""
+def arithmetic_holds(result: Result) -> bool:
+    """Whether a result reaches the tier `arithmetic`."""
     return next(complaints(result), None) is None
 
 
@@ -91,26 +101,67 @@ def sidecar(path: Path) -> Path:
 
 
 def record(path: Path, found: Verification) -> Path:
-    """Write a verification beside its file, for the board to show; only one that holds after a rerun."""
+    """Write a verification beside its file, for the board to show; only one that holds after a rerun that says something.
+
+    Raises:
+        InvalidValueError: no rerun holds, or it was of too few cells, or its tolerance is loose.
+        OutputError: the record cannot be written.
+    """
     if found.tier != "rerun":
         raise InvalidValueError("--record", found.tier, "left out unless --tier rerun holds: lower tiers are checked each time")
-    cells = [[one.variant, one.site, one.shots] for one in found.replayed]
-    data = {"schema": SIDECAR, "sha256": found.sha256, "tier": found.tier, "seed": found.seed, "cells": cells}
+    require_recordable(len(found.replayed) if len(found.replayed) < found.cells else LEAST, found.tolerance)
+    cells = [[one.variant, one.site, one.shots, one.score, one.score_again] for one in found.replayed]
+    told = {"seed": found.seed, "tolerance": found.tolerance, "of": found.cells, "cells": cells}
+    data = {"schema": SIDECAR, "sha256": found.sha256, "tier": found.tier, **told, "versions": provenance.versions()}
     try:
-        write_text(sidecar(path), json.dumps({**data, "versions": provenance.versions()}, indent=1) + "\n")
+        write_text(sidecar(path), json.dumps(data, indent=1) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write {sidecar(path)} ({error.strerror}). The result holds, unrecorded.") from error
     return sidecar(path)
 
 
-def recorded_tier(path: Path, content: bytes) -> str | None:
-    """The tier in the sidecar of a file with this content; None where there is none, or it is of other content."""
+def require_recordable(cells: int, tolerance: float) -> None:
+    """Raise `InvalidValueError` unless a rerun of so many cells, as close as this, may be recorded."""
+    if cells < LEAST:
+        raise InvalidValueError("--cells", cells, f"{LEAST} or more with --record")
+    if not tolerance <= LOOSEST:
+        raise InvalidValueError("--tolerance", tolerance, f"at most {LOOSEST} points with --record")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a maintainer's record says: how many cells were played again, of how many, and how close they had to be."""
+
+    cells: int
+    of: int
+    tolerance: float
+
+    def __str__(self) -> str:
+        close = f"scores within {self.tolerance:g} points" if self.tolerance else "every episode the same"
+        return f"{self.cells} of {self.of} cells played again, {close}"
+
+
+def recorded(path: Path, sha256: str, cells: int) -> Record | None:
+    """The record beside a file of these bytes; None where there is none, or it is of other content, or says too little.
+
+    Args:
+        path: the result file.
+        sha256: of its bytes.
+        cells: how many it has.
+
+    Raises:
+        ResultError: what lies there is no record.
+    """
     try:
-        data = json.loads(sidecar(path).read_text(encoding="utf-8"))
-        if data["schema"] != SIDECAR or data["tier"] not in TIERS:
+        with open(os.open(sidecar(path), os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - by its descriptor
+            data = json.loads(stream.read(_LARGEST_RECORD))
+        if data["schema"] not in SIDECARS or data["tier"] not in TIERS:
             raise ValueError(f"schema {data['schema']!r:.40}, tier {data['tier']!r:.40}")
-        return data["tier"] if data["sha256"] == hashlib.sha256(content).hexdigest() else None
+        found = Record(len(data["cells"]), cells, float(data.get("tolerance", 0.0)))
+        holds = data["tier"] == "rerun" and data["sha256"] == sha256
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ResultError(f"{sidecar(path)} is no record of a verification ({error!r:.100}).") from error
+    enough = found.cells >= min(LEAST, cells) and 0.0 <= found.tolerance <= LOOSEST
+    return found if holds and enough else None

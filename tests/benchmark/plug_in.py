@@ -21,7 +21,7 @@ class Moody(Agent):
         mood, _, value = os.environ.get("MOODY", "").partition(" ")
         if mood == "sleep":
             time.sleep(float(value))
-        first = int(state.random.keys[0])  # tells sites apart
+        first = int(state.random._keys[0])  # tells sites apart
         if mood in ("raise", "die") and first == KEYS[int(value)]:
             if mood == "die":
                 os._exit(9)
@@ -47,7 +47,7 @@ def install(folder: Path, variant: str, sites: int) -> dict[str, str]:
     from wbench.benchmark.site import RANGES
 
     held_out = RANGES["held-out"][:sites]
-    keys = [int(EpisodeRandom(variant, [site], query_seeds(1)).keys[0]) for site in held_out]
+    keys = [int(EpisodeRandom(variant, [site], query_seeds(1))._keys[0]) for site in held_out]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "moody_agent.py").write_text(f"KEYS = {keys}\n{CODE}")
     info = folder / "moody_agent-1.0.dist-info"

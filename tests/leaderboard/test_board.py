@@ -9,13 +9,21 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 from wbench.benchmark.protocol.statistics import paired
+from wbench.benchmark.registry import OWN_AGENTS
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from wbench.leaderboard import board
 from wbench.leaderboard.board import Entry
+from wbench.leaderboard.index import index as indexing
+from wbench.leaderboard.index.index import Index
+from wbench.leaderboard.index.ranks import counts
+from wbench.leaderboard.names import imitated, skeleton
+from wbench.leaderboard.reading import parse, read_bytes
 from wbench.leaderboard.result import Result
+from wbench.leaderboard.schema import Package
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.summary import Grid, scores_of
 from wbench.leaderboard.tables import ALL, RankInterval, of_boards
@@ -42,7 +50,7 @@ def entries() -> list[Entry]:
         entry(incomplete("unfinished", 0.9)),
         entry(samples.result("genie", 1.0, privileged=True)),
         entry(samples.result("random", 0.0)),
-        entry(samples.result("claimed", 0.95), "recomputed"),
+        entry(samples.result("claimed", 0.95), "arithmetic"),
         entry(samples.result("forged", 0.99), "reported"),
     ]
 
@@ -89,7 +97,8 @@ def test_different_protocols_are_never_ranked_together_and_quick_not_at_all(entr
 def rerun(path: Path, of: Path | None = None) -> None:
     """Record that a maintainer has run a file again; or, wrongly, that the record is of another one."""
     digest = hashlib.sha256((of or path).read_bytes()).hexdigest()
-    sidecar(path).write_text(json.dumps({"schema": SIDECAR, "tier": "rerun", "sha256": digest}))
+    told = {"schema": SIDECAR, "tier": "rerun", "sha256": digest, "tolerance": 0.0, "cells": [[]] * 6}
+    sidecar(path).write_text(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +111,119 @@ def store(tmp_path_factory):
     return folder
 
 
-def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(store, tmp_path):
+def stored(folder: Path, result: Result) -> Path:
+    """A file of a store, by its own name, whatever it says."""
+    one = Submission.of(result)
+    (folder / one.name).write_bytes(one.content)
+    return folder / one.name
+
+
+def test_tiers_are_found_out_and_records_believed_only_of_the_same_bytes(tmp_path):
     forged = samples.changed(samples.result("forged"), lambda data: data["summary"]["5"].update(iqm=99.0))
-    paths = [samples.save(tmp_path / "forged.json", forged), samples.save(tmp_path / "good.json", samples.result("good"))]
-    samples.save(tmp_path / "seen.json", samples.result("seen"))
+    stored(tmp_path, parse(json.dumps(forged).encode()))
+    good, seen = (stored(tmp_path, samples.result(name)) for name in ("good", "seen"))
     (tmp_path / "junk.json").write_text("{}")
-    (tmp_path / "link.json").symlink_to(paths[1])
-    for name in ("good", "seen"):
-        rerun(tmp_path / f"{name}.json", paths[1])
-    notes: list[str] = []
-    found = {one.file: one.tier for one in board.load(tmp_path, None, notes.append)}
-    assert found == {"forged.json": "reported", "good.json": "rerun", "seen.json": "recomputed"}
-    assert len(notes) == 1 and notes[0].startswith("junk.json is left out: not a result: schema is None")
+    (tmp_path / "other.json").write_bytes(good.read_bytes())
+    (tmp_path / "link.json").symlink_to(good)
+    for path in (good, seen):
+        rerun(path, good)
+    for _ in range(2):  # as it is read, and as it is kept
+        notes: list[str] = []
+        found = {one.line.label: one.tier for one in board.load(tmp_path, None, notes.append)}
+        assert found == {"forged": "reported", "good": "rerun", "seen": "arithmetic"}
+        assert len(notes) == 2 and notes[0].startswith("junk.json is left out: not a result: schema is None")
+        assert notes[1].startswith(f"other.json is left out: its name is not that of its content, {good.name}")
+
+
+def test_one_row_an_agent_whose_runs_are_told_of(tmp_path):
+    first, second = stored(tmp_path, samples.result("twice", 0.5)), stored(tmp_path, samples.result("twice", 0.6))
+    chosen, other = sorted((first, second))
+    for kept, left in ((chosen, other), (other, chosen)):
+        notes: list[str] = []
+        assert [one.file for one in board.load(tmp_path, None, notes.append)] == [kept.name]
+        assert notes == [f"{left.name} is left out: another run of the row in {kept.name}"]
+        rerun(other)  # the one that holds furthest stands for both
+
+
+def test_names_that_look_alike_are_shown_apart(tmp_path):
+    for label, changes in (
+        ("alike", {}),
+        ("al1ke", {}),
+        ("ALIKE", {"package": Package(name="other-lab", version="2.0")}),
+        ("mine", {"package": Package(name="unregistered", version="ab" * 32)}),
+        ("mine", {"package": Package(name="unregistered", version="cd" * 32)}),
+        ("two", {"checkpoint": "1" * 64}),
+        ("two", {"checkpoint": "2" * 64}),
+        ("alone", {}),
+    ):
+        stored(tmp_path, samples.result(label, **changes))
+    found = sorted(one.name for one in board.load(tmp_path, None, print))
+    settings = samples.record("two").settings[:8]
+    assert found == sorted([
+        "alike [some-lab 0.1.0]",
+        "al1ke [some-lab 0.1.0]",
+        "ALIKE [other-lab 2.0]",
+        "mine [file abababababab]",
+        "mine [file cdcdcdcdcdcd]",
+        f"two [weights 11111111, settings {settings}]",
+        f"two [weights 22222222, settings {settings}]",
+        "alone",
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["NetWorld", "netw0rld", "net-world", "1ql", "Qmix", "rnappo", "b.c"])
+def test_names_that_look_like_wbench_s_own_are_seen(name):
+    assert imitated(name) in OWN_AGENTS
+    assert imitated("networld") is None and imitated("networld-2") is None and imitated("sac") is None
+    assert skeleton("b\u0435lief") == skeleton("belief") == skeleton("\uff42elief")  # Cyrillic and full-width letters
+
+
+def test_the_index_is_made_again_where_it_is_damaged_and_knows_what_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setenv("WBENCH_HOME", str(tmp_path / "home"))
+    (store := tmp_path / "store").mkdir()
+    one, two = (stored(store, samples.result(name)) for name in ("one", "two"))
+    read: list[Path] = []
+    monkeypatch.setattr(indexing, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+
+    def labels() -> list[str]:
+        read.clear()
+        with Index(store) as index:
+            return [file.line.label for file in index.files()]
+
+    assert labels() == ["one", "two"] and len(read) == 2
+    assert labels() == ["one", "two"] and not read
+    (place,) = (tmp_path / "home" / "boards").iterdir()
+    for damage in (b"junk", place.read_bytes()[:5000], b"SQLite format 3\0" + bytes(5000)):
+        place.write_bytes(damage)
+        assert labels() == ["one", "two"] and len(read) == 2, damage[:20]
+    two.unlink()
+    three = stored(store, samples.result("three"))
+    assert labels() == ["one", "three"] and read == [three]
+    one.write_bytes(one.read_bytes() + b" ")  # its name is not that of its content any more
+    assert labels() == ["three"] and read == [one]
+    monkeypatch.setenv("WBENCH_HOME", "/proc/nowhere")  # without a cache all is read
+    assert labels() == ["three"] and len(read) == 2
+
+
+def test_ranks_of_thousands_are_those_of_every_pair(tmp_path, monkeypatch):
+    rng = np.random.default_rng(3)
+    for shape in ((6, 5), (2, 5), (1, 3), (3, 4)):
+        tables = rng.normal(rng.normal(0, 4, (24, 1, 1)), 3, (24, *shape))
+        tables[1] = tables[0]
+        signs = [[0 if i == j else paired(a, b).sign for j, b in enumerate(tables)] for i, a in enumerate(tables)]
+        better, worse = (np.sum(np.array(signs) == side, axis=1) for side in (-1, 1))
+        for found, wanted in zip(counts(tables), (better, worse), strict=True):
+            assert found.tolist() == wanted.tolist()
+        assert better.any() and (np.array(signs) == 0).sum() > 24
+    monkeypatch.setenv("WBENCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "store").mkdir()
+    names = [str(i) for i in range(24)]
+    for _ in range(2):  # what was compared before is kept, whatever order rows come in
+        with Index(tmp_path / "store") as index:
+            index.counts("k", names[3:15], tables[3:15])
+            order = rng.permutation(24)
+            found = index.counts("k", [names[i] for i in order], tables[order])
+        assert (found[0].tolist(), found[1].tolist()) == (better[order].tolist(), worse[order].tolist())
 
 
 def test_what_is_not_there_is_said(store, tmp_path):
@@ -146,7 +256,8 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
         return console.export_text()
 
     wide, narrow = shown(200), shown(80)
-    assert all(word in wide for word in ("ms a slot", "priv.", "recomputed", "gain at 5", "12.3k")) and "also show" not in wide
+    titles = ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")
+    assert all(word in wide for word in titles) and "also show" not in wide
     assert (
         "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
         and "12.3k" not in narrow

@@ -78,7 +78,7 @@ def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
 
 
 def test_the_front_holds_what_no_other_beats_in_both_and_no_reference():
-    def at(label: str, delay: float, energy: float, privileged: bool = False, tier: str = "recomputed") -> Entry:
+    def at(label: str, delay: float, energy: float, privileged: bool = False, tier: str = "arithmetic") -> Entry:
         made, qos = result(Made(label, (50, 50, 50), 0, privileged=privileged)), {"delay_mean": delay, "energy": energy}
         qos = {name: (value, value) for name, value in {"goodput": 1.0, **qos}.items()}
         return Entry(f"{label}.json", replace(made, cells=tuple(replace(cell, qos=qos) for cell in made.cells)), tier)

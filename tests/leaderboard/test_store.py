@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 from wbench.errors import InvalidValueError, OutputError, ResultError
 from wbench.leaderboard import store as stores
-from wbench.leaderboard.gate import gate, main
+from wbench.leaderboard.gate import gate
+from wbench.leaderboard.index.index import Index
 from wbench.leaderboard.reading import load_result, parse
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.verification.verify import verify
@@ -35,7 +39,7 @@ def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
     )
     done = submit(first, tmp_path / "store")
     stored = tmp_path / "store" / done.name
-    assert done.status == "added" and verify(stored).tier == "recomputed"
+    assert done.status == "added" and verify(stored).tier == "arithmetic"
     found = load_result(stored)
     assert found.comparison == () and found.cells == load_result(tmp_path / "a.json").cells
     assert Submission.read(stored) == first  # its own canonical form
@@ -49,11 +53,11 @@ def test_nothing_is_written_over_and_nothing_is_left_behind(tmp_path):
         cell["ledger"]["cpu_seconds"] = 0.75
     slower["ledger"]["cpu_seconds"] = 0.75 * 20
     again = Submission.of(parse(json.dumps(slower).encode()))
-    assert (
-        again.name != one.name and submit(again, tmp_path).status == "added"
-    )  # the same agent and revision: a file of its own
+    assert again.name != one.name and again.played == one.played  # a replay, with other timings
+    with Index(tmp_path) as index:
+        assert submit(again, tmp_path, same=index.same(again.played)).status == "known"
     assert submit(submission(label="else"), tmp_path, dry_run=True).status == "dry run"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((one.name, again.name))
+    assert [path.name for path in tmp_path.iterdir()] == [one.name]
     (tmp_path / one.name).write_bytes(b"precious")
     with pytest.raises(OutputError, match="A store never changes"):
         submit(one, tmp_path)
@@ -172,7 +176,7 @@ def test_the_gate_refuses_all_else(checkout):
         ),
         "has mode 120000": lambda: (results / good.name).symlink_to("/etc/passwd"),
         "has mode 100755": lambda: ((results / good.name).write_bytes(good.content), (results / good.name).chmod(0o755)),
-        "does not hold up when recomputed: summary.5.iqm": lambda: save(results / "forged.json", forged),
+        "does not hold up: summary.5.iqm": lambda: save(results / "forged.json", forged),
         f"is not what wbench submit writes, which would be {good.name}": lambda: (results / "x.json").write_bytes(good.content),
         "which would be made-up": lambda: save(results / submission().name, samples.result()),  # not in canonical form
         "not a result: Expecting value": lambda: (results / "x.json").write_text("import os"),
@@ -191,10 +195,43 @@ def test_the_gate_refuses_all_else(checkout):
             gate(span, checkout.folder)
 
 
-def test_the_gate_is_a_command_that_answers_in_one_line(checkout, monkeypatch, capsys):
-    monkeypatch.chdir(checkout.folder)
-    assert main(["main..main"]) == 2 and main([]) == 2
+def test_the_gate_knows_a_replay_and_runs_in_the_base_alone(checkout):
+    slower = changed(samples.result("first"), lambda data: data["hardware"].update(cpu="Another CPU"))
+    again = Submission.of(parse(json.dumps(slower).encode()))
+    with pytest.raises(ResultError, match=r"is the play of first-custom-[0-9a-f]{16}\.json once more"):
+        checkout.propose(lambda: (checkout.results / again.name).write_bytes(again.content))
+    twice = [Submission.of(parse(json.dumps(changed(samples.result("sixth"), change)).encode())) for change in (len, _faster)]
+    with pytest.raises(ResultError, match=r"is the play of leaderboard/results/sixth-custom-.* once more"):
+        checkout.propose(lambda: [(checkout.results / one.name).write_bytes(one.content) for one in twice])
+    checkout.git("checkout", "-q", "proposal")
+    with pytest.raises(ResultError, match=r"the checkout is not at main, .* git checkout main"):
+        gate("main..proposal", checkout.folder)
+    checkout.git("checkout", "-q", "main")
+
+
+def _faster(data) -> None:
+    data["hardware"]["cpu"] = "A faster CPU"
+
+
+def test_the_gate_is_a_command_that_answers_in_one_line(checkout):
+    (checkout.folder / "json.py").write_text("raise SystemExit('code of the current folder ran')")
+
+    def run(*arguments: str, safe: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *(["-P"] if safe else []), "-m", "wbench.leaderboard.gate", *arguments]
+        return subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False)
+
+    refused = [run("main..main"), run()]
+    assert [(done.returncode, len(done.stderr.splitlines())) for done in refused] == [(2, 1)] * 2
+    (checkout.folder / "json.py").unlink()
+    assert "python -P" in (done := run("main..main", safe=False)).stderr and done.returncode == 2
     checkout.propose(lambda: submit(submission(label="fifth"), checkout.results))
-    assert main(["main..proposal"]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith("leaderboard/results/fifth-custom-") and len(err.splitlines()) == 2
+    accepted = run("main..proposal")
+    assert accepted.returncode == 0 and accepted.stdout.startswith("leaderboard/results/fifth-custom-"), accepted.stderr
+
+
+def test_what_killed_submissions_left_is_swept_and_what_lives_is_not(tmp_path):
+    for name, age in ((".submission.dead", 7200), (".submission.alive", 10)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    submit(one := submission(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted((".submission.alive", one.name))

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import sys
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from wbench.benchmark import registry
 from wbench.benchmark.protocol.runner import finished
 from wbench.benchmark.protocol.spec import hash_of, protocol
-from wbench.benchmark.registry import make_agent
-from wbench.errors import CheckpointError, InvalidValueError, ResultError, TrustError
+from wbench.errors import CheckpointError, ExecutorError, InvalidValueError, ResultError, TrustError
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.summary import row_fields
-from wbench.leaderboard.verification.rerun import Plan
-from wbench.leaderboard.verification.verify import record, recorded_tier, sidecar, verify
+from wbench.leaderboard.verification.child import Job, play_again
+from wbench.leaderboard.verification.rerun import Plan, questions, sample
+from wbench.leaderboard.verification.verify import record, recorded, sidecar, verify
 
 from . import samples
 from .samples import changed, save
@@ -139,10 +139,10 @@ FOUND = {
 @pytest.mark.parametrize("tamper", FOUND, ids=lambda tamper: tamper.__name__)
 def test_recomputing_catches(tamper, tmp_path):
     data = samples.composed(samples.small(), samples.run(), samples.run("other", 0.4)).document()
-    assert verify(save(tmp_path / "honest.json", data)).tier == "recomputed"
+    assert verify(save(tmp_path / "honest.json", data)).tier == "arithmetic"
     path = save(tmp_path / "r.json", changed(data, tamper))
     assert verify(path, "reported").holds
-    verdict = verify(path, "recomputed")
+    verdict = verify(path, "arithmetic")
     assert (verdict.tier, verdict.holds) == ("reported", False) and verdict.problems[0].startswith(FOUND[tamper]), (
         verdict.problems
     )
@@ -178,10 +178,43 @@ def test_an_honest_result_holds_when_rerun_and_a_record_of_it_is_for_these_bytes
     with pytest.raises(InvalidValueError, match="--record"):
         record(path, verify(path))
     record(path, verdict)
-    assert recorded_tier(path, path.read_bytes()) == "rerun" and recorded_tier(path, b"other") is None
-    sidecar(path).write_text('{"schema": "wbench-verified/1", "tier": "blessed"}')
-    with pytest.raises(ResultError, match="no record of a verification"):
-        recorded_tier(path, path.read_bytes())
+    told, sha256 = json.loads(sidecar(path).read_text()), hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (told["tolerance"], told["of"], [cell[2] for cell in told["cells"]]) == (0.0, 2, [0, 0])
+    assert str(recorded(path, sha256, 2)) == "2 of 2 cells played again, every episode the same"
+    assert recorded(path, "0" * 64, 2) is None  # other bytes
+    assert recorded(path, sha256, 7) is None  # too few of so many
+    for change in ({"tolerance": 5.0}, {"tolerance": float("nan")}, {"cells": []}, {"tier": "arithmetic"}):
+        sidecar(path).write_text(json.dumps(told | change))
+        assert recorded(path, sha256, 2) is None, change
+    for text in ('{"schema": "wbench-verified/1", "tier": "blessed"}', "[]", "{", '{"schema": []}', "[" * 100_000):
+        sidecar(path).write_text(text)
+        with pytest.raises(ResultError, match="no record of a verification"):
+            recorded(path, sha256, 2)
+
+
+def test_a_loose_rerun_or_one_of_few_cells_is_not_recorded(honest, command, tmp_path):
+    path = save(tmp_path / "r.json", honest)
+    refusals = ((("--cells", "5"), "--cells is 5, but must be 6 or more"), (("--tolerance", "2"), "at most 0.5 points"))
+    for words, said in refusals:
+        refused = command("results", "verify", str(path), "--tier", "rerun", "--record", *words)
+        assert refused.code == 2 and said in refused.err and not sidecar(path).exists()
+    verdict = verify(path, "rerun", Plan(cells=1))
+    assert verdict.tier == "rerun"
+    with pytest.raises(InvalidValueError, match="--cells is 1"):
+        record(path, verdict)
+    with pytest.raises(InvalidValueError, match=r"--tolerance is 0\.6"):
+        record(path, replace(verdict, replayed=verdict.replayed * 6, tolerance=0.6))
+
+
+def test_the_headline_is_played_again_first_family_by_family():
+    result = samples.result(played=samples.small(shots=(0, 1, 5)))
+    for seed in range(20):
+        chosen = sample(result, 6, seed)
+        assert [cell.shots for cell in chosen[:2]] == [5, 5] and {cell.family for cell in chosen[:2]} == {"access", "offload"}
+        assert len({str(cell.cell) for cell in chosen}) == 6
+        asked = {(cell.family, cell.shots > 0) for cell in questions(result, chosen)}
+        assert asked == {(f, k) for f in ("access", "offload") for k in (True, False)}
+    assert len({str(sample(result, 1, seed)[0].cell) for seed in range(30)}) > 5  # nobody knows which
 
 
 def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(honest, tmp_path):
@@ -190,9 +223,9 @@ def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(hones
     better = finished(first.cell, (first.returns[0] + 1.0, first.returns[1]), first.qos, first.ledger, first.adaptation)
     forged = replace(run, **row_fields(run.contract, [better, *others])).document()
     path = save(tmp_path / "forged.json", forged)
-    assert verify(path).tier == "recomputed"
+    assert verify(path).tier == "arithmetic"
     verdict = verify(path, "rerun", Plan(cells=2))
-    assert verdict.tier == "recomputed" and len(verdict.problems) == 1
+    assert verdict.tier == "arithmetic" and len(verdict.problems) == 1
     assert verdict.problems[0].startswith("access/n8-c3-load0.15-l48, site held-out:0, 0 shots: 1 of 2 returns differ")
     points = abs(verdict.replayed[0].score - verdict.replayed[0].score_again) + abs(
         verdict.replayed[1].score - verdict.replayed[1].score_again
@@ -216,7 +249,7 @@ def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
     for tamper, said in ((gradient_steps, "ledger.gradient_steps is"), (energy, "qos.energy differs")):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun", Plan(cells=2))
-        assert verdict.tier == "recomputed" and said in verdict.problems[0]
+        assert verdict.tier == "arithmetic" and said in verdict.problems[0]
 
 
 def test_rerunning_catches_another_checkpoint(network, tmp_path):
@@ -238,7 +271,7 @@ def test_rerunning_catches_another_checkpoint(network, tmp_path):
     ):
         path = save(tmp_path / "r.json", changed(honest, tamper))
         verdict = verify(path, "rerun", Plan(checkpoint=str(folder)))
-        assert verdict.tier == "recomputed" and not verdict.replayed and verdict.problems[0].startswith(said)
+        assert verdict.tier == "arithmetic" and not verdict.replayed and verdict.problems[0].startswith(said)
 
 
 def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, tmp_path):
@@ -250,42 +283,71 @@ def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, tmp_path)
     assert verify(path, "rerun", Plan(cells=1, checkpoint=str(copied))).tier == "rerun"
 
 
+STRANGER = """
+import os
+from wbench.benchmark.registry import make_agent
+
+def build(checkpoint, device):
+    open({ran!r}, "a").write(" ".join(sorted(os.environ)) + "\\n")
+    return make_agent("belief")
+"""
+
+
 def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_path, monkeypatch):
     def hub(data):
         data["origin"] = {"kind": "hub", "name": "somebody/bc", "revision": "0" * 40}
+        data["command"] = data["command"].replace("FOLDER", "somebody/bc@" + "0" * 40)
 
     with pytest.raises(TrustError, match="somebody/bc@000000000000 of the Hub has to be downloaded"):
         verify(save(tmp_path / "r.json", changed(network[1], hub)), "rerun")
 
     def plug_in(data):
         data["agent"] = data["label"] = "stranger"
+        data["package"] = {"name": "stranger-package", "version": "1.0"}
+        data["command"] = data["command"].replace("belief", "stranger")
 
-    imported = []
-    monkeypatch.setattr(
-        EntryPoint, "load", lambda entry: imported.append(entry.name) or (lambda checkpoint, device: make_agent("belief"))
-    )
-    found = EntryPoint("stranger", "stranger_package:build", "wbench.agents")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [found] if group == "wbench.agents" else [])
+    (info := tmp_path / "stranger_package-1.0.dist-info").mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[wbench.agents]\nstranger = stranger_package:build\n")
+    (tmp_path / "stranger_package.py").write_text(STRANGER.format(ran=str(tmp_path / "ran")))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     path = save(tmp_path / "r.json", changed(honest, plug_in))
-    with pytest.raises(TrustError, match="'stranger', code of another package, has to be run"):
+    with pytest.raises(TrustError, match="'stranger', code of stranger-package, has to be run"):
         verify(path, "rerun")
-    assert not imported
+    assert not (tmp_path / "ran").exists()
     verdict = verify(path, "rerun", Plan(cells=1, trust=True))
-    assert imported == ["stranger"] and verdict.problems == ("label is 'stranger', but 'belief' follows",)
+    assert verdict.problems == ("label is 'stranger', but 'belief' follows",)
+    assert "PATH" in (seen := (tmp_path / "ran").read_text().split()) and "HF_TOKEN" not in seen  # elsewhere, without secrets
+    assert "stranger_package" not in sys.modules
+
+
+def test_a_process_that_dies_or_lies_is_told_of_in_one_line(tmp_path):
+    (tmp_path / "mine.py").write_text("import os\n\n\ndef build(checkpoint, device):\n    os._exit(7)\n")
+    job = Job(str(tmp_path / "mine.py"), None, None, True, [], [], 2, "cpu", "site")
+    with pytest.raises(ExecutorError, match=r"ended too early \(exit code 7\)"), play_again(job):
+        pass
+    (tmp_path / "mine.py").write_text("import sys\n\n\ndef build(*_):\n    open(sys.argv[1], 'w').write('[]\\n')\n    1 / 0\n")
+    with pytest.raises(ExecutorError, match="said something else"), play_again(job):
+        pass
+    job = replace(job, agent="bc", checkpoint="nowhere")
+    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere'"), play_again(job):
+        pass
 
 
 def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):
     path = save(tmp_path / "r.json", changed(samples.result(), a_headline))
     done = command("results", "verify", str(path), "--json")
-    assert done.code == 1 and done.err.startswith("wbench: r.json does not hold when recomputed: summary.5.iqm is")
+    said = "wbench: r.json does not hold when its arithmetic is checked: summary.5.iqm is"
+    assert done.code == 1 and done.err.startswith(said)
     assert len(done.err.splitlines()) == 1 and (done.data["tier"], done.data["holds"]) == ("reported", False)
     good = command("results", "verify", str(save(tmp_path / "good.json", samples.result())))
-    assert (good.code, good.out, good.err) == (0, "good.json: holds as recomputed\n", "")
+    assert (good.code, good.out, good.err) == (0, "good.json: holds as arithmetic checked\n", "")
     for arguments, named in (
         (("--tier", "rerunn"), "Did you mean 'rerun'"),
         (("--tier", "rerun", "--cells", "0"), "--cells is 0"),
         (("--tier", "rerun"), "no checkpoint that can be found"),
-        (("--record",), "--record is 'recomputed'"),
+        (("--record",), "--record is 'arithmetic'"),
     ):
         refused = command("results", "verify", str(tmp_path / "good.json"), *arguments)
         assert refused.code == 2 and named in refused.err and "Traceback" not in refused.err

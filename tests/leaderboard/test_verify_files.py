@@ -48,9 +48,9 @@ def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, comman
         done = command("results", "verify", str(row), "--trust", "--agent", given, "--cells", "2", "--json")
         assert (done.code, done.data["tier"]) == (0, "rerun"), done.err
         assert [(cell["same_episodes"], cell["episodes"]) for cell in done.data["replayed"]] == [(2, 2)] * 2
-    assert command("results", "verify", str(row)).out == "row.json: holds as recomputed\n"
+    assert command("results", "verify", str(row)).out == "row.json: holds as arithmetic checked\n"
     verdict = verify(row, "rerun", Plan(trust=True, agent=f"{file}:louder"))
-    assert verdict.tier == "recomputed" and verdict.problems == ("label is 'quiet', but 'loud' follows",)
+    assert verdict.tier == "arithmetic" and verdict.problems == ("label is 'quiet', but 'loud' follows",)
 
 
 def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet, command, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ...family import ActionComponent, Env, Family, Variant
-from .env import CHARGE, AccessEnv
+from .env import CHARGE, INITIAL_MAX, AccessEnv
 from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
 from .revealed import Revealed
@@ -23,6 +23,13 @@ def _make(variant: Variant, device: torch.device | str) -> Env:
 def _hidden(variant: Variant, site: int) -> dict[str, Any]:
     assert isinstance(variant, AccessVariant)
     return vars(draw_site(variant, site))
+
+
+def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+    """A channel carries a packet a slot; a user sends once a slot and gets one new packet at most."""
+    slots, users = float(variant.horizon), variant.agents
+    longest = {"delay_mean": (0.0, slots), "delay_p95": (0.0, slots)}
+    return {"goodput": (0.0, 1.0), **longest, "drops": (0.0, users * (slots + INITIAL_MAX)), "energy": (0.0, users * slots)}
 
 
 FAMILY = Family(
@@ -47,4 +54,5 @@ FAMILY = Family(
     },
     permute=permute_channels,
     choice=SLICES["queue"].start,
+    qos_range=_qos_range,
 )

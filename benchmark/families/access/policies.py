@@ -223,8 +223,7 @@ class ToldTdma(Oracle):
     whole table at once.
     """
 
-    def __init__(self) -> None:
-        super().__init__("told-tdma")
+    name = "told-tdma"
 
     def begin(self, state: State) -> None:
         """Fixed turns, and what each user's packets are worth in them."""

@@ -9,9 +9,9 @@ import torch
 
 from ...agent import RandomPolicy
 from ...family import ActionComponent, Env, Family, Variant
-from .env import OffloadEnv
+from .env import CPU_ENERGY, RADIO_POWER, OffloadEnv
 from .genie import Genie, Hindsight
-from .layout import LAYOUT, MAX_EDGES, OBS_SIZE, SLICES
+from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, OBS_SIZE, SLICES, SLOT
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
@@ -26,6 +26,16 @@ def _hidden(variant: Variant, site: int) -> dict[str, Any]:
     assert isinstance(variant, OffloadVariant)
     found = sites(variant, [site])
     return {field.name: getattr(found, field.name)[0] for field in fields(found)}
+
+
+def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+    """A device gets a task a slot at most, which ends by its deadline; its CPU and its radio have a greatest power."""
+    assert isinstance(variant, OffloadVariant)
+    slots, devices, deadline = variant.horizon, variant.agents, float(variant.deadline)
+    joules = CPU_ENERGY * LOCAL_SPEED**2 * (LOCAL_SPEED * SLOT) + RADIO_POWER * SLOT
+    longest = {"delay_mean": (0.0, deadline), "delay_p95": (0.0, deadline + 1.0)}
+    tasks, energy = devices * (slots + 1.0), devices * slots * joules
+    return {"goodput": (0.0, (slots + 1.0) / slots), **longest, "drops": (0.0, tasks), "energy": (0.0, energy)}
 
 
 FAMILY = Family(
@@ -55,6 +65,7 @@ FAMILY = Family(
     layout=LAYOUT,
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     choice=SLICES["task"].start,
+    qos_range=_qos_range,
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),

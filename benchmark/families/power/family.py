@@ -7,12 +7,14 @@ from typing import Any
 import torch
 
 from ...family import Env, Family, Variant
-from .env import ACTIONS, PowerEnv
+from ...physics.channel import from_db
+from ...physics.interference import RATE_CAP
+from .env import ACTIONS, INITIAL_MAX, PowerEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, OBS_SIZE, SLICES
 from .policies import reference_policies
-from .site import draw_site
-from .variant import PowerVariant, listed
+from .site import BAND, P_MAX, draw_site
+from .variant import SLOT, PowerVariant, listed
 
 
 def _make(variant: Variant, device: torch.device | str) -> Env:
@@ -23,6 +25,16 @@ def _make(variant: Variant, device: torch.device | str) -> Env:
 def _hidden(variant: Variant, site: int) -> dict[str, Any]:
     assert isinstance(variant, PowerVariant)
     return vars(draw_site(variant, site))
+
+
+def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+    """No link is faster than the cap, offered more than it on average, or louder than full power."""
+    assert isinstance(variant, PowerVariant)
+    slots, links, fastest = variant.horizon, variant.agents, RATE_CAP * BAND[variant.layout] / 1e6  # Mbit/s
+    longest = {"delay_mean": (0.0, slots + 1.0), "delay_p95": (0.0, slots + 1.0)}
+    joules = float(from_db(P_MAX[variant.layout] - 30.0)) * SLOT
+    drops, energy = links * (slots + INITIAL_MAX) * SLOT * fastest, links * slots * joules
+    return {"goodput": (0.0, fastest), **longest, "drops": (0.0, drops), "energy": (0.0, energy)}
 
 
 FAMILY = Family(
@@ -38,6 +50,7 @@ FAMILY = Family(
     reward_range=(-3.0, 10.0),
     policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
     layout=LAYOUT,
+    qos_range=_qos_range,
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),

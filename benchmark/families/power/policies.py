@@ -200,7 +200,7 @@ def true_knowledge(env: PowerEnv) -> tuple[Knowledge, Tensor]:
 
 def _on(state: State, known: Knowledge) -> tuple[Knowledge, Tensor]:
     """Knowledge of S sites, and whose each episode is: a batch has as many equal parts, one after the other."""
-    device = state.random.keys.device
+    device = state.random.device
     known = Knowledge(**{name: value.to(device) for name, value in vars(known).items()})
     return known, torch.arange(state.batch, device=device) * len(known.price) // state.batch
 
