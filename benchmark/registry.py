@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from .processes import plain_torch
 from .user_code import is_file, load
 
 if TYPE_CHECKING:
@@ -178,10 +179,11 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
     if not callable(factory):
         raise InvalidValueError(where, type(factory).__name__, "a function (checkpoint, device) that returns an Agent")
     try:
-        agent = factory(checkpoint, device)
+        with plain_torch():
+            agent = factory(checkpoint, device)
     except WbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
     if not isinstance(agent, Agent):
         raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")

@@ -138,11 +138,12 @@ def _obtain(
 ) -> Report:
     """Run the library's `obtain` with a progress bar, then write the folder's card."""
     from ..benchmark.data.download import obtain
+    from ..benchmark.data.paths import writable
 
     with progress() as add:
         advance = add(f"{verb} {task.name} {size.name}", len(wanted), 0)
         report = obtain(task, size, wanted, root=root, on_file=lambda _: advance(1), note=note, **options)
-    if card:
+    if card and writable(report.folder):  # of a share that may only be read the card is its owner's
         _write_card(task, size, root)
     return report
 

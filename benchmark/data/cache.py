@@ -16,10 +16,11 @@ from ...errors import DataError
 from ..family import Family
 from . import shards
 from .manifest import NAME, Agreement, FileEntry, Manifest, shipped, worst
-from .paths import inside, sha256, write_text
+from .paths import inside, sealed, sha256, write_text
 from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
 
 RECEIPTS = ".receipts.json"
+MAPS = ".windows"  # folder of the memory maps that learners read, made from the train files
 Check = Literal["sha256", "numbers", "recorded"]
 
 
@@ -192,6 +193,10 @@ class Cache:
             write_text(self.folder / NAME, self.local.to_json())
         return self.local
 
+    def damaged_maps(self) -> list[Path]:
+        """Folders of memory maps that are not as they were made; a learner makes them again."""
+        return [folder for folder in sorted((self.folder / MAPS).glob("[!.]*")) if folder.is_dir() and sealed(folder) is None]
+
     def _agreeing(self, receipt: Receipt) -> Receipt:
         return replace(receipt, verified=self.agreement(receipt.entry))
 
@@ -268,6 +273,7 @@ def verify(
             files[shard.path] = "different"
             problems.append(str(error))
         on_file(shard)
+    problems += [f"the memory maps in {folder} are damaged, or of an older wbench." for folder in cache.damaged_maps()]
     if all(what == "missing" for what in files.values()):
         hint = f"wbench download {family.name} --release {release.name}"
         raise DataError(f"nothing of {release.name} of {family.name} is in {cache.folder}. Get it with: {hint}")

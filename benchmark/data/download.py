@@ -8,17 +8,18 @@ with a note.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, InvalidValueError, NetworkError, WbenchError
+from ...errors import DataError, InvalidValueError, NetworkError, OutputError, WbenchError
 from ..family import Family
 from .cache import Cache, Receipt
 from .manifest import FileEntry, Manifest
 from .mirrors import Mirror, mirror_of
-from .paths import Note, inside, locked, remove_leftovers, require_space, writing
+from .paths import Note, inside, locked, remove_leftovers, require_space, writable, writing
 from .release import Release, Shard, contents, record_all
 
 BUILDER = "built here"
@@ -147,6 +148,8 @@ def obtain_into(
     run = _Run(cache, wanted, mirrors, jobs, on_file, note)
     if dry_run:
         return run.plan()
+    if not writable(cache.folder):
+        return run.look()
     with locked(cache.folder, note):
         cache.reread()
         return run.work()
@@ -182,12 +185,22 @@ class _Run:
         remove_leftovers(self.cache.folder)
         self._look()
         with writing(self.cache.folder):
+            for folder in self.cache.damaged_maps():
+                self.note(f"the memory maps in {folder} are damaged or old. They are made again when they are needed.")
+                shutil.rmtree(folder)
             for mirror in self.mirrors:
                 if self._left():
                     self._ask(mirror)
             self._record()
             manifest = self.cache.complete()
         return self._report(manifest)
+
+    def look(self) -> Report:
+        """What `work` would find in a folder that may not be written; raises `OutputError` where something is to be done."""
+        self._look()
+        if self._left():
+            raise OutputError(f"{self.cache.folder} may not be written, and {len(self._left())} files are missing or damaged.")
+        return self._report(self.cache.pinned or self.cache.local)
 
     def plan(self) -> Report:
         """What `work` would do; mirrors are asked for their manifest alone, and nothing is written here."""
