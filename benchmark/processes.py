@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 
@@ -50,15 +50,13 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def plain_types() -> Iterator[None]:
-    """Make new tensors float32 and on the CPU where nothing else is asked for, whatever a user has set for all of PyTorch."""
+    """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch."""
     import torch
 
     kind = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
-    elsewhere = torch.get_default_device().type != "cpu"
     try:
-        with torch.device("cpu") if elsewhere else nullcontext():
-            yield
+        yield
     finally:
         torch.set_default_dtype(kind)
 
@@ -73,6 +71,7 @@ def plain_torch() -> Iterator[None]:
     products, anomalies = torch.get_float32_matmul_precision(), torch.is_anomaly_enabled()
     threads = torch.get_num_threads()
     with plain_types(), np.errstate():
+        torch.set_default_device(None)
         torch.set_grad_enabled(True)
         torch.use_deterministic_algorithms(False)
         torch.set_float32_matmul_precision("highest")
@@ -85,5 +84,4 @@ def plain_torch() -> Iterator[None]:
             torch.use_deterministic_algorithms(exact)
             torch.set_float32_matmul_precision(products)
             torch.autograd.set_detect_anomaly(anomalies)
-            if torch.get_default_device() != device:
-                torch.set_default_device(device)
+            torch.set_default_device(None if device.type == "cpu" else device)

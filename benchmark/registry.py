@@ -126,13 +126,15 @@ def get_family(name: str) -> Family:
 
 
 def get_variant(name: str) -> tuple[Family, Variant]:
-    """Family and variant of a full name such as `access/n8-c1-load0.4`; raises `UnknownNameError`."""
+    """Family and variant of a full name such as `access/n8-c3-load0.25-l48`; raises `UnknownNameError`."""
+    if not isinstance(name, str):
+        raise InvalidValueError("the name of a variant", name, "a text such as 'access/n8-c3-load0.25-l48'")
     family = get_family(name.partition("/")[0])
     return family, family.variant(name)
 
 
 def make(name: str, device: torch.device | str = "cpu") -> Env:
-    """The vectorised environment of a variant, e.g. `make("access/n8-c1-load0.4")`."""
+    """The vectorised environment of a variant, e.g. `make("access/n8-c3-load0.25-l48")`."""
     family, variant = get_variant(name)
     return family.make(variant, device)
 

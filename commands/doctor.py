@@ -103,7 +103,7 @@ def _releases() -> list[Symptom]:
 def _checkpoint(name: str, path: Path) -> Symptom:
     agent = name.rpartition("-")[0]  # AGENT-PRESET
     try:
-        return Symptom(f"checkpoint {name}", f"loads, {make_agent(agent, str(path)).parameters:,} parameters")
+        return Symptom(f"checkpoint {name}", f"as shipped, {make_agent(agent, str(path)).parameters:,} parameters")
     except WbenchError as error:
         return Symptom(f"checkpoint {name}", str(error), False)
 

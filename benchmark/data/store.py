@@ -49,7 +49,7 @@ def load_dataset(
     name: str,
     quality: str | None = None,
     release: str = "mini",
-    root: Path | None = None,
+    root: str | Path | None = None,
     *,
     site: int | None = None,
     shots: int | None = None,
@@ -73,12 +73,12 @@ def load_dataset(
     """
     family, variant = get_variant(name)
     size = get_release(release)
+    require(root is None or isinstance(root, str | Path), "root", root, "the path of a folder")
     shard = _shard(family, variant, size, quality)
-    table = read(Cache(family, size, root), shard)
-    if site is not None:
-        require(0 <= site < shard.sites, "site", site, f"in [0, {shard.sites - 1}] in release {size.name}")
-    if shots is not None:
-        require(1 <= shots <= shard.episodes, "shots", shots, f"in [1, {shard.episodes}] in release {size.name}")
+    for what, given, low, high in (("site", site, 0, shard.sites - 1), ("shots", shots, 1, shard.episodes)):
+        fine = given is None or (type(given) is int and low <= given <= high)
+        require(fine, what, given, f"a whole number in [{low}, {high}] in release {size.name}")
+    table = read(Cache(family, size, None if root is None else Path(root).expanduser()), shard)
     if site is not None or shots is not None:
         table = _part(table, shard, variant, range(shard.sites) if site is None else [site], shots or shard.episodes)
     return _dataset(table, family, variant, shard)
