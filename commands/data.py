@@ -177,8 +177,9 @@ def _print_reports(reports: list[Report], as_json: bool) -> None:
 
 
 _VERIFIED = {
-    "sha256": "SHA-256 of the manifest",
+    "sha256": "SHA-256 of the release",
     "numbers": "the release's numbers, in other bytes (recorded on another platform)",
+    "unpinned": "no; they are what their source says, and no published manifest is known to compare with",
     "recorded": "recorded here; no published manifest is known to compare with",
     "no": "no (dry run)",
 }

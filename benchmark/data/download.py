@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,8 @@ class Obtained:
         source: `cache`, the mirror it came from, or `built here`.
         revision: commit, where it came from the Hub.
         bytes: size; 0 in a dry run where nobody knows it yet.
-        verified: see `Receipt`; `no` in a dry run.
+        verified: see `Receipt`; `unpinned` where the package holds no manifest of the release: the bytes are what their source
+            says; `no` in a dry run.
     """
 
     path: str
@@ -233,11 +234,13 @@ class _Run:
                 continue
             if receipt:
                 found[shard.path] = receipt
-                self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, receipt.verified))
+                verified = "recorded" if receipt.source == BUILDER and self.cache.pinned is None else receipt.verified
+                self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, verified))
         self.cache.learn(found)
 
     def _finish(self, shard: Shard, what: Obtained) -> None:
-        self.done[shard.path] = what
+        unpinned = self.cache.pinned is None and what.verified in ("sha256", "numbers")
+        self.done[shard.path] = replace(what, verified="unpinned") if unpinned else what
         self.on_file(shard)
 
     def _manifest(self, mirror: Mirror) -> Manifest | None:
@@ -282,7 +285,8 @@ class _Run:
     def _record(self) -> None:
         cache = self.cache
         for shard, entry in record_all(cache.family, self._left(), cache.folder, self.jobs):
-            verified = cache.agreement(entry)
+            agreed = cache.agreement(entry)
+            verified = agreed if cache.pinned else "recorded"
             cache.keep({entry.path: Receipt(entry, BUILDER, None, verified)})
             self._finish(shard, Obtained(entry.path, BUILDER, None, entry.bytes, verified))
 
