@@ -14,7 +14,7 @@ import typer
 from . import __version__
 from .commands import board, check, data, evaluate, hub, names, studies, train
 from .commands.group import Group
-from .console import Messages
+from .console import note
 from .errors import InvalidValueError, WbenchError
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
@@ -130,7 +130,7 @@ def _misused(error: Any) -> int:
 def _fail(error: BaseException, message: str, code: int) -> int:
     if os.environ.get("WBENCH_DEBUG"):
         raise error
-    print(f"wbench: {' '.join(message.split())}", file=Messages(), flush=True)
+    note(message)
     return code
 
 

@@ -86,11 +86,11 @@ def progress() -> Iterator[Add]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bars = BarColumn(pulse_style="bar.back"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    columns = (TextColumn("{task.description}"), *bars, TextColumn("{task.fields[text]}"))
+    columns = (TextColumn("{task.description}", markup=False), *bars, TextColumn("{task.fields[text]}", markup=False))
     with Progress(*columns, console=Console(file=Messages()), speed_estimate_period=_MEMORY) as display:  # type: ignore[arg-type]
 
         def add(label: str, total: int, done: int = 0, later: bool = False) -> Bar:
-            return Bar(display, display.add_task(label, False, total, done, visible=not later, text=""))
+            return Bar(display, display.add_task(plain(label), False, total, done, visible=not later, text=""))
 
         yield add
 
@@ -98,17 +98,23 @@ def progress() -> Iterator[Add]:
 def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     """A table on standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(*header)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(plain(cell, "\n")) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def note(text: str) -> None:
     """A line on standard error."""
-    print(f"wbench: {' '.join(text.split())}", file=Messages(), flush=True)
+    print(f"wbench: {plain(' '.join(text.split()))}", file=Messages(), flush=True)
+
+
+def plain(text: str, kept: str = "") -> str:
+    """A text in which nothing is left that a terminal obeys, such as the escape codes in somebody's file name."""
+    return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
 def check_device(device: str) -> None:

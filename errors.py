@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+_LONGEST = 200  # characters of what was given, in a message
+
 
 class WbenchError(Exception):
     """Base of all wbench errors. Any process can hand them on: they are pickled and copied without their constructors."""
@@ -26,22 +28,32 @@ def _restored(kind: type[WbenchError], arguments: tuple[Any, ...], state: dict[s
     return error
 
 
+def _brief(given: object) -> str:
+    """What a user gave, as Python writes it; of what is long, the beginning and the end."""
+    try:
+        text = repr(given)
+    except ValueError:  # a whole number of thousands of digits
+        return f"a {type(given).__name__} that is too long to show"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
+
+
 class UnknownNameError(WbenchError, LookupError):
     """A family, variant, agent, protocol or policy that does not exist."""
 
-    def __init__(self, kind: str, given: str, allowed: Iterable[str], hint: str) -> None:
+    def __init__(self, kind: str, given: object, allowed: Iterable[str], hint: str) -> None:
         names = sorted(allowed)
-        close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+        short = isinstance(given, str) and len(given) <= 100
+        close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5) if short else []
         guess = f" Did you mean {close[0]!r}?" if close else ""
         shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
-        super().__init__(f"unknown {kind} {given!r}.{guess} Allowed: {shown}. Try: {hint}")
+        super().__init__(f"unknown {kind} {_brief(given)}.{guess} Allowed: {shown}. Try: {hint}")
 
 
 class InvalidValueError(WbenchError, ValueError):
     """A known setting with a value that is not allowed."""
 
     def __init__(self, field: str, given: object, allowed: str) -> None:
-        super().__init__(f"{field} is {given!r}, but must be {allowed}.")
+        super().__init__(f"{field} is {_brief(given)}, but must be {allowed}.")
 
 
 class CheckpointError(WbenchError):

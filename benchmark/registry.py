@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from .processes import plain_torch
 from .user_code import is_file, load
 
 if TYPE_CHECKING:
@@ -174,13 +175,15 @@ def get_family(name: str) -> Family:
 
 
 def get_variant(name: str) -> tuple[Family, Variant]:
-    """Family and variant of a full name such as `access/n8-c1-load0.4`; raises `UnknownNameError`."""
+    """Family and variant of a full name such as `access/n8-c3-load0.25-l48`; raises `UnknownNameError`."""
+    if not isinstance(name, str):
+        raise InvalidValueError("the name of a variant", name, "a text such as 'access/n8-c3-load0.25-l48'")
     family = get_family(name.partition("/")[0])
     return family, family.variant(name)
 
 
 def make(name: str, device: torch.device | str = "cpu") -> Env:
-    """The vectorised environment of a variant, e.g. `make("access/n8-c1-load0.4")`."""
+    """The vectorised environment of a variant, e.g. `make("access/n8-c3-load0.25-l48")`."""
     family, variant = get_variant(name)
     return family.make(variant, device)
 
@@ -227,10 +230,11 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
     if not callable(factory):
         raise InvalidValueError(where, type(factory).__name__, "a function (checkpoint, device) that returns an Agent")
     try:
-        agent = factory(checkpoint, device)
+        with plain_torch():
+            agent = factory(checkpoint, device)
     except WbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
     if not isinstance(agent, Agent):
         raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")

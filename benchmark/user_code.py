@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import DataError, InvalidValueError
+from .processes import plain_torch
 
 
 def is_file(target: str) -> bool:
@@ -35,8 +36,9 @@ def load(target: str, default: str) -> tuple[str, object]:
     if place.endswith(".py") and not Path(place).is_file():
         raise InvalidValueError("the file of the agent or family", place, "a file that exists")
     try:
-        module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
+        with plain_torch():  # what the file sets for all of PyTorch would reach agents beside it
+            module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
         raise DataError(f"cannot run {place}: {type(error).__name__}: {error}. Try: python {place}") from error
     return f"{attribute} in {place}", getattr(module, attribute, None)
 

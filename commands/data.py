@@ -138,11 +138,12 @@ def _obtain(
 ) -> Report:
     """Run the library's `obtain` with a progress bar, then write the folder's card."""
     from ..benchmark.data.download import obtain
+    from ..benchmark.data.paths import writable
 
     with progress() as add:
         advance = add(f"{verb} {task.name} {size.name}", len(wanted), 0)
         report = obtain(task, size, wanted, root=root, on_file=lambda _: advance(1), note=note, **options)
-    if card:
+    if card and writable(report.folder):  # of a share that may only be read the card is its owner's
         _write_card(task, size, root)
     return report
 
@@ -176,8 +177,9 @@ def _print_reports(reports: list[Report], as_json: bool) -> None:
 
 
 _VERIFIED = {
-    "sha256": "SHA-256 of the manifest",
+    "sha256": "SHA-256 of the release",
     "numbers": "the release's numbers, in other bytes (recorded on another platform)",
+    "unpinned": "no; they are what their source says, and no published manifest is known to compare with",
     "recorded": "recorded here; no published manifest is known to compare with",
     "no": "no (dry run)",
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..benchmark.data.paths import home
+from ..benchmark.data.paths import home, nearest, writable
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.store import list_datasets
 from ..benchmark.registry import get_family, list_families, make_agent
@@ -83,12 +83,11 @@ def _precision() -> Symptom:
 
 def _disk() -> list[Symptom]:
     folder = home()
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = nearest(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     free = shutil.disk_usage(there).free
-    writable = os.access(there, os.W_OK) and there.is_dir()
     return [
-        Symptom("cache", f"{folder}: {size / 1e6:.1f} MB{'' if writable else ', not writable'}", writable),
+        Symptom("cache", f"{folder}: {size / 1e6:.1f} MB{'' if writable(folder) else ', not writable'}", writable(folder)),
         Symptom("free disk", f"{free / 1e9:.1f} GB{'' if free > LITTLE else ', too little for standard'}", free > 50_000_000),
     ]
 
@@ -104,7 +103,7 @@ def _releases() -> list[Symptom]:
 def _checkpoint(name: str, path: Path) -> Symptom:
     agent = name.rpartition("-")[0]  # AGENT-PRESET
     try:
-        return Symptom(f"checkpoint {name}", f"loads, {make_agent(agent, str(path)).parameters:,} parameters")
+        return Symptom(f"checkpoint {name}", f"as shipped, {make_agent(agent, str(path)).parameters:,} parameters")
     except WbenchError as error:
         return Symptom(f"checkpoint {name}", str(error), False)
 

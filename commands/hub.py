@@ -32,6 +32,14 @@ def publish_checkpoint(
     print_published([push(name, namespace, version, private=private, dry_run=dry_run)], as_json)
 
 
+@checkpoint.command()
+def freeze() -> None:
+    """Write down the SHA-256 of the packaged checkpoints, after one was replaced (for developers)."""
+    from ..learning.checkpoint import freeze as write
+
+    print(write())
+
+
 @hub.callback()
 def _hub() -> None:
     """A Hugging Face Hub for a lab without internet."""

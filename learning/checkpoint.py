@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import textwrap
+import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -12,16 +13,23 @@ from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from ..benchmark.data.hub_mirror import hub_errors
+from ..benchmark.data.paths import sha256, write_text
+from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.family import Family, FamilyShape
-from ..errors import CheckpointError
+from ..errors import CheckpointError, WbenchError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_NO_HUB = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError)
+SHIPPED = Path(__file__).with_name("packaged.json")  # SHA-256 of the files of the checkpoints in the package
+COUNTERS = ("transitions", "source_steps")  # settings that count; every other whole number is a size
+LARGEST_SIZE, LARGEST_NUMBER = 65_536, 1e15
+_LARGEST_CONFIG, _LARGEST_HEADER = 1 << 20, 4 << 20
+_TYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.int32: "I32", torch.bool: "BOOL"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class CheckpointConfig:
             where = ".".join(map(str, first["loc"]))
             given = textwrap.shorten(repr(first["input"]), 60, placeholder=" ...")
             raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {where} is {given}; {first['msg']}.") from error
+        _require_sizes(cls.OWNER, asdict(config))
         for name in cls.BY_FAMILY:
             if missing := sorted(set(config.families) - set(getattr(config, name))):
                 raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {name} says nothing of {', '.join(missing)}.")
@@ -78,6 +87,21 @@ class CheckpointConfig:
             raise CheckpointError(f"this {self.OWNER} is of an older {family.name}, not of {today}. Train it again.{hint}")
 
 
+def _require_sizes(owner: str, value: Any, where: str = "") -> None:
+    """Raise `CheckpointError` where a number within settings is none, or larger than any network is."""
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            _require_sizes(owner, part, f"{where}.{name}" if where else str(name))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _require_sizes(owner, part, where)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        most = LARGEST_SIZE if isinstance(value, int) and where not in COUNTERS else LARGEST_NUMBER
+        if not abs(value) <= most:
+            given = textwrap.shorten(str(value), 40, placeholder=" ...")
+            raise CheckpointError(f"{CONFIG} is not {owner}'s: {where} is {given}; at most {most:g}.")
+
+
 class Pretrained(PyTorchModelHubMixin):
     """`PyTorchModelHubMixin` that names packaged checkpoints, checks every tensor and never unpickles.
 
@@ -90,38 +114,48 @@ class Pretrained(PyTorchModelHubMixin):
     FIELD: ClassVar[str] = "offline-reinforcement-learning"  # tag of its card
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *, map_location: str = "cpu", **kwargs: Any) -> Self:
         """Load a checkpoint.
 
         Args:
             pretrained_model_name_or_path: a packaged name such as `networld-small`, a folder, or a Hub id, perhaps with
                 `@REVISION` (a tag or commit).
-            **kwargs: as in `PyTorchModelHubMixin.from_pretrained`: `revision`, `cache_dir`, `local_files_only`, `token`, ...
+            map_location: device of the network.
+            **kwargs: as in `huggingface_hub.hf_hub_download`: `revision`, `cache_dir`, `local_files_only`, `token`, ...
 
         Raises:
-            CheckpointError: it is missing, truncated, of another model, or holds NaN.
+            CheckpointError: it is missing, truncated, of another model, or holds NaN; or a packaged one was changed.
         """
         given = str(pretrained_model_name_or_path)
+        config, weights = (cls._file(given, name, kwargs) for name in (CONFIG, WEIGHTS))
+        require_as_shipped(config.parent)
+        data, header = read_object(config), read_header(weights)
+        _require_fitting(cls, data, header, weights)
+        model = cls(data)  # takes memory for no more than the file holds
+        assert isinstance(model, torch.nn.Module)
+        _fill(model, weights)
+        return model.to(map_location).eval()
+
+    @classmethod
+    def _file(cls, given: str, name: str, options: dict[str, Any]) -> Path:
+        """A file of a checkpoint, from the package, a folder, or the Hub."""
         packaged = cls.PACKAGED / given
-        folder = packaged if "/" not in given and packaged.is_dir() else Path(given)
+        folder = packaged if "/" not in given and packaged.is_dir() else Path(given).expanduser()
         if folder.is_dir():
-            for name in (CONFIG, WEIGHTS):
-                if not (folder / name).is_file():
-                    raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
-            _require_object(folder / CONFIG)
-        elif folder.exists():
+            if not (folder / name).is_file():
+                raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
+            return folder / name
+        if folder.exists():
             raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
-        name, _, revision = given.partition("@")
+        repo, _, revision = given.partition("@")
         shipped = ", ".join(cls.shipped()) or "none"
-        if not folder.is_dir() and name.count("/") != 1:
+        if repo.count("/") != 1:
             raise CheckpointError(f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id (NAMESPACE/NAME).")
-        if revision and not folder.is_dir():
-            kwargs["revision"] = revision
         try:
-            return super().from_pretrained(str(folder) if folder.is_dir() else name, **kwargs)
-        except json.JSONDecodeError as error:  # of the Hub
-            raise CheckpointError(f"checkpoint {given!r}: {CONFIG} is not JSON ({error}).") from error
-        except _NO_HUB as error:
+            with hub_errors(given):
+                found: str = hf_hub_download(repo, name, **(options | {"revision": revision} if revision else options))
+                return Path(found)
+        except (WbenchError, OSError, ValueError) as error:
             reason = textwrap.shorten(str(error), 160, placeholder=" ...")
             raise CheckpointError(
                 f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id within reach ({reason})."
@@ -132,51 +166,105 @@ class Pretrained(PyTorchModelHubMixin):
         """Names of the checkpoints in the package."""
         return sorted(path.name for path in cls.PACKAGED.glob("*") if path.is_dir())
 
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **kwargs: Any) -> Self:
-        download = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-        options = {name: kwargs.pop(name) for name in download if name in kwargs}
-        local = Path(model_id) / WEIGHTS
-        path = local if local.is_file() else Path(hf_hub_download(model_id, WEIGHTS, **options))
-        if "config" not in kwargs:
-            raise CheckpointError(f"checkpoint {model_id!r} has no {CONFIG}.")
-        try:
-            model = cls(**kwargs)
-        except (RuntimeError, ArithmeticError, MemoryError) as error:  # a width below zero, more than memory holds
-            reason = textwrap.shorten(str(error), 160, placeholder=" ...")
-            raise CheckpointError(f"checkpoint {model_id!r}: no network is of the sizes in its {CONFIG} ({reason}).") from error
-        assert isinstance(model, torch.nn.Module)
-        _load_strictly(model, path)
-        return model.to(map_location).eval()
 
-
-def _require_object(config: Path) -> None:
-    """Raise `CheckpointError` unless a file is a JSON object."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file; raises `CheckpointError` where there is none."""
     try:
-        data = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{config} is not JSON ({error}).") from error
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise CheckpointError(f"{path} is larger than {_LARGEST_CONFIG >> 20} MB.")
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON ({str(error)[:120]}).") from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{config} is no JSON object, but {type(data).__name__}.")
+        raise CheckpointError(f"{path} is no JSON object, but {type(data).__name__}.")
+    return data
 
 
-def _load_strictly(model: torch.nn.Module, path: Path) -> None:
-    """Fill a model with the tensors of a file; raise `CheckpointError` unless names, shapes and values are all right."""
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def read_header(weights: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of every tensor in a `model.safetensors`, by name; no tensor is read."""
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is truncated or no safetensors file ({error}).") from error
-    wanted = model.state_dict()
-    missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
+        with weights.open("rb") as stream:
+            if int.from_bytes(stream.read(8), "little") > _LARGEST_HEADER:
+                raise CheckpointError(f"{weights} has a header of more than {_LARGEST_HEADER >> 20} MB.")
+        with safe_open(weights, "pt") as file:
+            parts = {name: file.get_slice(name) for name in file.keys()}
+            return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts.items()}
+    except (SafetensorError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{weights} is truncated or no safetensors file ({str(error)[:120]}).") from error
+
+
+def _require_fitting(
+    kind: type, data: Mapping[str, Any], header: Mapping[str, tuple[str, tuple[int, ...]]], path: Path
+) -> None:
+    """Raise `CheckpointError` unless a network of these settings has just these tensors; it is made without any memory."""
+    counted = 0
+
+    def count(*_: object) -> None:
+        nonlocal counted
+        counted += 1
+        if counted > 100 + 2 * len(header):  # far too many: it does not have to be made to the end
+            raise CheckpointError(f"{path} is of another model: it holds {len(header)} tensors, and {CONFIG} asks for more.")
+
+    watch = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
+            wanted = kind(data).state_dict()
+    except (RuntimeError, ArithmeticError, MemoryError, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, WbenchError):
+            raise
+        reason = textwrap.shorten(str(error), 160, placeholder=" ...")
+        raise CheckpointError(f"{path.parent}: no network is of the sizes in its {CONFIG} ({reason}).") from error
+    finally:
+        watch.remove()
+    missing, extra = sorted(set(wanted) - set(header)), sorted(set(header) - set(wanted))
     if missing or extra:
         counts = f"{len(missing)} tensors missing {missing[:3]}, {len(extra)} unknown {extra[:3]}"
         raise CheckpointError(f"{path} is of another model: {counts}.")
+    for name, (dtype, shape) in header.items():
+        if shape != tuple(wanted[name].shape):
+            raise CheckpointError(f"{path}: {name} has shape {shape}, but must have {tuple(wanted[name].shape)}.")
+        if dtype != _TYPES.get(wanted[name].dtype):
+            raise CheckpointError(f"{path}: {name} holds {dtype}, but must hold {_TYPES.get(wanted[name].dtype)}.")
+
+
+def _fill(model: torch.nn.Module, path: Path) -> None:
+    """Fill a model with the tensors of a file that fits; raise `CheckpointError` where a number is not finite."""
+    tensors = _read_tensors(path)
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise CheckpointError(f"{path}: {name} has shape {tuple(tensor.shape)}, but must have {tuple(wanted[name].shape)}.")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinity.")
     model.load_state_dict(tensors, strict=True)
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is truncated or no safetensors file ({str(error)[:120]}).") from error
+
+
+def freeze() -> Path:
+    """Write down the SHA-256 of the packaged checkpoints, for the developer who replaces one."""
+    found = {
+        name: {file: sha256(folder / file) for file in (CONFIG, WEIGHTS)} for name, folder in packaged_checkpoints().items()
+    }
+    write_text(SHIPPED, json.dumps(found, indent=1) + "\n")
+    return SHIPPED
+
+
+def require_as_shipped(folder: Path) -> None:
+    """Raise `CheckpointError` where the folder is of a packaged checkpoint, and its files are not those that were shipped."""
+    if packaged_checkpoints().get(folder.name, Path()).resolve() != folder.resolve():
+        return
+    known = read_object(SHIPPED).get(folder.name, {})
+    changed = [file for file in (CONFIG, WEIGHTS) if known.get(file) != sha256(folder / file)]
+    if changed:
+        hint = "Install wbench again; whoever replaced it types: wbench checkpoint freeze"
+        raise CheckpointError(f"the packaged {folder.name} is not as it was shipped ({', '.join(changed)} differs). {hint}")
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -185,8 +273,8 @@ def digest(model: torch.nn.Module) -> str:
 
 
 def digest_of_file(weights: Path) -> str:
-    """The same of a `model.safetensors`."""
-    return _digest(load_file(weights))
+    """The same of a `model.safetensors`; raises `CheckpointError` where it is none."""
+    return _digest(_read_tensors(weights))
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -15,11 +15,12 @@ from typing import Any, Literal
 from ...errors import DataError
 from ..family import Family
 from . import shards
-from .manifest import NAME, Agreement, FileEntry, Manifest, shipped, worst
-from .paths import inside, sha256, write_text
+from .manifest import CITATION, LICENCE, NAME, Agreement, FileEntry, Manifest, shipped, worst
+from .paths import inside, sealed, sha256, write_text
 from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
 
 RECEIPTS = ".receipts.json"
+MAPS = ".windows"  # folder of the memory maps that learners read, made from the train files
 Check = Literal["sha256", "numbers", "recorded"]
 
 
@@ -98,6 +99,11 @@ class Cache:
         if wanted != set(manifest.entries()):
             odd = sorted(wanted ^ set(manifest.entries()))
             raise DataError(f"the mirror's manifest lacks or adds {len(odd)} files, such as {odd[0]}.")
+        for shard in contents(self.family, self.release):
+            entry, rows = manifest.entries()[shard.path], shard.rows(self.family)
+            most = 2 * rows * shards.row_bytes(self.family, self.family.variant(shard.variant)) + (1 << 20)
+            if entry.rows != rows or entry.bytes > most:
+                raise DataError(f"the mirror's manifest lists {shard.path} with other rows or more bytes than it can have.")
         known = self.pinned or self.local
         if known and known.compare(manifest) == "different":
             raise DataError(
@@ -105,7 +111,7 @@ class Cache:
                 "never changes: that mirror is wrong."
             )
         if not known:
-            self.local = manifest
+            self.local = replace(manifest, licence=LICENCE, citation=CITATION)
         if not self.pinned:
             self._truth = manifest.entries()
             self._checked.clear()
@@ -133,8 +139,7 @@ class Cache:
             return self._agreeing(receipt)
         self.require_ours(shard)
         if receipt is None and shards.about(path) == shard.about(self.family):  # in place, but killed before the receipt
-            entry = shards.describe(path, shard.path, shards.read(path))
-            return self._agreeing(Receipt(entry, "found here", None, "recorded"))
+            return self._agreeing(Receipt(self._describe(shard), "found here", None, "recorded"))
         raise DataError(f"{path} is damaged: its SHA-256 is not the release's.")
 
     def require_ours(self, shard: Shard) -> None:
@@ -143,18 +148,20 @@ class Cache:
         shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
 
     def witness(self, shard: Shard, entry: FileEntry) -> FileEntry:
-        """The entry of a file that came from a mirror; where its bytes are not those that are pinned, it is read here.
+        """The entry of a file that came from a mirror: the pinned one if its bytes are those, else what is read of it here.
 
         Raises:
-            DataError: its rows are not as many as the release says.
+            DataError: it is not what such a file can be.
         """
-        truth = self.truth(shard.path)
-        if truth is None or truth.sha256 == entry.sha256:
-            return entry
-        path = inside(self.folder, shard.path)
-        if shards.rows(path) != truth.rows:
-            raise DataError(f"{path} differs from {self.release.id} of {self.family.name} as published: it has other rows.")
-        return shards.describe(path, shard.path, shards.read(path))
+        pinned = self.pinned.entries()[shard.path] if self.pinned else None
+        return pinned if pinned and pinned.sha256 == entry.sha256 else self._describe(shard)
+
+    def _describe(self, shard: Shard) -> FileEntry:
+        path, variant = inside(self.folder, shard.path), self.family.variant(shard.variant)
+        table = shards.read_bounded(path, self.family, variant, shard.rows(self.family))
+        sites = [site for site in shard.numbers for _ in range(shard.episodes)]
+        shards.require_sound(table, self.family, variant, sites, str(path))
+        return shards.describe(path, shard.path, table)
 
     def agreement(self, entry: FileEntry) -> Check:
         """How a file agrees with the release; raises `DataError` where it differs."""
@@ -191,6 +198,10 @@ class Cache:
             assert self.local is not None
             write_text(self.folder / NAME, self.local.to_json())
         return self.local
+
+    def damaged_maps(self) -> list[Path]:
+        """Folders of memory maps that are not as they were made; a learner makes them again."""
+        return [folder for folder in sorted((self.folder / MAPS).glob("[!.]*")) if folder.is_dir() and sealed(folder) is None]
 
     def _agreeing(self, receipt: Receipt) -> Receipt:
         return replace(receipt, verified=self.agreement(receipt.entry))
@@ -268,6 +279,7 @@ def verify(
             files[shard.path] = "different"
             problems.append(str(error))
         on_file(shard)
+    problems += [f"the memory maps in {folder} are damaged, or of an older wbench." for folder in cache.damaged_maps()]
     if all(what == "missing" for what in files.values()):
         hint = f"wbench download {family.name} --release {release.name}"
         raise DataError(f"nothing of {release.name} of {family.name} is in {cache.folder}. Get it with: {hint}")

@@ -8,17 +8,18 @@ with a note.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataError, InvalidValueError, NetworkError, WbenchError
+from ...errors import DataError, InvalidValueError, NetworkError, OutputError, WbenchError
 from ..family import Family
 from .cache import Cache, Receipt
 from .manifest import FileEntry, Manifest
 from .mirrors import Mirror, mirror_of
-from .paths import Note, inside, locked, remove_leftovers, require_space, writing
+from .paths import Note, inside, locked, remove_leftovers, require_space, writable, writing
 from .release import Release, Shard, contents, record_all
 
 BUILDER = "built here"
@@ -34,7 +35,8 @@ class Obtained:
         source: `cache`, the mirror it came from, or `built here`.
         revision: commit, where it came from the Hub.
         bytes: size; 0 in a dry run where nobody knows it yet.
-        verified: see `Receipt`; `no` in a dry run.
+        verified: see `Receipt`; `unpinned` where the package holds no manifest of the release: the bytes are what their source
+            says; `no` in a dry run.
     """
 
     path: str
@@ -147,6 +149,8 @@ def obtain_into(
     run = _Run(cache, wanted, mirrors, jobs, on_file, note)
     if dry_run:
         return run.plan()
+    if not writable(cache.folder):
+        return run.look()
     with locked(cache.folder, note):
         cache.reread()
         return run.work()
@@ -182,12 +186,22 @@ class _Run:
         remove_leftovers(self.cache.folder)
         self._look()
         with writing(self.cache.folder):
+            for folder in self.cache.damaged_maps():
+                self.note(f"the memory maps in {folder} are damaged or old. They are made again when they are needed.")
+                shutil.rmtree(folder)
             for mirror in self.mirrors:
                 if self._left():
                     self._ask(mirror)
             self._record()
             manifest = self.cache.complete()
         return self._report(manifest)
+
+    def look(self) -> Report:
+        """What `work` would find in a folder that may not be written; raises `OutputError` where something is to be done."""
+        self._look()
+        if self._left():
+            raise OutputError(f"{self.cache.folder} may not be written, and {len(self._left())} files are missing or damaged.")
+        return self._report(self.cache.pinned or self.cache.local)
 
     def plan(self) -> Report:
         """What `work` would do; mirrors are asked for their manifest alone, and nothing is written here."""
@@ -220,11 +234,13 @@ class _Run:
                 continue
             if receipt:
                 found[shard.path] = receipt
-                self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, receipt.verified))
+                verified = "recorded" if receipt.source == BUILDER and self.cache.pinned is None else receipt.verified
+                self._finish(shard, Obtained(shard.path, "cache", receipt.revision, receipt.entry.bytes, verified))
         self.cache.learn(found)
 
     def _finish(self, shard: Shard, what: Obtained) -> None:
-        self.done[shard.path] = what
+        unpinned = self.cache.pinned is None and what.verified in ("sha256", "numbers")
+        self.done[shard.path] = replace(what, verified="unpinned") if unpinned else what
         self.on_file(shard)
 
     def _manifest(self, mirror: Mirror) -> Manifest | None:
@@ -269,7 +285,8 @@ class _Run:
     def _record(self) -> None:
         cache = self.cache
         for shard, entry in record_all(cache.family, self._left(), cache.folder, self.jobs):
-            verified = cache.agreement(entry)
+            agreed = cache.agreement(entry)
+            verified = agreed if cache.pinned else "recorded"
             cache.keep({entry.path: Receipt(entry, BUILDER, None, verified)})
             self._finish(shard, Obtained(entry.path, BUILDER, None, entry.bytes, verified))
 

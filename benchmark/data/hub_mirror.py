@@ -35,7 +35,7 @@ def repository(namespace: str, name: str) -> str:
 @contextmanager
 def hub_errors(what: str, tags: Callable[[], Sequence[str]] = tuple) -> Iterator[None]:
     """Turn whatever the client raises into one line of ours."""
-    from httpx2 import HTTPError
+    from httpx2 import HTTPError, InvalidURL
     from huggingface_hub import errors
 
     try:
@@ -57,6 +57,8 @@ def hub_errors(what: str, tags: Callable[[], Sequence[str]] = tuple) -> Iterator
         raise DataError(f"the Hub refuses {what} ({status}): {_first(error)}") from error
     except (errors.LocalEntryNotFoundError, errors.FileMetadataError, HTTPError, ConnectionError, TimeoutError) as error:
         raise NetworkError(f"cannot reach the Hub for {what} ({_first(error)})") from error
+    except (ImportError, InvalidURL) as error:  # a proxy that needs another package, or whose address is none
+        raise NetworkError(f"cannot reach the Hub for {what} by the proxy or address that is set ({_first(error)})") from error
     except errors.HFValidationError as error:
         raise DataError(f"{what} is no name on the Hub: {_first(error)}") from error
 

@@ -30,7 +30,9 @@ Agreement = Literal["same bytes", "same numbers", "different"]
 
 _SHIPPED = Path(__file__).with_name("manifests")
 _PATH = re.compile(r"(data|support)/(?!\.)[A-Za-z0-9._+=-]+/(?!\.)[A-Za-z0-9._+=-]+\.parquet")
-_LARGEST = 64 << 20
+LARGEST = 16 << 20
+_GREATEST = 1e18  # a figure of a file
+_LONGEST = 300  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ class FileEntry:
             raise ValueError(f"path {self.path!r} is not of the form data/LABEL/NAME.parquet or support/LABEL/NAME.parquet")
         if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"{self.path}: sha256 {self.sha256!r} is not 64 hexadecimal digits")
-        if not all(isinstance(value, int | float) for value in asdict(self.returns).values()):
-            raise ValueError(f"{self.path}: returns {self.returns!r} are not numbers")
+        figures = [*asdict(self.returns).values(), *(figure for pair in self.columns.values() for figure in pair)]
+        if not all(isinstance(value, int | float) and abs(value) <= _GREATEST for value in figures):
+            raise ValueError(f"{self.path}: its figures are not numbers, or huge")
         for field in ("bytes", "rows"):
             if type(value := getattr(self, field)) is not int or value < 0:
                 raise ValueError(f"{self.path}: {field} {value!r} is not a whole number")
@@ -189,16 +192,18 @@ class Manifest:
             texts = {name: value for name, value in data.items() if name not in ("generator", "files")}
             if not all(isinstance(value, str) for value in [*texts.values(), *data["generator"].values()]):
                 raise ValueError("a field that must be text is not")
+            if not all(text.isprintable() and len(text) <= _LONGEST for text in [*texts.values(), *data["generator"].values()]):
+                raise ValueError(f"a text is longer than {_LONGEST} characters, or not printable")
             return cls(**texts, generator=data["generator"], files=files)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(f"{where} is no valid manifest: {error}. Nothing was taken from it.") from error
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
+            raise DataError(f"{where} is no valid manifest: {str(error)[:_LONGEST]}. Nothing was taken from it.") from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """A manifest on disk."""
         try:
-            if path.stat().st_size > _LARGEST:
-                raise DataError(f"{path} is no valid manifest: larger than {_LARGEST >> 20} MB.")
+            if path.stat().st_size > LARGEST:
+                raise DataError(f"{path} is no valid manifest: larger than {LARGEST >> 20} MB.")
             return cls.from_json(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read {path} ({error}).") from error

@@ -18,7 +18,7 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from ...errors import DataError, InvalidValueError, NetworkError
 from ..family import Family
-from .manifest import NAME, FileEntry, Manifest
+from .manifest import LARGEST, NAME, FileEntry, Manifest
 from .paths import Note, inside, sha256, write_atomically
 from .release import Release, dataset_folder
 
@@ -77,11 +77,13 @@ class StreamMirror:
         for base in (f"{self._inner}/", ""):
             try:
                 with self._open(base + NAME) as stream:
-                    text = stream.read(64 << 20)
+                    text = stream.read(LARGEST + 1)
             except AbsentError:
                 continue
             except (OSError, http.client.HTTPException) as error:
                 raise NetworkError(f"{self.name}: {error!r:.200}") from error
+            if len(text) > LARGEST:
+                raise DataError(f"{self.name}/{base}{NAME} is no valid manifest: larger than {LARGEST >> 20} MB.")
             self._base = base
             return Manifest.from_json(text.decode("utf-8", "replace"), f"{self.name}/{base}{NAME}")
         raise AbsentError(f"{self.name} holds neither {self._inner}/{NAME} nor {NAME}.")
@@ -156,7 +158,10 @@ class FolderMirror(StreamMirror):
 
     def _open(self, path: str) -> BinaryIO:
         try:
-            return inside(Path(self.name), path).open("rb")
+            file = inside(Path(self.name).expanduser(), path)
+            if file.exists() and not file.is_file():  # a pipe would be waited for
+                raise DataError(f"{path} in {self.name} is no file.")
+            return file.open("rb")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise AbsentError(f"{path} is not in {self.name}.") from error
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -11,18 +12,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import DataError, OutputError
+from ...errors import DataError, InvalidValueError, OutputError
 
 Note = Callable[[str], None]
-_CHUNK = 1 << 20
+SEAL = "seal.json"
+_ELSEWHERE = "Use another folder: WBENCH_HOME=DIR, or --to DIR where the command has it."
 
 
 def home() -> Path:
-    """Where wbench keeps data: `WBENCH_HOME`, else the user's cache folder."""
+    """Where wbench keeps data: `WBENCH_HOME`, else the user's cache folder; raises `InvalidValueError` without a home."""
     from platformdirs import user_cache_path
 
     given = os.environ.get("WBENCH_HOME")
-    return Path(os.path.expanduser(given)) if given else user_cache_path("wbench")  # noqa: PTH111 - a home may be unknown
+    folder = os.path.expanduser(given or str(user_cache_path("wbench")))  # noqa: PTH111 - raises nothing without a home
+    if folder.startswith("~"):
+        raise InvalidValueError("WBENCH_HOME", given or "", "the path of a folder: no home folder is known here")
+    return Path(folder)
 
 
 def datasets_root(root: Path | None = None) -> Path:
@@ -69,6 +74,34 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def seal(folder: Path, about: object) -> None:
+    """Write down what a folder was made from, and the SHA-256 of every file in it."""
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
+    write_text(folder / SEAL, json.dumps({"about": about, "files": files}))
+
+
+def sealed(folder: Path) -> object | None:
+    """What a folder was made from; None where it has no seal, or where its files are not those that were sealed."""
+    try:
+        written = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        files, about = dict(written["files"]), written["about"]
+        there = {path.name for path in folder.iterdir()} - {SEAL}
+        return about if there == set(files) and all(sha256(folder / name) == files[name] for name in files) else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which may not exist yet."""
+    there = nearest(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def inside(folder: Path, relative: str) -> Path:
     """The file of this relative path; raises `DataError` where a symlink would lead out of the folder."""
     path = folder / relative
@@ -79,10 +112,9 @@ def inside(folder: Path, relative: str) -> Path:
 
 def require_space(folder: Path, size: int) -> None:
     """Raise `OutputError` unless the disk of a folder, which may not exist yet, has room for so many bytes."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
+    free = shutil.disk_usage(nearest(folder)).free
     if free < size:
-        raise OutputError(f"no space: {size / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free. Use --to DIR.")
+        raise OutputError(f"no space: {size / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free. {_ELSEWHERE}")
 
 
 @contextmanager
@@ -93,10 +125,10 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         reason = errno.ENOSPC if "No space left" in str(error) else error.errno  # some libraries lose the number
         if reason in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"no space left in {folder}; finished files are kept. Make room or use --to DIR.") from error
+            raise OutputError(f"no space left in {folder}; finished files are kept. Make room. {_ELSEWHERE}") from error
         if reason in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
             where = error.filename or folder
-            raise OutputError(f"cannot write in {folder} ({os.strerror(reason)}: {where}). Use --to DIR.") from error
+            raise OutputError(f"cannot write in {folder} ({os.strerror(reason)}: {where}). {_ELSEWHERE}") from error
         raise
 
 

@@ -114,6 +114,10 @@ class Shard:
         """Numbers of its sites."""
         return list(RANGES[HELD_OUT if self.quality == HELD_OUT else "train"][: self.sites])
 
+    def rows(self, family: Family) -> int:
+        """How many rows it has: one a slot, and one more an episode."""
+        return self.sites * self.episodes * (family.variant(self.variant).horizon + 1)
+
     def about(self, family: Family) -> dict[str, object]:
         """What the file says of itself in its footer."""
         return {**asdict(self), "dynamics": family.version, "format": FORMAT_VERSION}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .schema import EPISODE, SEEN, column_shapes
 ABOUT = b"wbench"  # key of the note in a file's footer that says what the file is
 _ROWS = 2048  # of a row group: 16 episodes of 128 slots, a few MB
 _BLOCK = 1 << 20
+_SPARE = 1 << 20  # bytes of a file that go to other things than its rows
 
 
 def to_table(family: Family, variant: Variant, columns: Columns) -> pa.Table:
@@ -93,6 +94,60 @@ def rows(path: Path) -> int:
         raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
 
 
+def row_bytes(family: Family, variant: Variant) -> int:
+    """Bytes of a row in memory."""
+    return sum(int(np.prod(shape, dtype=int)) * dtype.itemsize for shape, dtype in column_shapes(family, variant).values())
+
+
+def read_bounded(path: Path, family: Family, variant: Variant, rows: int) -> pa.Table:
+    """The table of a file of somebody else's; its footer must promise what the schema and so many rows take, and no more.
+
+    Raises:
+        DataError: it has other columns, other rows, would unfold to more memory than it should, or is damaged.
+    """
+    require_columns(path, family, variant, str(path))
+    try:
+        found = pq.read_metadata(path)
+        groups = [found.row_group(i) for i in range(found.num_row_groups)]
+        unfolded = sum(group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+    if found.num_rows != rows or sum(group.num_rows for group in groups) != rows:
+        raise DataError(f"{path} has {found.num_rows} rows, not the {rows} of its release.")
+    if unfolded > 2 * rows * row_bytes(family, variant) + _SPARE:
+        raise DataError(f"{path} would unfold to {unfolded / 1e6:.0f} MB, more than its rows take.")
+    return read(path)
+
+
+def require_sound(table: pa.Table, family: Family, variant: Variant, sites: Sequence[int], where: str) -> None:
+    """Raise `DataError` unless a table may be episodes of the variant at these sites (one an episode), in order.
+
+    Numbers are finite, choices are allowed ones, and nothing is missing; whether it is what the simulators gave is not known.
+    """
+    slots = variant.horizon + 1
+    columns = {name: _numbers(table.column(name)) for name in table.column_names}
+    last = np.tile(np.arange(slots) == slots - 1, len(sites))
+    wanted = {"site": np.repeat(sites, slots), "episode": np.repeat(np.arange(len(sites)), slots)}
+    wanted |= {"t": np.tile(np.arange(slots), len(sites)), "last": last}
+    for name, values in wanted.items():
+        if not np.array_equal(columns[name], values):
+            raise DataError(f"{where} is not in order: its column {name} is not that of {len(sites)} episodes of its sites.")
+    for name, values in columns.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"{where} holds NaN or infinity in its column {name}.")
+    played = ~np.repeat(last, variant.agents)
+    masks = columns["action_mask"].reshape(-1, family.mask_size)[played]
+    actions = columns["action"].reshape(-1, len(family.actions))[played]
+    fine = bool(np.isin(masks, (0, 1)).all())
+    for component, part in zip(family.actions, actions.T, strict=True):
+        least, most = (0, component.size - 1) if component.kind == "categorical" else (component.low, component.high)
+        fine = fine and bool(((part >= least) & (part <= most)).all())
+        if fine and component.kind == "categorical":
+            fine = bool(masks[np.arange(len(part)), part.astype(np.int64)].all())
+    if not fine:
+        raise DataError(f"{where} holds actions that are not allowed.")
+
+
 def describe(path: Path, relative: str, table: pa.Table) -> FileEntry:
     """The manifest's entry of a file that holds this table."""
     columns = {name: summary(_numbers(table.column(name))) for name in table.column_names}
@@ -128,9 +183,12 @@ def _arrow_schema(family: Family, variant: Variant) -> pa.Schema:
 
 def _chunks(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
     for chunk in column.chunks:
-        array = chunk
+        array, missing = chunk, chunk.null_count
         while pa.types.is_fixed_size_list(array.type):
             array = array.flatten()
+            missing += array.null_count
+        if missing:
+            raise DataError("a data file has rows in which a number is missing.")
         yield array.to_numpy(zero_copy_only=True)
 
 

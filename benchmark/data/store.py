@@ -9,7 +9,6 @@ wbench code: `datasets.load_dataset(FOLDER, "n8-c3-load0.25-l48", split="mixed")
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -27,10 +26,10 @@ from ...errors import DataError, UnknownNameError
 from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
-from .cache import Cache
+from .cache import MAPS, Cache, Receipt
 from .download import mirrors_for, obtain_into
 from .manifest import shipped
-from .paths import datasets_root, inside, locked
+from .paths import datasets_root, inside, locked, seal, sealed, writable, writing
 from .recorder import Columns, behaviours
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
 from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
@@ -42,14 +41,15 @@ if TYPE_CHECKING:
 MAPPED = ("obs", "action", "action_mask", "reward")
 NUMBERS = ("site", "quality", "telling")  # one number an episode, read into memory
 TELLING = ("random", "medium", SUPPORT)  # files whose policies are not told the site, as those of a support are not
-KEY = "key.json"
+MAPS_FORMAT = 2  # of the maps: a change of what they hold needs a new number
+_MAKING = ".making-"
 
 
 def load_dataset(
     name: str,
     quality: str | None = None,
     release: str = "mini",
-    root: Path | None = None,
+    root: str | Path | None = None,
     *,
     site: int | None = None,
     shots: int | None = None,
@@ -73,12 +73,12 @@ def load_dataset(
     """
     family, variant = get_variant(name)
     size = get_release(release)
+    require(root is None or isinstance(root, str | Path), "root", root, "the path of a folder")
     shard = _shard(family, variant, size, quality)
-    table = read(Cache(family, size, root), shard)
-    if site is not None:
-        require(0 <= site < shard.sites, "site", site, f"in [0, {shard.sites - 1}] in release {size.name}")
-    if shots is not None:
-        require(1 <= shots <= shard.episodes, "shots", shots, f"in [1, {shard.episodes}] in release {size.name}")
+    for what, given, low, high in (("site", site, 0, shard.sites - 1), ("shots", shots, 1, shard.episodes)):
+        fine = given is None or (type(given) is int and low <= given <= high)
+        require(fine, what, given, f"a whole number in [{low}, {high}] in release {size.name}")
+    table = read(Cache(family, size, None if root is None else Path(root).expanduser()), shard)
     if site is not None or shots is not None:
         table = _part(table, shard, variant, range(shard.sites) if site is None else [site], shots or shard.episodes)
     return _dataset(table, family, variant, shard)
@@ -98,14 +98,21 @@ def load_columns(family: Family, variant: Variant, quality: str, release: Releas
 
 def read(cache: Cache, shard: Shard) -> pa.Table:
     """A verified file; fetched first if it is missing, refused if it is damaged."""
+    _require(cache, shard)
+    return shards.read(inside(cache.folder, shard.path))
+
+
+def _require(cache: Cache, shard: Shard) -> Receipt:
+    """What is known of a file; it is fetched first if it is missing, and refused if it is damaged."""
     ensure(cache, [shard])
     try:
-        cache.check(shard)
+        receipt = cache.check(shard)
+        assert receipt is not None
+        return receipt
     except DataError as error:
         hint = f"wbench download {cache.family.name} --release {cache.release.name} --variant {shard.variant}"
         where = f" --to {cache.root}" if cache.root else ""
         raise DataError(f"{error} Repair it with: {hint}{where}") from error
-    return shards.read(inside(cache.folder, shard.path))
 
 
 def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
@@ -136,21 +143,34 @@ def say(text: str) -> None:
 def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
     """All train files of a variant after each other, as memory maps.
 
-    The maps are kept beside the release, in `.windows`, and made again when its files have changed.
+    The maps are kept beside the release, in `.windows`, with the SHA-256 of each and of the files that they were made from;
+    when either has changed they are made again. Where the folder may not be written, the columns are read into memory instead.
 
     Returns:
         obs and action_mask [E, T + 1, ...], action and reward [E, T, ...]; and [E] each: `site`, `quality` (an index into
         `family.QUALITIES`), `telling` (whether the episode may stand in a context, as an episode of a support does).
+
+    Raises:
+        DataError: a train file is damaged.
+        OutputError: the disk is full.
     """
     wanted = [shard for shard in train_files(cache.family, cache.release) if shard.variant == variant.name]
-    folder = cache.folder / ".windows" / label(variant)
-    files = [cache.folder / shard.path for shard in wanted]
-    if not _current(folder, files):
-        with locked(folder.parent, say):
-            if not _current(folder, files):  # another process may just have made them, and be reading them
-                _write(folder, files, [_columns(cache, shard) for shard in wanted])
+    folder = cache.folder / MAPS / label(variant)
+    about = {"format": MAPS_FORMAT, "files": [[shard.path, _require(cache, shard).entry.sha256] for shard in wanted]}
+    if sealed(folder) != about:
+        if not writable(folder):
+            say(f"{cache.folder} may not be written: {variant.name} is held in memory, not in memory maps")
+            return {name: torch.from_numpy(values) for name, values in _join(cache, wanted).items()}
+        with locked(folder.parent, say), writing(folder.parent):
+            if sealed(folder) != about:  # another process may just have made them, and be reading them
+                _write(folder, _join(cache, wanted), about)
     columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in MAPPED}
     return columns | {name: torch.from_numpy(np.load(folder / f"{name}.npy")) for name in NUMBERS}
+
+
+def _join(cache: Cache, wanted: Sequence[Shard]) -> Columns:
+    parts = [_columns(cache, shard) for shard in wanted]
+    return {column: np.concatenate([part[column] for part in parts]) for column in (*MAPPED, *NUMBERS)}
 
 
 def _columns(cache: Cache, shard: Shard) -> Columns:
@@ -165,26 +185,16 @@ def _qualities(family: Family) -> np.ndarray:
     return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
 
 
-def _current(folder: Path, files: list[Path]) -> bool:
-    key = folder / KEY
-    return key.is_file() and key.read_text(encoding="utf-8") == _key(files)
-
-
-def _key(files: list[Path]) -> str:
-    """What tells one state of the files from another; empty where one is missing."""
-    if not all(path.is_file() for path in files):
-        return ""
-    return json.dumps([[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files])
-
-
-def _write(folder: Path, files: list[Path], parts: list[Columns]) -> None:
-    """Write the maps beside their place and move them there in one step."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+def _write(folder: Path, columns: Columns, about: object) -> None:
+    """Write the maps beside their place and move them there in one step; what a killed writer left goes."""
+    for left in folder.parent.glob(f"{_MAKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_MAKING) as name:
         made = Path(name) / folder.name
         made.mkdir()
-        for column in (*MAPPED, *NUMBERS):
-            np.save(made / f"{column}.npy", np.concatenate([part[column] for part in parts]))
-        (made / KEY).write_text(_key(files), encoding="utf-8")
+        for column, values in columns.items():
+            np.save(made / f"{column}.npy", values)
+        seal(made, about)
         shutil.rmtree(folder, ignore_errors=True)
         made.rename(folder)
 

@@ -23,7 +23,7 @@ from ..agent import Adaptation, Agent, Support
 from ..data.support import support
 from ..family import Family, Variant, closed, require
 from ..meter import MeteredEnvironment
-from ..processes import one_thread
+from ..processes import one_thread, plain_torch
 from ..registry import get_variant
 from ..rollout import Episodes, play
 from ..seeds import query_seeds
@@ -113,7 +113,7 @@ def run_cell(
 
     Whatever the agent does wrong (raises, returns a wrong shape, type or number, asks for more than its budget) makes this one
     cell a failed one; with `WBENCH_DEBUG` set it is raised instead. The result depends on agent and cell alone: PyTorch
-    computes on one thread, since sums depend on their number, and the global generators are seeded from the cell.
+    is as it comes and computes on one thread, since sums depend on the number; the global generators are seeded from the cell.
 
     Args:
         agent: who plays.
@@ -125,7 +125,7 @@ def run_cell(
     """
     if range_of(cell.site) == "sealed":  # a protocol plays them for the referee alone
         open_sealed()
-    with one_thread():
+    with plain_torch(), one_thread():
         return _run_cell(agent, cell, episodes, device, on_slot, logs)
 
 

@@ -14,7 +14,7 @@ from wbench.benchmark.data.schema import TRAIN_FILES
 from wbench.benchmark.data.support import first, record_support, support
 from wbench.benchmark.data.windows import Episodes, WindowSampler
 from wbench.benchmark.family import QUALITIES
-from wbench.benchmark.registry import get_family, list_families
+from wbench.benchmark.registry import get_family, get_variant, list_families
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import support_seeds, train_seeds
 from wbench.benchmark.site import RANGES
@@ -79,9 +79,30 @@ def test_support_shots_are_the_ones_that_the_protocol_adapts_on(tmp_path):
     assert np.array_equal(obs.astype(np.float32), half(shots.obs.numpy()))
     assert np.array_equal(rows["action"].reshape(2, SLOTS + 1, -1)[:, :-1], shots.action.numpy())
     assert set(rows["site"]) == {PLACES[1]}
-    for options, message in (({"shots": 4}, "shots is 4"), ({"shots": 0}, "shots"), ({"site": 2}, "site is 2")):
+    for options, message in (
+        ({"shots": 4}, "shots is 4"),
+        ({"shots": 0}, "shots"),
+        ({"shots": 2.0}, r"shots is 2\.0, but must be a whole number in \[1, 3\]"),
+        ({"shots": True}, "shots is True"),
+        ({"shots": "2"}, "shots is '2'"),
+        ({"shots": 10**30}, "shots is 1000000"),
+        ({"site": 2}, "site is 2"),
+        ({"site": False}, "site is False"),
+        ({"site": -1}, "site is -1"),
+        ({"site": 1.0}, r"site is 1\.0"),
+        ({"root": 3}, "root is 3, but must be the path of a folder"),
+    ):
         with pytest.raises(InvalidValueError, match=message):
-            load_dataset(HELD_OUT.name, release="tiny", root=tmp_path, **options)
+            load_dataset(HELD_OUT.name, release="tiny", **({"root": str(tmp_path)} | options))
+    before = sorted(tmp_path.rglob("*"))
+    assert len(load_dataset(HELD_OUT.name, release="tiny", root=str(tmp_path), site=0)) == 3 * (SLOTS + 1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [3, None, ["access"], b"access/n8-c3-load0.25-l48", float("nan")])
+def test_a_name_that_is_no_text_is_said_in_one_line(name):
+    with pytest.raises(InvalidValueError, match=r"the name of a variant is .*must be a text such as"):
+        get_variant(name)
 
 
 @pytest.mark.parametrize("name", list_families())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import dataclasses
 import random
@@ -19,9 +20,10 @@ from wbench.benchmark.protocol.journal import AgentKey, Journal, alone
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.runner import CellResult, run_cell
 from wbench.benchmark.protocol.spec import Cell, protocol
-from wbench.benchmark.registry import get_variant, make_agent
+from wbench.benchmark.registry import get_family, get_variant, make, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import query_seeds
+from wbench.benchmark.user_code import load
 from wbench.errors import InvalidValueError, OutputError, UnknownNameError
 
 NAME = "access/n8-c3-load0.15-l48"
@@ -141,6 +143,67 @@ def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, 
     assert (found.returns, dict(found.qos), found.score, found.return_mean) == ((), {}, None, None)
     assert found.ledger.environment_steps == (SLOTS if parts.get("practise") is overdraw else 0)
     assert adapter(CellResult).validate_json(adapter(CellResult).dump_json(found)) == found
+
+
+SPOILS = {
+    "float64": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
+    "no gradients": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
+    "another device": (lambda: torch.set_default_device("meta"), lambda: torch.get_default_device().type),
+    "rough products": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
+    "exact algorithms": (lambda: torch.use_deterministic_algorithms(True), torch.are_deterministic_algorithms_enabled),
+    "more threads": (lambda: torch.set_num_threads(2), torch.get_num_threads),
+    "numpy that raises": (lambda: np.seterr(all="raise"), np.geterr),
+}
+
+
+@pytest.mark.parametrize("what", SPOILS)
+def test_what_an_agent_sets_for_all_of_torch_ends_with_its_cell_and_reaches_no_simulator(what, tmp_path, monkeypatch):
+    spoil, setting = SPOILS[what]
+    usual = setting()
+    good = run_cell(Scripted(), cell(1), 2)
+
+    def adapt(*_):
+        spoil()
+        return Adaptation(7, {"loss": 0.5})
+
+    def noted(found):
+        return found.failure, found.returns, found.qos
+
+    try:
+        found = run_cell(Scripted(adapt=adapt, act=lambda obs, *_: torch.zeros_like(obs[..., 0], dtype=torch.long)), cell(1), 2)
+        assert setting() == usual and noted(found) == noted(good)
+        monkeypatch.setattr(builtins, "spoil", spoil, raising=False)
+        (tmp_path / "agent.py").write_text("spoil()\nbuild = 3\n")
+        load(str(tmp_path / "agent.py"), "build")
+        assert setting() == usual
+        spoil()  # a user's own script does
+        assert noted(run_cell(Scripted(), cell(1), 2)) == noted(good) and setting() != usual
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        torch.set_default_device(None)
+        torch.set_float32_matmul_precision("highest")
+        torch.use_deterministic_algorithms(False)
+        torch.set_num_threads(1)
+        np.seterr(all="warn", under="ignore")
+
+
+@pytest.mark.parametrize("name", ["access", "power", "offload"])
+def test_environments_are_float32_whatever_a_script_has_set(name):
+    family = get_family(name)
+    variant = family.select("train")[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        env = make(variant.name)
+        obs, info = env.reset([0, 1], [0, 1])
+        action = family.policies["random"]
+        played = play(family, variant, action(), [0, 1], [0, 1])
+        assert obs.dtype == torch.float32 and info["action_mask"].dtype == torch.bool
+        assert played.returns.dtype == torch.float64 and torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    again = play(family, variant, action(), [0, 1], [0, 1])
+    assert torch.equal(played.returns, again.returns)
 
 
 def test_a_simulator_that_pays_nan_fails_the_cell(monkeypatch):

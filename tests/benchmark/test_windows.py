@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
@@ -13,14 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data import release, store
-from wbench.benchmark.data.cache import Cache
+from wbench.benchmark.data import download, release, store
+from wbench.benchmark.data.cache import MAPS, Cache, verify
 from wbench.benchmark.data.context import Context
+from wbench.benchmark.data.download import build
+from wbench.benchmark.data.paths import SEAL
 from wbench.benchmark.data.recorder import behaviours, record
 from wbench.benchmark.data.schema import TRAIN_FILES
 from wbench.benchmark.data.store import map_columns
 from wbench.benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
 from wbench.benchmark.families.access.variant import AccessVariant
+from wbench.errors import OutputError
 
 from . import tiny
 
@@ -54,7 +58,88 @@ def test_maps_hold_the_recorded_numbers_and_are_made_once():
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     (release.dataset_folder(FAMILY, RELEASE) / "data" / tiny.ONE / "mixed.parquet").touch()
     map_columns(Cache(FAMILY, RELEASE), VARIANT)
-    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} != stamps
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
+
+
+def zeroed(folder: Path) -> None:
+    np.save(folder / "action.npy", np.zeros_like(np.load(folder / "action.npy")))
+
+
+def older(folder: Path) -> None:
+    written = json.loads((folder / SEAL).read_text())
+    written["about"]["format"] -= 1
+    (folder / SEAL).write_text(json.dumps(written))
+
+
+def other_data(folder: Path) -> None:
+    written = json.loads((folder / SEAL).read_text())
+    written["about"]["files"][0][1] = "0" * 64
+    (folder / SEAL).write_text(json.dumps(written))
+
+
+DAMAGE = {
+    "zeroed": zeroed,
+    "one bit": lambda folder: flip(folder / "obs.npy", 5000),
+    "truncated": lambda folder: os.truncate(folder / "reward.npy", 1000),
+    "empty": lambda folder: os.truncate(folder / "site.npy", 0),
+    "missing": lambda folder: (folder / "reward.npy").unlink(),
+    "more": lambda folder: (folder / "more.npy").touch(),
+    "no seal": lambda folder: (folder / SEAL).unlink(),
+    "half a seal": lambda folder: os.truncate(folder / SEAL, 50),
+    "a deep seal": lambda folder: (folder / SEAL).write_text("[" * 100_000),
+    "another seal": lambda folder: (folder / SEAL).write_text("[1]"),
+    "older": older,
+    "of other data": other_data,
+}
+
+
+def flip(path: Path, place: int) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[place] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_maps_are_found_and_made_again(damage):
+    good = {name: column.clone() for name, column in map_columns(Cache(FAMILY, RELEASE), VARIANT).items()}
+    folder = release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    DAMAGE[damage](folder)
+    verdict = verify(FAMILY, RELEASE)
+    assert (damage in ("older", "of other data")) or f"maps in {folder} are damaged" in " ".join(verdict.problems)
+    again = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    assert all(torch.equal(again[name], good[name]) for name in good)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
+    assert not verify(FAMILY, RELEASE).problems
+
+
+def test_a_download_removes_damaged_maps_and_what_killed_makers_left():
+    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    folder = release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE
+    (folder.parent / ".making-x").mkdir()
+    zeroed(folder)
+    notes: list[str] = []
+    build(FAMILY, RELEASE, note=notes.append)
+    assert not folder.exists() and any(f"maps in {folder}" in note for note in notes)
+    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    assert {path.name for path in folder.parent.iterdir()} == {tiny.ONE, ".lock"}
+
+
+def test_data_that_may_only_be_read_are_trained_from(tmp_path, monkeypatch, capsys):
+    good = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    root = tmp_path / "share"
+    build(FAMILY, RELEASE, root)
+    before = sorted(root.rglob("*"))
+    monkeypatch.setattr(store, "writable", lambda folder: False)
+    monkeypatch.setattr(download, "writable", lambda folder: False)
+    found = map_columns(Cache(FAMILY, RELEASE, root), VARIANT)
+    assert all(torch.equal(found[name], good[name]) for name in good) and sorted(root.rglob("*")) == before
+    assert "held in memory" in capsys.readouterr().err
+    report = build(FAMILY, RELEASE, root)
+    assert {file.source for file in report.files} == {"cache"} and sorted(root.rglob("*")) == before
+    (release.dataset_folder(FAMILY, RELEASE, root) / release.contents(FAMILY, RELEASE)[0].path).unlink()
+    with pytest.raises(OutputError, match="may not be written, and 1 files are missing"):
+        build(FAMILY, RELEASE, root)
 
 
 def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
@@ -68,7 +153,7 @@ def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
         return read(cache, shard)
 
     monkeypatch.setattr(store, "read", slowly)
-    (release.dataset_folder(FAMILY, RELEASE) / "data" / tiny.ONE / "mixed.parquet").touch()
+    zeroed(release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE)
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: map_columns(Cache(FAMILY, RELEASE), VARIANT), range(2))
     assert len(makers) == 1 and all(torch.equal(first[name], second[name]) for name in first)

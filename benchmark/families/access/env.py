@@ -22,6 +22,7 @@ from torch import Tensor
 from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
+from ...processes import plain_types
 from ...site import scenario_generator
 from .features import lookup_tables, past_code
 from .site import draw_site
@@ -47,6 +48,7 @@ class AccessEnv:
 
     charged = True
 
+    @plain_types()
     def __init__(self, variant: AccessVariant, device: torch.device | str = "cpu") -> None:
         self.variant = variant
         self.device = torch.device(device)
@@ -58,6 +60,7 @@ class AccessEnv:
         self._channel_ids = torch.arange(1, c + 1, device=self.device)
         self._lookup = lookup_tables(variant, self.device)
 
+    @plain_types()
     def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
         """Draw the scenarios of these (site, seed) and start their episodes; returns obs [B, N, O] and info."""
         require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
@@ -79,6 +82,7 @@ class AccessEnv:
         self._energy = torch.zeros(batch, device=self.device)
         return self._observe(), self._masks()
 
+    @plain_types()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot.
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.queues import serve, total
+from ...processes import plain_types
 from . import site as sites_of
 from .layout import (
     LOCAL_SPEED,
@@ -77,6 +78,7 @@ class OffloadEnv:
     charged = True
     _billing: Tensor | None
 
+    @plain_types()
     def __init__(self, variant: OffloadVariant, device: torch.device | str = "cpu") -> None:
         self.variant = variant
         self.device = torch.device(device)
@@ -87,6 +89,7 @@ class OffloadEnv:
         self._index = torch.arange(variant.agents, device=self.device) / variant.agents
         self._phases = phases(variant.period).to(self.device)
 
+    @plain_types()
     def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
         """Start the episode of each (site, seed); returns obs [B, N, O] and info."""
         require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
@@ -125,6 +128,7 @@ class OffloadEnv:
         share = s.share.permute(2, 1, 0)[slots]  # [T, E, B]
         return (s.capacity.T * (1.0 - share * (coins < s.active.T))).unsqueeze(-1)
 
+    @plain_types()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot.
 

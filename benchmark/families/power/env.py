@@ -18,6 +18,7 @@ from ...family import ActionComponent, Info, check_action, clone_rows, require
 from ...physics.channel import from_db, rayleigh_gains
 from ...physics.interference import SINR_CAP, rate
 from ...physics.queues import fifo_delays
+from ...processes import plain_types
 from ...site import scenario_generator
 from .layout import DB_SCALE, OBS_SIZE, View
 from .site import BAND, P_MAX, Site, draw_site
@@ -66,6 +67,7 @@ class PowerEnv:
 
     charged = True
 
+    @plain_types()
     def __init__(self, variant: PowerVariant, device: torch.device | str = "cpu") -> None:
         self.variant = variant
         self.device = torch.device(device)
@@ -77,6 +79,7 @@ class PowerEnv:
         self._slot_bits = SLOT * BAND[variant.layout]
         self._joules = float(from_db(P_MAX[variant.layout] - 30.0)) * SLOT
 
+    @plain_types()
     def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
         """Draw these scenarios and start their episodes; returns obs [B, N, O] and info."""
         require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
@@ -131,6 +134,7 @@ class PowerEnv:
             return power
         return power / self._transmitted(power).clamp(min=1.0).gather(1, self.transmitter)
 
+    @plain_types()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot.
 
