@@ -17,6 +17,7 @@ from wbench.benchmark.family import Family
 from wbench.benchmark.protocol.admission import EPISODES, SHOTS, SITES, Admission, frozen
 from wbench.benchmark.protocol.spec import FAMILIES
 from wbench.benchmark.registry import get_family
+from wbench.benchmark.site import spans
 
 FOLDER = Path(__file__).with_name("figures")
 PAGE = Path(__file__).with_name("admission.md")
@@ -27,11 +28,12 @@ RULE = f"""# Admission table
 
 Mean score over {SITES} dev sites with {EPISODES} episodes each, +- its standard error; 0 = random, 100 = genie. `oracle` is
 told the site, `prior` the average site, `belief` learns the site in play, `estimator` reads K logged episodes of it first. The
-controls: `wrong` reads logs of another site, `revealed` is told the site and reads logs besides.
+controls: `wrong` reads logs of another site; `revealed` is shown the site, which counts as 100 logs, and reads K logs besides.
+`hindsight` is a solver that sees what is to come: no policy, and no proof either, but it says how much the genie leaves.
 
 A variant is admitted if `oracle` is 10 points and a fifth of its score ahead of `belief`, `estimator` at 20 shots gets 60 % of
 that, its curve rises beyond two errors from 0 to 1 and from 1 to 20 shots, logs of another site do not help, the curve of
-`revealed` is flat, and nobody scores above 102.
+`revealed` is flat, and nobody but `hindsight` scores above 102. A dash stands for what was not measured.
 
 Made by `wbench protocol admission --write` and `python docs/build.py`.
 """
@@ -83,19 +85,19 @@ def table(family: Family, rows: dict[str, Admission]) -> list[str]:
         "hindsight",
     ]
     lines = [f"## `{family.name}`", "", f"![curves](figures/{family.name}.png)", ""]
-    lines += ["| variant | " + " | ".join(columns) + " | admitted |", "| --- " * (len(columns) + 2) + "|"]
+    lines += ["| variant | " + " | ".join(columns) + " | sites | admitted |", "| --- " * (len(columns) + 3) + "|"]
     for name, variant in family.variants.items():
         if name not in rows:
             continue
         cells = [_cell(rows[name], column) for column in columns]
         label = f"`{name.partition('/')[2]}`" + (" (held out)" if variant.split == "held-out" else "")
         verdict = "; ".join(rows[name].failures()) or "yes"
-        lines.append(f"| {label} | {' | '.join(cells)} | {verdict} |")
+        lines.append(f"| {label} | {' | '.join(cells)} | {', '.join(spans(rows[name].sites))} | {verdict} |")
     return [*lines, ""]
 
 
 def _cell(row: Admission, column: str) -> str:
-    """A score with its error; `hindsight` is there where a family has such a bound."""
+    """A score with its error, where it was measured."""
     return "{:.1f} +- {:.1f}".format(*row.score(column)) if column in row.returns else "-"
 
 
