@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -85,8 +86,7 @@ def evaluate(
 
         Console(width=None if sys.stdout.isatty() else 160).print(result)
     if out:
-        after = "" if chosen.name in ("quick", "custom") else f", then wbench submit {out}"
-        note(f"wrote {out}. Next: wbench results verify {out}{after}")
+        _note_next(out, chosen)
     _note_seen(chosen)
     _note_cores(executor, jobs)
     _require_all_played(result)
@@ -96,6 +96,16 @@ def _rivals(against: list[str] | None) -> list[str] | None:
     """The rivals that the user named; None = the usual ones."""
     names = [name.strip() for name in ",".join(against or []).split(",")]
     return [name for name in names if name not in ("", "none")] if against else None
+
+
+def _note_next(out: Path, protocol: Protocol) -> None:
+    """Say what was written and what to do with it."""
+    from ..benchmark.registry import typed
+
+    own = ";".join(typed(name) for name in protocol.families() if typed(name) != name)
+    known = f"WBENCH_FAMILIES={shlex.quote(own)} " if own else ""
+    after = "" if protocol.name in ("quick", "custom") else f", then wbench submit {out}"
+    note(f"wrote {out}. Next: {known}wbench results verify {out}{after}")
 
 
 def _note_seen(protocol: Protocol) -> None:

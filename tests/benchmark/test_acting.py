@@ -72,6 +72,25 @@ def test_every_kind_of_action_acts_as_it_plays(agent: str, name: str):
     assert loop(agent, name) == played(agent, name) == loop(agent, name, masks=True)
 
 
+def test_a_reset_forgets_the_episode_and_keeps_what_was_read():
+    policy, env = wbench.load_policy(Talker()), wbench.make(ACCESS)
+    policy.adapt(ACCESS)
+    rounds = []
+    for _ in range(2):
+        obs, _ = env.reset(SITES, SEEDS)
+        policy.reset(env)
+        taken = []
+        for _ in range(5):
+            taken.append(policy.act(obs))
+            obs, *_ = env.step(taken[-1])
+        rounds.append(torch.stack(taken))
+    assert torch.equal(*rounds)
+    policy = wbench.load_policy("estimator")
+    assert policy.adapt(ACCESS, wbench.load_support(ACCESS, "dev:0", 3)) is policy.adaptation
+    policy.reset()
+    assert "3 shots" in repr(policy)
+
+
 @pytest.mark.parametrize("name", [ACCESS, POWER, OFFLOAD])
 def test_gymnasiums_arrays_give_the_same_returns(name: str):
     pytest.importorskip("gymnasium")

@@ -198,3 +198,28 @@ def test_what_was_written_is_said(command, tmp_path: Path):
     few = ("--family", "access", "--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none")
     done = command("eval", "--agent", "belief", *few, "--out", str(tmp_path / "r.json"))
     assert done.code == 0 and f"wrote {tmp_path / 'r.json'}. Next: wbench results verify {tmp_path / 'r.json'}" in done.err
+
+
+def test_a_result_on_a_family_of_ones_own_is_verified_as_it_is_said(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "r.json"
+    few = ("--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none", "--out", str(out))
+    done = command("eval", "--agent", "belief", "--family", str(FAMILY), *few)
+    assert done.code == 0 and f"Next: WBENCH_FAMILIES={FAMILY} wbench results verify {out}" in done.err
+    monkeypatch.setenv("WBENCH_FAMILIES", "")
+    get_family.cache_clear()
+    assert "unknown family 'beacon'" in command("results", "verify", str(out)).err
+    monkeypatch.setenv("WBENCH_FAMILIES", str(FAMILY))
+    done = command("results", "verify", str(out))
+    assert done.code == 0 and "holds as recomputed" in done.out, done.err
+
+
+@pytest.mark.slow
+def test_own_data_in_a_folder_train_on_a_family_of_ones_own(command, tmp_path: Path, data_home: Path):
+    own = ("--family", str(FAMILY))
+    assert command("data", "build", *own, "--to", str(tmp_path / "DIR")).code == 0
+    few = ("--preset", "debug", "--set", "hidden=16", "--steps", "12", "--out", str(tmp_path / "bc"))
+    done = command("train", "bc", *own, "--data", str(tmp_path / "DIR"), *few)
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "bc" / REPORT).read_text())
+    assert report["config"]["release"] == "mini" and "beacon/loss" in report["log"][-1] and "loss" in done.err
+    assert not (data_home / "datasets" / "beacon-mini-v2.0.0").exists()
