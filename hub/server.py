@@ -6,6 +6,7 @@ Hub: README.md says what is missing.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 from collections.abc import Callable
@@ -17,12 +18,14 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from . import reading, writing
 from .objects import RefusedError
 from .store import Hub
 
 Wrap = Callable[[ASGIApp], ASGIApp]
+IDLE = 60.0  # seconds after which a connection is closed that has not sent what it owes: a request, or the rest of its body
 
 
 class _RawPath:
@@ -35,6 +38,31 @@ class _RawPath:
         if scope["type"] == "http":
             scope = {**scope, "path": scope["raw_path"].decode("ascii", "replace")}
         await self.app(scope, receive, send)
+
+
+class _Patient(AutoHTTPProtocol):  # type: ignore[valid-type,misc]
+    """uvicorn's protocol, which alone would keep a connection for ever on which no request comes, or half of one."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self._watch = self.loop.call_later(IDLE, self._close)
+
+    def data_received(self, data: bytes) -> None:
+        self._watch.cancel()
+        self._watch = self.loop.call_later(IDLE, self._close)
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _close(self) -> None:
+        """Close a connection that was silent; one that is being answered is asked again later."""
+        answered = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        if answered:
+            self._watch = self.loop.call_later(IDLE, self._close)
+        else:
+            self.transport.close()
 
 
 def _refuse(request: Request, error: Exception) -> JSONResponse:
@@ -73,5 +101,5 @@ def serve(folder: Path, host: str, port: int, announce: Callable[[str], None] = 
     with socket.create_server((host, port), family=family) as listener, suppress(KeyboardInterrupt):
         shown = socket.gethostname() if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
         announce(f"export HF_HUB_DISABLE_XET=1 HF_ENDPOINT=http://{shown}:{listener.getsockname()[1]}")
-        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off")
+        config = uvicorn.Config(app, http=_Patient, log_level="error", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])

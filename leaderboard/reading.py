@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..benchmark.data.paths import READ_ONLY
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
@@ -46,7 +47,7 @@ def load_result(path: Path | str) -> Result:
 def read_bytes(path: Path) -> bytes:
     """The bytes of a regular file of no more than `LARGEST`; a pipe or a device is not waited for."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - by its descriptor
+        with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ResultError(f"{printable(str(path))} is no file. Give a result file of: wbench eval --out FILE")
             content = stream.read(LARGEST + 1)

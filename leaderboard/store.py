@@ -8,6 +8,7 @@ import os
 import re
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -92,7 +93,15 @@ class Submitted:
 def default_store() -> Path | None:
     """`leaderboard/results` of the checkout that the current folder is in, if it is in one."""
     here = Path.cwd()
-    return next((folder / _HERE for folder in (here, *here.parents) if (folder / _HERE).is_dir()), None)
+    return next((folder / _HERE for folder in (here, *here.parents) if (folder / _HERE).is_dir() and _is_ours(folder)), None)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a checkout of wbench; another project may keep results under the same names."""
+    try:
+        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"] == "wbench"
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def submit(submission: Submission, store: Path, dry_run: bool = False, same: str | None = None) -> Submitted:

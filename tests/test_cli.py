@@ -233,6 +233,28 @@ def test_what_is_hidden_at_a_site_is_shown_to_people(command):
     assert "dev:1: busy" in command("show", name, "--site", "dev:1").out
 
 
+HOSTILE = "a\x1b[31m[red]b\x07\u202e\udcff"
+
+
+def test_names_of_others_cannot_give_the_terminal_orders(capsys, command):
+    from wbench.console import note, plain, print_rows, progress
+
+    shown = r"a\x1b[31m[red]b\x07\u202e\udcff"
+    assert plain(HOSTILE) == shown and plain("Zürich 中\nx", "\n") == "Zürich 中\nx"
+    print_rows(["what [bold]"], [[HOSTILE], ["[/]"], ["two\nlines"]])
+    note(HOSTILE + "\ntwo")
+    with progress() as add:
+        add(HOSTILE, 2)()
+    out, err = capsys.readouterr()
+    assert shown in out and "[/]" in out and "\x07" not in out + err and "\u202e" not in out + err
+    assert f"wbench: {shown} two" in err
+    line = one_line(command("show", HOSTILE))
+    assert "\x1b" not in line and "unknown name" in line
+    assert "\x1b" not in one_line(command("eval", "--agent", f"{HOSTILE}.py"))
+    assert len(one_line(command("eval", "--agent", "x" * 100_000))) < 3000
+    assert len(one_line(command("eval", "--agent", "belief", "--shots", "9" * 6000))) < 3000
+
+
 def test_bars_show_where_a_training_is_and_its_loss(capsys):
     from wbench.console import progress
 

@@ -16,6 +16,7 @@ from ...errors import DataError, InvalidValueError, OutputError
 
 Note = Callable[[str], None]
 SEAL = "seal.json"
+READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for, on any system
 _ELSEWHERE = "Use another folder: WBENCH_HOME=DIR, or --to DIR where the command has it."
 
 

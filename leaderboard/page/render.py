@@ -24,6 +24,7 @@ from .model import model
 _SOURCES = Path(__file__).parent
 _STYLES = ("page.css", "table.css", "figures.css")
 _SCRIPTS = ("dom.js", "table.js", "details.js", "figures.js", "heat.js", "app.js")
+_MARK = "Made by wbench"
 _SPACE = """\
 ---
 title: wbench leaderboard
@@ -50,16 +51,26 @@ def write(entries: Sequence[Entry], folder: Path) -> Path:
         The page, one self-contained file.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, or holds a page or README.md that is somebody else's.
     """
     page = folder / "index.html"
     try:
+        for path, mark in ((page, _MARK), (folder / "README.md", _SPACE[:40])):
+            _require_ours(path, mark)
         write_text(page, render(entries))
         write_text(folder / "README.md", _SPACE)
     except OSError as error:
         hint = "Give a folder you may write to."
         raise OutputError(f"cannot write the page into {str(folder)!r} ({error.strerror}). {hint}") from error
     return page
+
+
+def _require_ours(path: Path, mark: str) -> None:
+    """Raise `OutputError` where a path is taken by something that this module did not write."""
+    if not path.exists() and not path.is_symlink():
+        return
+    if path.is_symlink() or not path.is_file() or mark not in path.read_text(encoding="utf-8", errors="replace"):
+        raise OutputError(f"{str(path)!r} is not of wbench, and was left as it is. Give another folder.")
 
 
 def render(entries: Sequence[Entry]) -> str:
@@ -71,7 +82,7 @@ def render(entries: Sequence[Entry]) -> str:
         "style": style,
         "script": script,
         "data": embedded(model(entries)),
-        "made": html.escape(f"Made by wbench {version('wbench')} from {len(entries)} result files."),
+        "made": html.escape(f"{_MARK} {version('wbench')} from {len(entries)} result files."),
     }
     # One pass over the template alone: what is put in is never searched for marks.
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _source("template.html"))

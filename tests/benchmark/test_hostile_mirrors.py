@@ -154,7 +154,7 @@ def forge(source: Path, to: Path, change: Change, *, honest: bool = False) -> Pa
     listed = json.loads((source / "manifest.json").read_text())
     entry = next(entry for entry in listed["files"] if entry["path"] == PATH)
     entry |= {"sha256": sha256(folder / PATH), "bytes": (folder / PATH).stat().st_size}
-    if honest:
+    if honest and table.num_rows:
         entry |= {"rows": table.num_rows}
         for name in table.column_names:
             if name in entry["columns"] and pa.types.is_primitive(table.column(name).type):

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -515,6 +516,44 @@ def test_it_speaks_ipv6(hub, tmp_path):
     code += "print(json.dumps(sha256(hf_hub_download('lab/six', 'a.bin', repo_type='dataset', revision='v1'))))"
     try:
         assert run(hub, code, **server_env) == hashlib.sha256(bytes(9)).hexdigest()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+HALVES = {
+    "no request": b"",
+    "half a header": b"GET /api/data",
+    "half a body": b"POST /api/repos/create HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{",
+}
+
+
+def test_connections_that_stay_silent_are_closed_and_slow_readers_are_not(hub, tmp_path):
+    code = f"""
+    from pathlib import Path
+    from wbench.hub import serve
+    from wbench.hub import server
+    server.IDLE = 0.4
+    serve(Path({str(tmp_path)!r}), "127.0.0.1", 0, lambda line: print(line, flush=True))
+    """
+    server = hub.popen(code)
+    try:
+        host, port = server.stdout.readline().strip().rpartition("HF_ENDPOINT=http://")[2].split(":")
+        for sent in HALVES.values():
+            with socket.create_connection((host, int(port)), timeout=20) as silent:
+                silent.sendall(sent)
+                while silent.recv(4096):  # a refusal may come first
+                    pass
+        code = "api.create_repo('lab/slow', repo_type='dataset')\n"
+        code += "publish('lab/slow', {'a.parquet': bytes(20_000_000)}, tag='v1')\nprint(1)"
+        assert run(hub, code, HF_ENDPOINT=f"http://{host}:{port}") == 1
+        with socket.create_connection((host, int(port)), timeout=20) as slow:
+            slow.sendall(b"GET /datasets/lab/slow/resolve/v1/a.parquet HTTP/1.1\r\nHost: x\r\n\r\n")
+            time.sleep(1.5)  # the buffers are full long before
+            received = 0
+            while received < 20_000_000:
+                received += len(slow.recv(1 << 20)) or 1 << 40
+            assert received < 1 << 40
     finally:
         server.kill()
         server.communicate()

@@ -62,9 +62,9 @@ print(json.dumps([first.to_dict(), refused, len(part.files), kinds, verdict.coun
     commit = first["commit"]
     assert first["repo"] == "lab/wbench-access" and first["tag"] == "tiny-v1.0.0" and len(commit) == 40
     assert "has the tag tiny-v1.0.0 already" in refused and part == 2 and same == FILES
-    assert kinds == [["cache", commit, "sha256"], ["hub lab/wbench-access", commit, "sha256"]] or kinds == [
-        ["hub lab/wbench-access", commit, "sha256"],
-        ["cache", commit, "sha256"],
+    assert kinds == [["cache", commit, "unpinned"], ["hub lab/wbench-access", commit, "unpinned"]] or kinds == [
+        ["hub lab/wbench-access", commit, "unpinned"],
+        ["cache", commit, "unpinned"],
     ]
     assert tags == {"tiny-v1.0.0": commit} and files >= FILES + 2
     offline = hub.python(
@@ -107,7 +107,7 @@ del os.environ["WBENCH_NAMESPACE"]
 from huggingface_hub import HfApi
 HfApi().delete_tag("mess/wbench-access", tag=RELEASE.tag, repo_type="dataset")
 bent = json.loads((dataset_folder(FAMILY, RELEASE, Path({str(source)!r})) / "manifest.json").read_text())
-bent["files"][0] |= {{"sha256": "0" * 64, "rows": 1}}
+bent["files"][0] |= {{"sha256": "0" * 64, "columns": bent["files"][1]["columns"]}}
 HfApi().upload_file(
     path_or_fileobj=json.dumps(bent).encode(), path_in_repo="manifest.json", repo_id="mess/wbench-access", repo_type="dataset"
 )

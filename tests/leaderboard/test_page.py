@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +132,35 @@ def test_the_folder_is_a_static_space(rows, tmp_path):
     space = yaml.safe_load(front)
     assert space["sdk"] == "static" and tmp_path / "space" / space["app_file"] == page and page.is_file()
     assert len(space["short_description"]) <= 60  # the Hub refuses longer ones
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    found = path.lstat()
+    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
+
+
+def test_nothing_that_is_somebody_elses_is_written_over(rows, tmp_path):
+    write(rows, tmp_path / "ours")
+    write(rows, tmp_path / "ours")  # again
+    kinds = {
+        "text": lambda path: path.write_text("# My project"),
+        "empty": lambda path: path.write_text(""),
+        "link": lambda path: path.symlink_to(tmp_path / "ours" / path.name),
+        "link to nothing": lambda path: path.symlink_to(tmp_path / "nothing"),
+        "folder": lambda path: path.mkdir(),
+        "pipe": os.mkfifo,
+        "binary": lambda path: path.write_bytes(b"\xff\xfe"),
+    }
+    for name in ("README.md", "index.html"):
+        for kind, make in kinds.items():
+            folder = tmp_path / f"{name} {kind}"
+            folder.mkdir()
+            make(folder / name)
+            before = stamp(folder / name)
+            with pytest.raises(OutputError, match="is not of wbench, and was left as it is"):
+                write(rows, folder)
+            assert [path.name for path in folder.iterdir()] == [name] and stamp(folder / name) == before
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(rows, tmp_path):

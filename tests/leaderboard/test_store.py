@@ -109,6 +109,11 @@ def test_the_default_store_is_that_of_the_checkout_one_is_in(tmp_path, monkeypat
     (tmp_path / "leaderboard" / "results").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
     monkeypatch.chdir(tmp_path / "docs")
+    for others in (None, "", "[project]\nname = 'other'", "[tool]", "project = 3", "\x00", "[project]\nname = 'wbench-more'"):
+        if others is not None:
+            (tmp_path / "pyproject.toml").write_text(others)
+        assert stores.default_store() is None  # somebody else's project
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'wbench'\n")
     assert stores.default_store() == tmp_path / "leaderboard" / "results"
     monkeypatch.chdir("/")
     assert stores.default_store() is None
