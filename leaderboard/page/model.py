@@ -14,6 +14,7 @@ from ...benchmark.protocol.statistics import Interval, profile
 from .. import board
 from ..board import Entry
 from ..index.line import Line, rounded
+from ..names import link
 from ..provenance import UNREGISTERED
 from ..summary import Grid
 from ..tables import ALL
@@ -140,6 +141,7 @@ def _facts(result: Line) -> dict[str, Any]:
         "Package": "" if in_file else f"{package.name} {package.version}",
         "File of the agent": package.version if in_file else "",
         "Weights from": " ".join(filter(None, (origin.kind, origin.name, origin.revision))),
+        "Link": link(result),
         "Parameters": result.parameters,
         "Pretrained: logged": result.source_transitions,
         "Pretrained: played": result.source_steps,
