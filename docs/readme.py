@@ -13,7 +13,7 @@ from wbench.console import note
 from wbench.leaderboard import board
 from wbench.leaderboard.board import Entry
 from wbench.leaderboard.store import result_files
-from wbench.leaderboard.tables import TIER_NAMES, short, shown
+from wbench.leaderboard.tables import TIER_NAMES, Standing, short, shown
 
 ROOT = Path(__file__).parents[1]
 README, STORE = ROOT / "README.md", ROOT / "leaderboard" / "results"
@@ -41,7 +41,7 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
         parts = ["-" if (found := one.families[name]) is None else f"{found.iqm:.1f}" for name in families]
         cells = [
             str(one.rank or one.unranked),
-            one.agent,
+            one.agent + _code(one),
             shown(one.score),
             shown(entry.estimate(0)),
             *parts,
@@ -53,6 +53,13 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
     played = f"{places}, {lite.episodes} episodes a cell"
     lines += ["", f"`lite`, protocol `{lite.hash()[:12]}`: {played}; families at {shots} shots."]
     return "\n".join(lines) + "\n"
+
+
+def _code(row: Standing) -> str:
+    """What a row of others' code is shown with: its digest or version, and a link."""
+    if row.code.startswith("wbench "):
+        return ""
+    return f" ([{row.code}]({row.link}))" if row.link else f" ({row.code})"
 
 
 def updated(readme: str, store: Path = STORE) -> str:

@@ -37,8 +37,9 @@ with Index(store, print) as index:
     rows = board.load(store, "lite", print, index)
     rows = board.order(board.ranked(rows, (ALL,), (5,), index), 5)
     said = [board.standing(row, 5) for row in rows]
+cpu = sum(r.ru_utime + r.ru_stime for r in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-print(json.dumps([time.perf_counter() - start, loaded - start, len(said), sum(bool(one.rank) for one in said), memory]))
+print(json.dumps([time.perf_counter() - start, loaded - start, len(said), sum(bool(one.rank) for one in said), memory, cpu]))
 """
 
 
@@ -67,7 +68,7 @@ def add(store: Path, base: list[Result], number: int, rerun: bool) -> None:
 
 
 def look(store: Path, cache: Path) -> list[float]:
-    """(seconds, of them imports, rows, ranked rows, MB) of one look in a process of its own."""
+    """(seconds, of them imports, rows, ranked rows, MB, CPU-seconds) of one look in a process of its own."""
     command, environment = [sys.executable, "-c", LOOK, str(store)], {**os.environ, "WBENCH_HOME": str(cache)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return list(json.loads(done.stdout.splitlines()[-1]))
@@ -85,8 +86,8 @@ def main() -> None:
         store, made = Path(folder) / "store", 0
         store.mkdir()
         for rows in map(int, given.rows.split(",")):
-            for made in range(made, rows):
-                add(store, base, made, made < given.ranked)
+            for number in range(made, rows):
+                add(store, base, number, number < given.ranked)
             made = rows
             cache = Path(folder) / f"cache-{rows}"
             cold, warm = look(store, cache), look(store, cache)
@@ -94,7 +95,8 @@ def main() -> None:
             more = look(store, cache)
             lines.append((rows, cold[0], warm[0], more[0]))
             times = f"cold {cold[0]:.1f} s, warm {warm[0]:.1f} s, one more {more[0]:.1f} s, imports {warm[1]:.1f} s of each"
-            print(f"{int(cold[2])} rows, {int(cold[3])} ranked: {times}, {max(cold[4], warm[4], more[4]):.0f} MB", flush=True)
+            cpu = f"CPU {cold[5]:.1f}, {warm[5]:.1f}, {more[5]:.1f} s"
+            print(f"{cold[2]} rows, {cold[3]} ranked: {times}; {cpu}; {max(cold[4], warm[4], more[4]):.0f} MB", flush=True)
     if given.out:
         picture(lines, given.out)
 

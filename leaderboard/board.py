@@ -18,7 +18,7 @@ from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .index.index import Index, Indexed
 from .index.line import Line
 from .index.ranks import counts
-from .names import told_apart
+from .names import code, link, told_apart
 from .result import Result
 from .summary import HEADLINE as HEADLINE
 from .summary import Grid, gains, headline_shots
@@ -241,6 +241,8 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
         message_bits=result.ledger.bits_a_slot,
         privileged_training=result.privileged_training,
         command=result.command,
+        code=code(result),
+        link=link(result),
     )
 
 

@@ -65,3 +65,11 @@ def code(row: AgentRecord) -> str:
     """Where a row's code comes from: the distribution and its version, or the SHA-256 of the file."""
     name, version = row.package.name, row.package.version
     return f"file {version[:12]}" if name == UNREGISTERED else f"{name} {version}"
+
+
+def link(row: AgentRecord) -> str:
+    """Where a reader finds the weights, else the code, of a row that is not wbench's; empty where nobody knows."""
+    if row.origin.kind == "hub":
+        return f"https://huggingface.co/{row.origin.name}/tree/{row.origin.revision or 'main'}"
+    known = row.package.name in (WBENCH, UNREGISTERED)
+    return "" if known else f"https://pypi.org/project/{row.package.name}/{row.package.version}/"

@@ -86,8 +86,8 @@ def _row(kind: type[T], row: Any, place: str, more: Mapping[str, Any]) -> T:
             shots: None if found is None else _summary(found, f"{place}summary.{shots:.64}")
             for shots, found in summaries.items()
         }
-    empty = {name: [] if isinstance(value, tuple) else {} for name, value in made.items()}
-    head = _made(kind, {**row, **empty, "summary": dict.fromkeys(made.get("summary", {}))}, place.rstrip("."))
+    empty: dict[str, Any] = {name: [] if isinstance(value, tuple) else dict.fromkeys(value) for name, value in made.items()}
+    head = _made(kind, {**row, **empty}, place.rstrip("."))
     for name, value in made.items():
         object.__setattr__(head, name, value)  # ours alone as yet
     return head

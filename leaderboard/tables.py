@@ -60,6 +60,8 @@ class Standing:
         message_bits: broadcast by all agents in a slot.
         privileged_training: a part of it saw global state in training.
         command: runs it again.
+        code: where its code comes from: a distribution with its version, or the SHA-256 of a file.
+        link: where a reader finds code or weights of others; empty where nobody knows.
     """
 
     file: str
@@ -78,6 +80,8 @@ class Standing:
     message_bits: float
     privileged_training: bool
     command: str
+    code: str
+    link: str
 
 
 def shown(found: Interval | None, form: str = ".1f") -> str:

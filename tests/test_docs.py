@@ -125,7 +125,8 @@ def test_the_table_ranks_what_was_submitted_and_nothing_of_another_protocol(tmp_
     assert script.table(tmp_path) == script.NONE  # none of them played today's lite
     monkeypatch.setattr(script, "protocol", lambda name: small())
     rows = [line.split(" | ") for line in script.table(tmp_path).splitlines() if line.startswith("| ")]
-    assert [row[1] for row in rows[2:]] == ["best", "middling"] and rows[2][0] == "| claimed"
+    link = "([some-lab 0.1.0](https://pypi.org/project/some-lab/0.1.0/))"  # code of others is shown with where it is
+    assert [row[1] for row in rows[2:]] == [f"best {link}", f"middling {link}"] and rows[2][0] == "| claimed"
     assert abs(float(rows[2][2].split()[0]) - 90) < 10 and rows[2][-1] == "arithmetic checked |"
 
 

@@ -14,6 +14,7 @@ from ...benchmark.protocol.statistics import Interval, profile
 from .. import board
 from ..board import Entry
 from ..index.line import Line, rounded
+from ..names import link
 from ..provenance import UNREGISTERED
 from ..summary import Grid
 from ..tables import ALL
@@ -86,8 +87,8 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "scores": {scope: [_ends(entry.estimate(k, scope)) for k in grid.shots] for scope in scopes},
         "gains": {ALL: [_ends(entry.gain(k)) for k in grid.shots]},
         "variants": [[s and round(s.variants[name].iqm, 1) for s in summaries] for name in grid.variants],
-        "samples": result.samples,
-        "qos": result.delivery,
+        "samples": list(result.samples),
+        "qos": {name: [pair and list(pair) for pair in pairs] for name, pairs in result.delivery.items()},
         "facts": _facts(result) | ({"Rerun": str(entry.record)} if entry.record else {}),
         "ledger": asdict(result.ledger),
         "versions": result.versions,
@@ -140,6 +141,7 @@ def _facts(result: Line) -> dict[str, Any]:
         "Package": "" if in_file else f"{package.name} {package.version}",
         "File of the agent": package.version if in_file else "",
         "Weights from": " ".join(filter(None, (origin.kind, origin.name, origin.revision))),
+        "Link": link(result),
         "Parameters": result.parameters,
         "Pretrained: logged": result.source_transitions,
         "Pretrained: played": result.source_steps,

@@ -167,8 +167,9 @@ def _read(kind: type[T], line: bytes, what: str) -> T:
         if "error" in data:
             name, message = data["error"]
             raised = getattr(errors, str(name), None)
-            of_ours = isinstance(raised, type) and issubclass(raised, WbenchError)
-            raise WbenchError.__new__(raised if of_ours else ExecutorError, str(message))
+            if not (isinstance(raised, type) and issubclass(raised, WbenchError)):
+                raised = ExecutorError
+            raise raised.__new__(raised, str(message))
         return adapter(kind).validate_json(json.dumps(data[what]))
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         if isinstance(error, WbenchError):

@@ -50,9 +50,10 @@ def about_own(row: Row) -> Iterator[str]:
     except UnknownNameError as error:
         yield str(error).rstrip(".")
         return
-    names = _ALWAYS + (_OF_WEIGHTS if row.origin.kind in ("none", "packaged") else ())
+    fixed = row.origin.kind in ("none", "packaged") or known.origin.kind == "none"  # a rule has no weights of somebody's
+    names = _ALWAYS + (_OF_WEIGHTS if fixed else ())
     yield from unlike({name: getattr(row, name) for name in names}, {name: getattr(known, name) for name in names}, "")
-    if row.origin.kind in ("none", "packaged"):
+    if fixed:
         floats = {name: _floats(row.agent, row.track, packaged, name) for name in row.message_floats}
         yield from unlike(row.message_floats, floats, "message_floats.")
 
