@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 import yaml
-from wbench.benchmark.check.policies import peeks
+from wbench.benchmark.check.decentralised import Question, peeks
 from wbench.benchmark.data.support import support
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.registry import get_family, get_variant, list_agents, make_agent
@@ -151,7 +151,7 @@ def test_the_example_reads_logs_and_acts_alone():
     read = agent.worth.clone()
     agent.adapt(family, variant, None)
     assert not torch.equal(agent.worth, read) and agent.worth.unique().numel() == 1  # earlier cells are forgotten
-    assert not peeks(agent, family, variant)
+    assert not peeks(agent, family, variant, Question())
 
 
 @pytest.mark.slow

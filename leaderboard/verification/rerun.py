@@ -17,8 +17,8 @@ from typing import Any
 from ...benchmark.protocol.runner import CellResult
 from ...benchmark.registry import plugins
 from ...benchmark.user_code import is_file
-from ...errors import CheckpointError, InvalidValueError, ResultError, TrustError
-from ..provenance import NO_FILE, UNREGISTERED, file_version, hardware
+from ...errors import CheckpointError, InvalidValueError, TrustError
+from ..provenance import UNREGISTERED, file_version, hardware
 from ..result import Result
 from ..schema import AgentRecord, Origin
 from ..summary import headline_shots
@@ -95,7 +95,6 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         CheckpointError: the checkpoint cannot be found or loaded.
         UnknownNameError: the agent or track is not installed here.
         InvalidValueError: its agent's file is missing, or another than the one that was played.
-        ResultError: it does not say which file that was.
     """
     seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
     chosen = sample(result, plan.cells, seed)
@@ -172,10 +171,6 @@ def _registered(result: Result, plan: Plan) -> str:
 def _file(result: Result, plan: Plan) -> str:
     """The file of an agent that no package registers, if it is the one that was played and may be run."""
     played = result.package.version
-    if played == NO_FILE:
-        raise ResultError(
-            f"the result does not say which file {result.agent!r} is in. Play it anew: wbench eval --agent FILE.py"
-        )
     if plan.agent is None:
         raise InvalidValueError("--agent", None, f"FILE.py, the file of {result.agent!r}: it is in no package")
     if not is_file(plan.agent):

@@ -71,7 +71,6 @@ def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet
         (row, ("--trust", "--agent", str(other)), f"SHA-256 of {other} is '{digests[0]}...', but must be {digests[1]}..."),
         (row, ("--trust", "--agent", str(tmp_path / "gone.py")), "but must be a file that can be read (No such file"),
         (row, ("--trust", "--agent", "bc"), "--agent is 'bc', but must be FILE.py or FILE.py:ATTR"),
-        (save(tmp_path / "before.json", before), ("--trust", "--agent", str(trusted)), "does not say which file 'quiet' is in"),
         (
             save(tmp_path / "belief.json", samples.played("belief")),
             ("--trust", "--agent", str(trusted)),
@@ -80,4 +79,6 @@ def test_the_file_of_an_agent_is_not_run_unless_it_is_the_same_and_trusted(quiet
     ):
         refused = command("results", "verify", str(path), *arguments)
         assert refused.code == 2 and said in refused.err and len(refused.err.splitlines()) == 1, refused.err
+    nameless = command("results", "verify", str(save(tmp_path / "before.json", before)), "--trust", "--agent", str(trusted))
+    assert nameless.code == 1 and "package.version is '0', which names no code" in nameless.err
     assert not (tmp_path / "ran").exists()  # neither file ran
