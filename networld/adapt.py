@@ -37,7 +37,7 @@ class AdaptConfig:
         whole_learning_rate: learning rate of those.
     """
 
-    steps: int = 40
+    steps: int = 0
     batch_size: int = 512
     learning_rate: float = 1e-2
     check: int = 10

@@ -41,7 +41,7 @@ class TrainConfig(DescentConfig):
     steps: int = 12000
     plan_share: float = 0.25
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 1.5), ("power", 1.4))
-    evaluation_temperatures: tuple[tuple[str, float], ...] = (("offload", 0.25), ("power", 0.12))
+    evaluation_temperatures: tuple[tuple[str, float], ...] = (("offload", 8.0),)
     network: tuple[tuple[str, Any], ...] = ()
 
 
