@@ -185,6 +185,7 @@ class BcAgent(Agent):
     def __init__(self, model: BehaviourCloning, steps: int = 0, learning_rate: float = 3e-5, device: str = "cpu") -> None:
         self._pretrained = self._model = model.to(device).eval()
         self._steps, self._learning_rate = steps, learning_rate
+        self._site: Tensor | None = None
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest = settings_digest(model.config)
         self.source_transitions = model.config.transitions
@@ -213,6 +214,8 @@ class BcAgent(Agent):
 
     def begin(self, state: State) -> None:
         """Empty histories."""
+        if self._site is None:
+            self.adapt(state.family, state.variant, None)
         shape = (state.batch, state.variant.agents, self._model.config.history, state.family.obs_size)
         state.memory["history"] = torch.zeros(shape, device=state.action_mask.device)
         descriptor = torch.tensor(state.variant.descriptor(), device=state.action_mask.device)
@@ -225,6 +228,7 @@ class BcAgent(Agent):
         memory = state.memory
         memory["history"] = torch.cat([memory["history"][:, :, 1:], obs.unsqueeze(2)], dim=2)
         with torch.no_grad():
+            assert self._site is not None
             site = self._site[:, state.slot % state.variant.period].expand(*obs.shape[:2], -1)
             known = memory["history"], memory["descriptor"], memory["quality"], site
             logits = self._model(*known, state.action_mask, state.family.name)

@@ -28,8 +28,6 @@ def check(
     """
     from dataclasses import asdict
 
-    from rich.markup import escape
-
     from ..benchmark.check import run as conformance
     from ..benchmark.protocol.spec import FAMILIES
 
@@ -46,7 +44,7 @@ def check(
     if as_json:
         print(json.dumps({kind: name, "passed": not broken, "findings": [asdict(found) for found in findings]}))
     else:
-        said = [escape(f.found + (f" -> {f.advice}" if f.advice else "")) for f in findings]
+        said = [f.found + (f" -> {f.advice}" if f.advice else "") for f in findings]
         passed = ["ok" if finding.passed else "FAILED" for finding in findings]
         print_rows(["check", "", "found"], zip((finding.check for finding in findings), passed, said, strict=True))
     if broken:

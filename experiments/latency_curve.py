@@ -32,7 +32,7 @@ from wbench.networld.model import NetWorld
 FOLDER = Path(__file__).parents[1] / "docs" / "latency"
 VARIANTS = {name: get_family(name).select("train")[0].name for name in FAMILIES}
 SITE = RANGES["dev"].start
-SHIPPED = PlannerConfig(use_actors=False)  # plans in `access` too, where it ships with an actor
+SHIPPED = PlannerConfig()
 AXES = {"candidates": (1, 2, 4, 8, 16, 32), "steps": (1, 2, 3, 5, 10, 20), "replan": (1, 2, 4, 8)}
 LABELS = {"candidates": "candidates", "steps": "diffusion steps", "replan": "slots between plans"}
 

@@ -29,9 +29,9 @@ from wbench.networld.model import NetWorld
 AGENTS, OBS, HORIZON = 8, 32, 16  # of the peers' networks, as in their papers' settings
 SETTINGS = (
     PlannerConfig(),
-    PlannerConfig(use_actors=False),
-    PlannerConfig(use_actors=False, replan=4),
-    *(PlannerConfig(use_actors=False, replan=replan, bfloat16=True) for replan in (1, 4) if precision("cpu") == "bfloat16"),
+    PlannerConfig(plan=False),
+    PlannerConfig(replan=4),
+    *(PlannerConfig(replan=replan, bfloat16=True) for replan in (1, 4) if precision("cpu") == "bfloat16"),
 )
 
 
@@ -133,7 +133,7 @@ def main() -> None:
                 print(
                     f"networld {agent.parameters / 1e6:.1f} M  {variant_name:28s} {episodes:3d} episodes  "
                     f"replan {setting.replan}  "
-                    f"{'as it ships' if setting.use_actors else 'plans everywhere'}  "
+                    f"{'plans' if setting.plan else 'no plans'}  "
                     f"{'bfloat16' if setting.bfloat16 else 'float32'}  "
                     f"decision {ms:8.2f} ms  an episode {ms / episodes:6.2f} ms",
                     flush=True,

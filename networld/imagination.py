@@ -84,6 +84,7 @@ class Imagination:
         self, family: Family, recorded: Episodes, first: int = 0, support: Support | None = None
     ) -> ImaginedEnvironment:
         """Episodes that go on from these recorded ones; see `learning.world.World.imagine`."""
+        self._model.shape(family.name)
         site = site_table(self._model.support, family.name, recorded.variant, support)
         return ImaginedEnvironment(self._model, self._config, family, recorded, site, first)
 

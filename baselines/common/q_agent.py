@@ -45,6 +45,7 @@ class ValueAgent(Agent):
         self._pretrained = self._model = model.to(device).eval()
         self._adaptation, self._practice = adaptation or FineTuneConfig(), practice or PracticeConfig()
         self.parameters = count_parameters(model)
+        self._site: Tensor | None = None
         self.enter(tracks[0])
 
     def enter(self, track: str) -> None:
@@ -95,6 +96,8 @@ class ValueAgent(Agent):
 
     def begin(self, state: State) -> None:
         """Empty histories."""
+        if self._site is None:
+            self._read(state.family, state.variant, None)
         history, device = self._model.config.history, state.action_mask.device
         state.memory["view"] = first_view(state.family, state.variant, history, state.batch, device)
 
@@ -102,6 +105,7 @@ class ValueAgent(Agent):
         """Actions [B, N] or [B, N, D]."""
         name = state.family.name
         codec = self._model.codecs[name]
+        assert self._site is not None
         site = self._site[:, state.slot % state.variant.period]
         view = state.memory["view"] = next_view(state.memory["view"], obs, site)
         luck = state.random.uniform(obs.shape[1], self._model.draws(name))

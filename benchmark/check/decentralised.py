@@ -132,12 +132,18 @@ def first_peek(
     tape = _Tape(agent)
     play(family, variant, tape, sites, seeds, device=device)
     turns = math.ceil(variant.agents / len(seeds)) if variant.agents > 1 else 0
-    found = [_noticed(tape, family, variant, sites, seeds, turn * len(seeds)) for turn in range(turns)]
+    asked = [(turn * len(seeds), blank) for turn in range(turns) for blank in (False, True)]
+    found = [_noticed(tape, family, variant, sites, seeds, first, blank) for first, blank in asked]
     return min((at for at in found if at is not None), default=None)
 
 
-def _noticed(tape: _Tape, family: Family, variant: Variant, sites: list[int], seeds: list[int], first: int) -> int | None:
-    """The first slot in which agent `first + b` of episode b is another one, where all others are shown other things."""
+def _noticed(
+    tape: _Tape, family: Family, variant: Variant, sites: list[int], seeds: list[int], first: int, blank: bool
+) -> int | None:
+    """The first slot in which agent `first + b` of episode b is another one, where all others are shown other things.
+
+    These are what agents saw in another slot of another episode, or nothing but zeros.
+    """
     moments, agent = tape.moments, tape.agent
     device = moments[0].obs.device
     turn = (torch.arange(len(seeds)) + first) % variant.agents
@@ -148,7 +154,7 @@ def _noticed(tape: _Tape, family: Family, variant: Variant, sites: list[int], se
     for t, now in enumerate(moments):
         other = moments[(t * 7 + len(moments) // 2) % len(moments)]
         obs, inbox, state.slot, state.action_mask = now.obs.clone(), now.inbox.clone(), t, now.mask.clone()
-        obs[others], state.action_mask[others] = other.obs.flip(0)[others], other.mask.flip(0)[others]
+        obs[others], state.action_mask[others] = other.obs.flip(0)[others] * (not blank), other.mask.flip(0)[others]
         inbox[others] = 1 - inbox[others]
         if not torch.equal(agent.act(obs, inbox, state)[~others], now.action[~others]):
             return t

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...benchmark.data.paths import write_text
+from ...benchmark.data.paths import READ_ONLY, write_text
 from ...errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from .. import provenance
 from ..reading import parse, read_bytes
@@ -153,7 +153,7 @@ def recorded(path: Path, sha256: str, cells: int) -> Record | None:
         ResultError: what lies there is no record.
     """
     try:
-        with open(os.open(sidecar(path), os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:  # noqa: PTH123 - by its descriptor
+        with open(os.open(sidecar(path), READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
             data = json.loads(stream.read(_LARGEST_RECORD))
         if data["schema"] not in SIDECARS or data["tier"] not in TIERS:
             raise ValueError(f"schema {data['schema']!r:.40}, tier {data['tier']!r:.40}")

@@ -32,6 +32,7 @@ AGENTS = [
 VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {
     "networld": {"adaptation": AdaptConfig(steps=2, check=2)},
+    "bc": {"_steps": 2},
     **dict.fromkeys(("brq", "iql", "qmix"), VALUES),
 }
 

@@ -148,7 +148,6 @@ def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, 
 SPOILS = {
     "float64": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
     "no gradients": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
-    "another device": (lambda: torch.set_default_device("meta"), lambda: torch.get_default_device().type),
     "rough products": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
     "exact algorithms": (lambda: torch.use_deterministic_algorithms(True), torch.are_deterministic_algorithms_enabled),
     "more threads": (lambda: torch.set_num_threads(2), torch.get_num_threads),

@@ -55,7 +55,7 @@ def test_scores_of_this_checkpoint_go_into_the_card_and_its_index(wbench, folder
     document = json.loads(out.read_text())
     out.write_text(json.dumps({**document, "checkpoint": "0" * 64}))
     other = wbench("checkpoint", "card", str(folder), "--agent", "networld", "--results", str(out))
-    assert other.code == 2 and "--results is 'networld 000000000000'" in other.err
+    assert other.code == 2 and "--results" in other.err
     before = (folder / "README.md").read_bytes()
     stranger = wbench("checkpoint", "card", str(folder), "--agent", "bc")
     assert stranger.code == 2 and "config.json is not behaviour cloning's" in stranger.err

@@ -59,6 +59,13 @@ def tensors(model: NetWorld) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in model.state_dict().items()}
 
 
+def _decides(model, family, obs, latents, inboxes, descriptor, told, prospects, mask):
+    """Latents, values and policy of a network."""
+    world, value = model.contexts(latents, inboxes, model.scenario(descriptor, family), told)
+    values = model.values(value, prospects, 3.0, family)
+    return model(obs, family), values, model.improved_log_policy(world, values, mask, family)
+
+
 def test_a_graft_keeps_all_that_was_known_and_adds_the_new_familys_parts(pretrained, shots):
     grafted = transfer.graft(pretrained, NEW, VARIANT, shots)
     before, after = tensors(pretrained), tensors(grafted)
@@ -70,13 +77,9 @@ def test_a_graft_keeps_all_that_was_known_and_adds_the_new_familys_parts(pretrai
         mask = torch.ones(5, get_family(family).mask_size, dtype=torch.bool)
         descriptor, obs = torch.randn(5, shape.descriptor_size), torch.randn(5, shape.obs_size)
         with torch.no_grad():
+            prospects = torch.randn(5, len(pretrained.codecs[family].table()))
             ours, theirs = (
-                (
-                    model(obs, family),
-                    *model.improved_log_policy(
-                        *model.contexts(latents, inboxes, model.scenario(descriptor, family), told), mask, family
-                    ),
-                )
+                _decides(model, family, obs, latents, inboxes, descriptor, told, prospects, mask)
                 for model in (pretrained, grafted)
             )
         assert all(torch.equal(x, y) for x, y in zip(ours, theirs, strict=True))
