@@ -40,6 +40,7 @@ class NetWorldAgent(Agent):
     ) -> None:
         self._pretrained = self._model = model.to(device).eval()
         self._site: Tensor | None = None
+        self._shots = 0
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
@@ -57,7 +58,7 @@ class NetWorldAgent(Agent):
             adapted = train_from_scratch(self._pretrained, family, variant, support, self.adaptation)
         else:
             adapted = adapt(self._pretrained, family, variant, support, self.adaptation)
-        self._model, self._site = adapted.model, adapted.site
+        self._model, self._site, self._shots = adapted.model, adapted.site, support.shots if support else 0
         return Adaptation(adapted.steps, adapted.notes)
 
     def begin(self, state: State) -> None:
@@ -78,7 +79,7 @@ class NetWorldAgent(Agent):
         with torch.no_grad(), mixed(obs.device, self.planner.bfloat16):
             view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
             draws = state.random.draw(), state.random.draw()
-            planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, *draws)
+            planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, self._shots, *draws)
             plan, rows = state.memory["plan"], self._undecided(view, state.family)
             decision = planner.decide(view.select(rows), state.slot)
             action = _only_choice(view.action_mask, decision.action)

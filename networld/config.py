@@ -40,6 +40,7 @@ class NetWorldConfig(CheckpointConfig):
         discount: discount of the value.
         transitions: logged agent transitions that it was trained on.
         evaluation_temperatures: of the policy that it plays, by family; where there is none, that of learning.
+        caution: by family, how much the temperature of play rises after few shots K: by the factor 1 + caution / K, K >= 1.
         aim: which recorded quality the improved policy starts from.
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.
@@ -79,6 +80,7 @@ class NetWorldConfig(CheckpointConfig):
     discount: float = 0.95
     transitions: int = 0
     evaluation_temperatures: dict[str, float] = field(default_factory=dict)
+    caution: dict[str, float] = field(default_factory=dict)
     aim: Quality = "expert"
     mean_field: MeanFieldUse = "both"
     shared_latents: bool = True
@@ -90,9 +92,10 @@ class NetWorldConfig(CheckpointConfig):
     slot: int = 96
     outlook: int = 32
 
-    def evaluation_temperature(self, family: str) -> float:
-        """Temperature of the policy that is played in a family."""
-        return self.evaluation_temperatures.get(family, self.temperatures[family])
+    def evaluation_temperature(self, family: str, shots: int = 0) -> float:
+        """Temperature of the policy that is played in a family, after so many logged episodes of the site."""
+        usual = self.evaluation_temperatures.get(family, self.temperatures[family])
+        return usual * (1.0 + self.caution.get(family, 0.0) / max(shots, 1))
 
     @property
     def told_pay(self) -> int:

@@ -80,6 +80,7 @@ class Planner:
         config: how to plan.
         family: the family.
         agents: agents an episode.
+        shots: logged episodes of the site that were read.
         noise: this slot's numbers for the noise that plans start from.
         luck: this slot's numbers for choosing among candidates.
     """
@@ -88,6 +89,7 @@ class Planner:
     config: PlannerConfig
     family: str
     agents: int
+    shots: int
     noise: Draw
     luck: Draw
 
@@ -186,7 +188,7 @@ class Planner:
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / (self.config.temperature * self.model.config.evaluation_temperature(self.family))
+        weight = values / (self.config.temperature * self.model.config.evaluation_temperature(self.family, self.shots))
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         return self._pick(view, weight + prior)
