@@ -40,7 +40,7 @@ class NetWorldConfig(CheckpointConfig):
         discount: discount of the value.
         transitions: logged agent transitions that it was trained on.
         evaluation_temperatures: of the policy that it plays, by family; where there is none, that of learning.
-        caution: by family, how much the temperature of play rises after few shots K: by the factor 1 + caution / K, K >= 1.
+        caution: by family, how much the temperature of play rises after few shots K: by the factor 1 + caution / max(K, 1).
         aim: which recorded quality the improved policy starts from.
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.

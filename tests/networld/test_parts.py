@@ -344,6 +344,12 @@ def test_a_bad_checkpoint_is_refused_with_the_reason(model, tmp_path, kind, mess
         NetWorld.from_pretrained(tmp_path / "bad")
 
 
+def test_after_few_shots_it_plays_hotter_where_it_is_cautious(model):
+    cautious = replace(model.config, evaluation_temperatures={"access": 0.5}, caution={"access": 1.0})
+    assert [cautious.evaluation_temperature("access", shots) for shots in (0, 1, 5)] == pytest.approx([1.0, 1.0, 0.6])
+    assert model.config.evaluation_temperature("access", 1) == 1.0
+
+
 def test_planner_settings_are_checked():
     for field, value in (("guidance", "magic"), ("candidates", 0), ("steps", 0), ("warm_start", 0.0), ("temperature", 0.0)):
         with pytest.raises(InvalidValueError, match=f"^{field} is"):
