@@ -19,7 +19,7 @@ from wbench.learning.checkpoint import digest
 
 from .benchmark.tiny import CODE
 
-KILLS = 20  # of each command
+KILLS = 4  # of each command
 
 
 @dataclass(frozen=True)
