@@ -68,7 +68,7 @@ def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
     assert done.code == 2 and "Did you mean 'mean field off'" in done.err
     idle = wbench("study", "ablate", "--only", "no pretraining")
     assert idle.code == 2 and "1 or more for 'no pretraining': at zero shots nothing adapts" in idle.err
-    assert "no adaptation" in {a.name for a in ablate.select([], [0, 5])} - {a.name for a in ablate.select([], [0])}
+    assert "code refined" in {a.name for a in ablate.select([], [0, 5])} - {a.name for a in ablate.select([], [0])}
     missing = wbench("study", "ablate", "--only", "mean field off", "--networks", str(tmp_path))
     assert missing.code == 2 and "no network trained 3 times for 'whole', 'mean field off'" in missing.err
     assert "--train-steps 1000" in missing.err
