@@ -187,7 +187,7 @@ class BcAgent(Agent):
         self._steps, self._learning_rate = steps, learning_rate
         self._site: Tensor | None = None
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
-        self.settings_digest = settings_digest(model.config)
+        self.settings_digest, self.recipe = settings_digest(model.config), model.config.recipe
         self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:

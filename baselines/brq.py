@@ -168,7 +168,7 @@ class Brq(ValueModel):
 PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
-        steps=1000,
+        steps=1500,
         batch_size=512,
         network=(
             ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),

@@ -51,10 +51,9 @@ class Iql(ValueModel):
 PRESETS = {
     "debug": DEBUG,
     "small": ValueTrainConfig(
-        release="mini",
-        steps=600,
+        steps=1500,
         batch_size=512,
-        network=(("site", 0), ("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
+        network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
     ),
 }
 

@@ -123,6 +123,7 @@ class MappoAgent(Agent):
         self.source_steps = self._pretrained.config.source_steps if pretrained else 0
         self.checkpoint_digest = digest(self._pretrained) if pretrained else ""
         self.settings_digest = settings_digest(self._pretrained.config) if pretrained else ""
+        self.recipe = self._pretrained.config.recipe if pretrained else ""
 
     def knows(self, family: Family) -> bool:
         """Any family from scratch; with a checkpoint, those that it was trained on."""

@@ -141,13 +141,9 @@ class Qmix(ValueModel):
 PRESETS = {
     "debug": replace(DEBUG, network=(*DEBUG.network, ("embedding", 16))),
     "small": ValueTrainConfig(
-        release="mini",
-        steps=600,
+        steps=1500,
         batch_size=512,
-        network=(
-            ("site", 0),
-            ("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),
-        ),
+        network=(("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),),
     ),
 }
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..benchmark.protocol import trainings
 from ..benchmark.protocol.spec import SIZES
-from ..benchmark.protocol.statistics import Interval
+from ..benchmark.protocol.statistics import Interval, Summary
 from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .index.index import Index, Indexed
 from .index.line import Line
@@ -32,10 +33,11 @@ REFERENCE = "random"  # an end of the scale; `privileged` agents are references 
 
 @dataclass(frozen=True)
 class Entry:
-    """One result file of a store.
+    """One row: a result file of a store, or the files of several trainings of one recipe.
 
     Attributes:
-        file: its name in the store, e.g. `networld-lite-1f0c2a9be7d4.json`.
+        file: its name in the store, e.g. `networld-lite-1f0c2a9be7d4.json`; of several trainings the first's, as all that
+            follows.
         result: what it says, whole or in short.
         tier: how far it was verified, one of `TIERS`.
         ranks: rank interval by family (`ALL` for all of them) and number of shots, among rows of the same protocol hash; empty
@@ -43,6 +45,7 @@ class Entry:
         name: what the board calls it; empty = its label.
         sha256: of its bytes.
         record: of its rerun.
+        others: the further trainings, an entry each.
     """
 
     file: str
@@ -52,11 +55,30 @@ class Entry:
     name: str = ""
     sha256: str = ""
     record: Record | None = None
+    others: tuple[Entry, ...] = ()
 
     @cached_property
     def line(self) -> Line:
         """What it says, in short."""
         return self.result if isinstance(self.result, Line) else Line.of(self.result)
+
+    @property
+    def trainings(self) -> tuple[Entry, ...]:
+        """All trainings, itself the first."""
+        return (self, *self.others)
+
+    def table(self, shots: int, family: str = ALL) -> np.ndarray | None:
+        """Scores [trainings, variants, sites] at K shots; None where cells are missing."""
+        tables = [one.line.table(shots, None if family == ALL else family) for one in self.trainings]
+        return None if any(table is None for table in tables) else np.stack([t for t in tables if t is not None])
+
+    @cached_property
+    def summaries(self) -> dict[int, Summary | None]:
+        """By number of shots, over all trainings."""
+        if not self.others:
+            return {k: self.line.summary[str(k)] for k in self.grid.shots}
+        tables = {k: self.table(k) for k in self.grid.shots}
+        return {k: None if t is None else trainings.summarise(t, self.grid.variants) for k, t in tables.items()}
 
     @property
     def grid(self) -> Grid:
@@ -69,11 +91,14 @@ class Entry:
 
     def estimate(self, shots: int, family: str = ALL) -> Interval | None:
         """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
-        summary = self.line.summary.get(str(shots))
+        summary = self.summaries.get(shots)
         return summary if summary is None or family == ALL else summary.families.get(family)
 
     def gain(self, shots: int, family: str = ALL) -> Interval | None:
         """Adaptation gain at K shots, likewise; None at 0 shots too."""
+        if self.others:
+            table, start = (self.table(k, family) if k in self.grid.shots else None for k in (shots, 0))
+            return trainings.interval(table - start) if shots and table is not None and start is not None else None
         if family == ALL:
             return self.line.gain.get(str(shots))
         part = replace(self.grid.select(family), shots=(0, shots) if shots else ())
@@ -84,7 +109,7 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
     """The results of a store, checked as far as `arithmetic`, or as a maintainer's record beside it says; not yet ranked.
 
     One row a (label, package, checkpoint, settings, protocol): of several runs of one agent the one that holds furthest, and
-    then the first by name, stands for all.
+    then the first by name, stands for all. Several trainings of one recipe that hold as far are one row.
 
     Args:
         store: the folder.
@@ -105,7 +130,7 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
     if not found:
         hint = f"Try: --protocol {min(others)}" if others else "Add one: wbench submit FILE"
         raise ResultError(f"no results{f' of protocol {protocol}' if protocol else ''} in {store}. {hint}")
-    rows = list(_one_a_row(found, note))
+    rows = _one_a_recipe(_one_a_row(found, note))
     names: dict[str, str] = {}
     for board in by_protocol(rows):
         names |= told_apart({one.file: one.line for one in board})
@@ -134,6 +159,18 @@ def _one_a_row(entries: Sequence[Entry], note: Callable[[str], None]) -> Iterato
         yield best
         for other in others:
             note(f"{other.file} is left out: another run of the row in {best.file}")
+
+
+def _one_a_recipe(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries with complete trainings of one recipe, verified alike, as one."""
+    rows: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        line = entry.line
+        several = line.recipe and line.complete
+        who = (line.label, line.package.name, line.package.version, line.recipe, line.protocol_hash, entry.tier)
+        rows[who if several else (entry.file,)].append(entry)
+    found = (sorted(group, key=lambda one: (one.line.origin.name, one.file)) for group in rows.values())
+    return [replace(first, others=tuple(others)) for first, *others in found]
 
 
 def headline(entries: Iterable[Entry]) -> int:
@@ -199,13 +236,20 @@ def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: In
         family: of this family, or `ALL`.
         index: where comparisons of an earlier time are kept; None = all are made.
     """
-    found = [entry.line.table(shots, None if family == ALL else family) for entry in entries]
-    tables = np.stack([table for table in found if table is not None])
+    found = [entry.table(shots, family) for entry in entries]
+    tables = [table for table in found if table is not None]
     assert len(tables) == len(entries)  # eligible rows are complete
-    if index is None:
-        better, worse = counts(tables)
-    else:
-        better, worse = index.counts(f"{entries[0].line.protocol_hash} {family} {shots}", [e.sha256 for e in entries], tables)
+    better, worse = np.zeros((2, len(entries)), dtype=np.int64)
+    single = [i for i, table in enumerate(tables) if len(table) == 1]
+    if single:
+        one, key = np.stack([tables[i][0] for i in single]), f"{entries[0].line.protocol_hash} {family} {shots}"
+        better[single], worse[single] = index.counts(key, [entries[i].sha256 for i in single], one) if index else counts(one)
+    for i, table in enumerate(tables):
+        for j in range(len(tables)) if len(table) > 1 else ():
+            if j != i and (len(tables[j]) == 1 or j > i):
+                sign = trainings.paired(table, tables[j]).sign or 0
+                better[i if sign < 0 else j] += sign != 0
+                worse[j if sign < 0 else i] += sign != 0
     return [RankInterval(1 + int(b), len(tables) - int(w)) for b, w in zip(better, worse, strict=True)]
 
 
@@ -229,6 +273,7 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
         protocol=result.protocol,
         protocol_hash=result.protocol_hash,
         agent=entry.name or result.label,
+        trainings=len(entry.trainings) if result.checkpoint else 0,
         rank=rank,
         unranked=None if rank else _why_unranked(entry) or f"not played at {shots} shots",
         score=estimate and Interval(estimate.iqm, estimate.ci_low, estimate.ci_high),

@@ -46,6 +46,7 @@ def agent_record(agent: Agent, checkpoint: str | None = None) -> AgentRecord:
         package=package(agent),
         checkpoint=agent.checkpoint_digest,
         settings=agent.settings_digest,
+        recipe=agent.recipe,
         origin=origin(agent, checkpoint),
         parameters=agent.parameters,
         privileged=agent.privileged,
@@ -87,8 +88,8 @@ def origin(agent: Agent, checkpoint: str | None) -> Origin:
 
 @cache
 def _packaged_settings(name: str) -> tuple[str, ...]:
-    """Digests of the settings of a packaged checkpoint, which is called AGENT-PRESET, in each track of the agent."""
-    agent = name.rpartition("-")[0]
+    """Digests of the settings of a packaged checkpoint, which is called AGENT-PRESET[-SEED], in each track of the agent."""
+    agent = name.partition("-")[0]
     return tuple(make_agent(agent, name, track=track).settings_digest for track in make_agent(agent, name).tracks)
 
 

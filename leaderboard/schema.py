@@ -7,7 +7,7 @@ docs/results.md from these classes.
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import field, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -102,6 +102,8 @@ class AgentRecord:
     """SHA-256 of the weights; empty for a fixed rule, and for a network from scratch."""
     settings: MaybeDigest
     """SHA-256 of what its `config.json` says beyond the defaults; empty without a checkpoint."""
+    recipe: MaybeDigest = field(default="", kw_only=True)
+    """SHA-256 of how the checkpoint was trained, but for the seed; files that agree in it are trainings of one row."""
     origin: Origin
     """Where the checkpoint came from."""
     parameters: Count
@@ -117,7 +119,7 @@ class AgentRecord:
 
     def agent_record(self) -> AgentRecord:
         """This part of a row alone."""
-        return AgentRecord(**{field.name: getattr(self, field.name) for field in fields(AgentRecord)})
+        return AgentRecord(**{one.name: getattr(self, one.name) for one in fields(AgentRecord)})
 
 
 @record
@@ -145,7 +147,7 @@ class Row(AgentRecord):
         import pandas as pd
 
         about = ("family", "variant", "site", "shots", "score", "return_mean", "failure")
-        costs = [field.name for field in fields(Ledger)]
+        costs = [one.name for one in fields(Ledger)]
         lines = [[getattr(c, name) for name in about] + [getattr(c.ledger, name) for name in costs] for c in self.cells]
         return pd.DataFrame(lines, columns=[*about, *costs])
 

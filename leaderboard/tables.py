@@ -48,6 +48,7 @@ class Standing:
         protocol: size of its protocol.
         protocol_hash: of its contract.
         agent: its label.
+        trainings: that its scores are of; 0 of a rule, which nobody trained.
         rank: the places that it may hold; None where it is not ranked.
         unranked: why it is not.
         score: over all families, or over one; None where cells are missing.
@@ -68,6 +69,7 @@ class Standing:
     protocol: str
     protocol_hash: str
     agent: str
+    trainings: int
     rank: RankInterval | None
     unranked: str | None
     score: Interval | None
@@ -190,6 +192,7 @@ def _columns(rows: Sequence[Standing], shots: int) -> dict[str, list[str]]:
         "score": [shown(one.score) for one in rows],
         **({f"gain at {shots}": [shown(one.gain, "+.1f") for one in rows]} if shots else {}),
         **{name: ["-" if (f := one.families[name]) is None else f"{f.iqm:.1f}" for one in rows] for name in rows[0].families},
+        "trainings": [str(one.trainings or "-") for one in rows],
         "verified": [TIER_NAMES[one.tier] for one in rows],
         "parameters": [short(one.parameters) for one in rows],
         "ms a slot": ["-" if one.latency is None else f"{1000 * one.latency:.2g}" for one in rows],

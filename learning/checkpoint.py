@@ -6,8 +6,8 @@ import hashlib
 import json
 import textwrap
 import warnings
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,12 +38,15 @@ class CheckpointConfig:
 
     Attributes:
         families: shape of each family that the network knows, by name.
+        recipe: digest of how it was trained, but for the seed, see `recipe_of`; empty where nobody says. Checkpoints that agree
+            in it are trainings of one recipe.
     """
 
     OWNER: ClassVar[str]  # whose it is, in messages
     BY_FAMILY: ClassVar[tuple[str, ...]] = ()  # fields that must say something of each of the families
 
     families: dict[str, FamilyShape]
+    recipe: str = field(default="", kw_only=True)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -54,8 +57,8 @@ class CheckpointConfig:
         """
         if not isinstance(data, Mapping):
             raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {type(data).__name__} instead of an object.")
-        known = {field.name: field for field in fields(cls)}
-        needed = {name for name, field in known.items() if field.default is field.default_factory is MISSING}
+        known = {one.name: one for one in fields(cls)}
+        needed = {name for name, one in known.items() if one.default is one.default_factory is MISSING}
         unknown, missing = sorted(set(data) - set(known)), sorted(needed - set(data))
         if unknown or missing:
             allowed = f"unknown fields {', '.join(unknown)}; allowed {', '.join(sorted(known))}"
@@ -288,11 +291,20 @@ def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
 def settings_digest(config: CheckpointConfig) -> str:
     """SHA-256 of the settings that a checkpoint was loaded with, which decide how its weights are played.
 
-    Only what differs from the defaults counts: a field that is new tomorrow changes no digest of today.
+    Only what differs from the defaults counts: a field that is new tomorrow changes no digest of today. How the weights came to
+    be decides nothing.
     """
     usual = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(config)}
     changed = {name: value for name, value in asdict(config).items() if getattr(config, name) != usual[name]}
+    changed.pop("recipe", None)
     return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+
+
+def recipe_of(network: type, families: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """SHA-256 of how a network is trained: its class, the families, and all settings but the seed."""
+    told = {name: value for name, value in settings.items() if name != "seed"}
+    what = [network.__qualname__, sorted(families), told]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def count_parameters(model: torch.nn.Module) -> int:

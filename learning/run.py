@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..benchmark.data.paths import shared_mode, write_atomically, write_text
 from ..errors import CheckpointError, OutputError
-from .checkpoint import CONFIG, WEIGHTS, Pretrained
+from .checkpoint import CONFIG, WEIGHTS, CheckpointConfig, Pretrained, recipe_of
 
 STATE, REPORT, LOG = "training_state.pt", "training_report.json", "training_log.jsonl"  # the log grows as it trains
 
@@ -112,7 +112,10 @@ class Run:
         """Write a model as the checkpoint, with the report; drop the resumable state."""
         if not self.writes:
             return
-        model.save_pretrained(self._folder)
+        config = getattr(model, "config", None)
+        if isinstance(config, CheckpointConfig):
+            config = replace(config, recipe=recipe_of(type(model), config.families, asdict(self._config)))
+        model.save_pretrained(self._folder, config=config)
         for name in (CONFIG, WEIGHTS):
             (self._folder / name).chmod(shared_mode())  # the client of the Hub lets nobody else read them
         write_text(self._folder / REPORT, json.dumps({"config": asdict(self._config), "log": self._log}, indent=1))

@@ -44,7 +44,7 @@ class NetWorldAgent(Agent):
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
-        self.settings_digest = settings_digest(model.config)
+        self.settings_digest, self.recipe = settings_digest(model.config), model.config.recipe
         self.source_transitions = model.config.transitions
 
     def knows(self, family: Family) -> bool:

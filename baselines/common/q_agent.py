@@ -55,6 +55,7 @@ class ValueAgent(Agent):
         self.source_transitions = 0 if scratch else self._pretrained.config.transitions
         self.checkpoint_digest = "" if scratch else digest(self._pretrained)
         self.settings_digest = "" if scratch else settings_digest(self._pretrained.config)
+        self.recipe = "" if scratch else self._pretrained.config.recipe
         self._model = self._from_scratch(0) if scratch else self._pretrained
 
     def knows(self, family: Family) -> bool:

@@ -22,7 +22,7 @@ from ..tables import ALL
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
 PROFILED = 100  # rows of a protocol that have profiles and gains by family: a bootstrap each, for every number of shots
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
-_TOLD = ("agent", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
+_TOLD = ("agent", "trainings", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
 _SIZES = {"full": 0, "lite": 1, "quick": 3}  # the order of protocols; `custom` comes between
 
 
@@ -40,7 +40,7 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
     ordered = board.order(entries, headline)
     rows = [_row(entry, grid, headline) for entry in ordered]
     for row, entry in zip(rows[:PROFILED], ordered, strict=False):
-        row["profiles"] = _profiles(entry.line, grid)
+        row["profiles"] = _profiles(entry, grid)
         row["gains"] |= {family: [_ends(entry.gain(k, family)) for k in grid.shots] for family in grid.families()}
     return {
         "name": result.protocol,
@@ -70,7 +70,7 @@ def _domain(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
     result, told = entry.line, board.standing(entry, headline)
-    summaries = [result.summary[str(k)] for k in grid.shots]
+    summaries = list(entry.summaries.values())
     scopes = [ALL, *grid.families()]
     return {
         **{name: getattr(told, name) for name in _TOLD},
@@ -102,19 +102,20 @@ def _ends(found: Interval | None) -> list[float | None] | None:
     return [None if end is None else round(end, 2) for end in (found.iqm, found.ci_low, found.ci_high)]
 
 
-def _profiles(result: Line, grid: Grid) -> dict[str, Any]:
-    """By scope and shots: `[fraction, low, high]`, lists over `THRESHOLDS`; None where cells are missing."""
-    scores = result.all_scores()
+def _profiles(entry: Entry, grid: Grid) -> dict[str, Any]:
+    """By scope and shots: `[fraction, low, high]`, lists over `THRESHOLDS`; None where cells are missing.
 
-    def at(part: Grid, shots: int) -> list[list[float] | None] | None:
-        table = part.lay_out(scores, shots)
+    A cell of several trainings counts by its mean over them.
+    """
+
+    def at(family: str, shots: int) -> list[list[float] | None] | None:
+        table = entry.table(shots, family)
         if table is None:
             return None
-        found = profile(table, THRESHOLDS)
+        found = profile(table.mean(0), THRESHOLDS)
         return [None if ends is None else [round(x, 3) for x in ends] for ends in (found.fraction, found.ci_low, found.ci_high)]
 
-    parts = {ALL: grid} | {family: grid.select(family) for family in grid.families()}
-    return {scope: [at(part, k) for k in grid.shots] for scope, part in parts.items()}
+    return {scope: [at(scope, k) for k in grid.shots] for scope in (ALL, *grid.families())}
 
 
 def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:

@@ -20,6 +20,7 @@ function columns(protocol, view) {
       value: (row) => score(row, family)?.[0], cell: (row) => fixed(score(row, family)?.[0]),
     })),
     { key: "tier", title: "Check", first: -1, value: (row) => TIERS.indexOf(row.tier), cell: (row) => tierCell(row.tier) },
+    cost("trainings", "Trainings"),
     cost("parameters", "Params"),
     cost("latency", "Latency", "ms"),
     cost("environment_steps", "Env steps"),

@@ -16,7 +16,7 @@ from .unlike import unlike
 
 _NO_VERSION = re.compile(r"0+(\.0+)*")
 _ALWAYS = ("label", "privileged")  # what no weights change
-_OF_WEIGHTS = ("checkpoint", "settings", "parameters", "privileged_training", "source_transitions", "source_steps")
+_OF_WEIGHTS = ("checkpoint", "settings", "recipe", "parameters", "privileged_training", "source_transitions", "source_steps")
 _SLACK = 1e-3  # of a range: what float32 sums, and the digits of a file, may be off by
 
 
