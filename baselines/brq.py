@@ -171,10 +171,10 @@ PRESETS = {
         steps=1500,
         batch_size=512,
         network=(
-            ("evaluation_temperatures", {"access": 1.5, "power": 1.4, "offload": 0.35}),
+            ("evaluation_temperatures", {"access": 3.0, "power": 1.4, "offload": 5.0}),
             ("temperatures", {"power": 2.0}),
             ("behaviour_conditioned", ("power",)),
-            ("sampled", ("access",)),
+            ("sampled", ("power",)),
         ),
     ),
 }

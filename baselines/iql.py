@@ -53,7 +53,7 @@ PRESETS = {
     "small": ValueTrainConfig(
         steps=1500,
         batch_size=512,
-        network=(("cql_alpha", 3.0), ("evaluation_temperatures", {"power": 0.6, "offload": 0.45})),
+        network=(("cql_alpha", 3.0),),
     ),
 }
 
