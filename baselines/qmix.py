@@ -143,7 +143,6 @@ PRESETS = {
     "small": ValueTrainConfig(
         steps=1500,
         batch_size=512,
-        network=(("evaluation_temperatures", {"power": 0.6, "offload": 0.2}),),
     ),
 }
 
