@@ -18,7 +18,7 @@ ALL = "all"  # the key of what is over all families
 _NOTES = (
     "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"
     "Score: 0 = random, 100 = genie; interquartile mean [95 % interval]. Gain: over the agent's own scores at 0 shots.\n"
-    "Claimed: not run again yet by a maintainer. Verified: see docs/results.md.\n"
+    "Claimed: not run again yet by a maintainer. Verified: see docs/reference/results.md.\n"
     "Env. steps: of training and of all cells together.\n"
     "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
 )

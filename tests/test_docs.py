@@ -23,7 +23,7 @@ from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "examples" / "own_agent.py"
-GUIDE = ROOT / "docs" / "own-agent.md"
+GUIDE = ROOT / "docs" / "guides" / "own-agent.md"
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("leaderboard/results/*.md")])
 PLAYED = "access/n8-c3-load0.15-l48"
 
@@ -97,7 +97,7 @@ def test_the_python_page_runs(monkeypatch, tmp_path):
     pytest.importorskip("gymnasium")
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    for block in blocks(ROOT / "docs" / "python.md", "python"):
+    for block in blocks(ROOT / "docs" / "guides" / "python.md", "python"):
         exec(compile(block, "python.md", "exec"), names)
     assert names["over"].all() and names["frame"].shape == (400, 640, 3) and names["rows"].num_rows == 6 * 129
     assert names["batch"].obs.shape == (256, 4, 37) and names["policy"]._shots == 2
