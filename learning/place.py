@@ -152,6 +152,29 @@ class Place:
         columns = (torch.stack(column, dim=1) for column in (seen, done, paid, allowed))
         return Imagined(self.variant, start, *columns)
 
+    @torch.no_grad()
+    def fidelity(self, draws: int = 128) -> Fidelity:
+        """How true the model is here: what it expects of the last logs, when it has read the others and when it has read none.
+
+        Args:
+            draws: random slots of the last fifth of the logs that are looked at, all agents in each.
+
+        Raises:
+            InvalidValueError: there is one log alone, so that none can be kept aside.
+        """
+        require(self.support.shots >= 2, "shots", self.support.shots, "2 or more: the last fifth is kept aside")
+        told, held = self.support.split()
+        recorded = Episodes.from_support(self.variant, held, self._world.history, 1)
+        found = []
+        for read in (told, None):
+            env = self._world.imagine(self.family, recorded, 0, read, 1)
+            _, info = env.reset(draws)
+            episode, slot = info["begun"].unbind(1)
+            obs, pay, *_ = env.step(held.action[episode, slot])
+            found += [_explained(pay, held.reward[episode, slot]), _explained(obs, held.obs[episode, slot + 1])]
+        pay_read, seen_read, pay_unread, _ = found
+        return Fidelity(told.shots, held.shots, draws, pay_read, pay_unread, seen_read)
+
     def _actor(self, policy: Acting, numbers: range, past: Tensor, start: int) -> Callable[[Tensor, Any], Any]:
         """What acts in a slot: a policy that has watched the slots before `start` in `past` [S, B, N, O]."""
         if isinstance(policy, Agent | str):
@@ -172,6 +195,11 @@ class Place:
         return f"Place({describe(self.family, self.variant)}; {logs})"
 
 
+def _explained(ours: Tensor, theirs: Tensor) -> float:
+    """Share of the variance of numbers that others like them explain, at most 1; below 0, their mean would do better."""
+    return 1.0 - float((ours - theirs).square().sum() / (theirs - theirs.flatten(0, 1).mean(0)).square().sum().clamp(min=1e-12))
+
+
 class _Reading:
     """A policy that says so where it cannot read what is imagined: decoded numbers are close to real ones, not equal.
 
@@ -189,6 +217,27 @@ class _Reading:
             name, why = self._policy.agent.name, f"{type(error).__name__}: {error}"
             allowed = "a learner, or a rule that takes numbers which are close to real ones"
             raise InvalidValueError("policy", f"{name} cannot read imagined observations ({why})", allowed) from error
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How true a world model is of the logs of a place; see `Place.fidelity`.
+
+    Attributes:
+        read: logs that it has read.
+        held: logs that it was judged on.
+        draws: random slots of those.
+        pay: share of the variance of agents' pay that it explains; 1 would be all, and noise is in it that nothing explains.
+        pay_unread: the same when it has read no logs: the difference is what they told.
+        obs: the same share of the next observations, of which one is drawn where many may follow.
+    """
+
+    read: int
+    held: int
+    draws: int
+    pay: float
+    pay_unread: float
+    obs: float
 
 
 @dataclass(frozen=True, repr=False)

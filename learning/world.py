@@ -34,7 +34,8 @@ class Playground(Protocol):
 
         Returns:
             obs [B, N, O], and info with `action_mask` [B, N, A]; where the episodes start in the middle of something, also with
-            `past` [S, B, N, O]: what the agents saw before, oldest first, zero where there was nothing yet.
+            `past` [S, B, N, O]: what the agents saw before, oldest first, zero where there was nothing yet; and, of a `World`,
+            with `begun` [B, 2]: the recorded episode and the slot of it in which each starts.
         """
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:

@@ -164,7 +164,7 @@ class ImaginedEnvironment:
         self._ever = batch.action_mask.flatten(0, 1).any(0)  # choices that the variant has at all
         self._rows = torch.arange(len(self._scenario), device=device)
         past = self._by_agent(batch.obs[:, :now]).movedim(2, 0)
-        return self._by_agent(batch.obs[:, now]), {**self._info(), "past": past}
+        return self._by_agent(batch.obs[:, now]), {**self._info(), "past": past, "begun": torch.stack([episode, slot], 1)}
 
     @torch.no_grad()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import wbench
-from wbench.benchmark.agent import Agent
+from wbench.benchmark.agent import Agent, Support
 from wbench.errors import InvalidValueError, UnknownNameError
 
 ACCESS, POWER = "access/n8-c3-load0.15-l48", "power/d2d-n20-s500-v1-load0.12-l48"
@@ -108,3 +108,20 @@ def test_bad_input_is_named(world, place):
             act()
     with pytest.raises(UnknownNameError, match=r"unknown world 'netwrld'\. Did you mean 'networld'"):
         wbench.load_world("netwrld")
+
+
+@pytest.mark.slow
+def test_logs_of_the_place_make_its_pay_better_known(world):
+    logs, of_another = (wbench.load_support(ACCESS, site, shots=10) for site in ("dev:1", "dev:0"))
+    found, wrong = world.at(ACCESS, logs).fidelity(128), world.at(ACCESS, _joined(of_another, logs)).fidelity(128)
+    assert (found.read, found.held, found.draws) == (8, 2, 128)
+    assert found.pay > found.pay_unread + 0.05 and found.pay > wrong.pay + 0.05 and 0 < found.obs < 1
+    with pytest.raises(InvalidValueError, match="2 or more: the last fifth is kept aside"):
+        world.at(ACCESS, wbench.load_support(ACCESS, "dev:1", shots=1)).fidelity()
+
+
+def _joined(first: Support, second: Support) -> Support:
+    """Eight episodes of one site, and two of another."""
+    names = ("obs", "action", "reward", "action_mask")
+    parts = {name: torch.cat([getattr(first, name)[:8], getattr(second, name)[8:]]) for name in names}
+    return Support(**parts, quality=first.quality[:8] + second.quality[8:])
