@@ -27,6 +27,7 @@ from .world import Playground, World, make_world
 if TYPE_CHECKING:
     from datasets import Dataset
 
+FOLDS = 5  # parts of the logs that are kept aside in turns
 HORIZON = 8  # slots that an imagined episode has, unless told otherwise: errors add up from one to the next
 Acting = Policy | Agent | str | Callable[[Tensor, Any], Any]
 
@@ -153,27 +154,37 @@ class Place:
         return Imagined(self.variant, start, *columns)
 
     @torch.no_grad()
-    def fidelity(self, draws: int = 128) -> Fidelity:
-        """How true the model is here: what it expects of the last logs, when it has read the others and when it has read none.
+    def fidelity(self, draws: int = 160) -> Fidelity:
+        """How true the model is here: what it expects of each log when it has read the others, and when it has read none.
 
         Args:
-            draws: random slots of the last fifth of the logs that are looked at, all agents in each.
+            draws: random slots of the logs that are looked at, all agents in each.
 
         Raises:
-            InvalidValueError: there is one log alone, so that none can be kept aside.
+            InvalidValueError: there is one log alone, so that there are no others to read.
         """
-        require(self.support.shots >= 2, "shots", self.support.shots, "2 or more: the last fifth is kept aside")
-        told, held = self.support.split()
-        recorded = Episodes.from_support(self.variant, held, self._world.history, 1)
-        found = []
-        for read in (told, None):
-            env = self._world.imagine(self.family, recorded, 0, read, 1)
-            _, info = env.reset(draws)
-            episode, slot = info["begun"].unbind(1)
-            obs, pay, *_ = env.step(held.action[episode, slot])
-            found += [_explained(pay, held.reward[episode, slot]), _explained(obs, held.obs[episode, slot + 1])]
-        pay_read, seen_read, pay_unread, _ = found
-        return Fidelity(told.shots, held.shots, draws, pay_read, pay_unread, seen_read)
+        shots = self.support.shots
+        require(shots >= 2, "shots", shots, "2 or more: each is judged by what the others told")
+        folds = min(shots, FOLDS)
+        require(isinstance(draws, int) and draws >= folds, "draws", draws, f"a whole number, {folds} or more")
+        found: list[list[Tensor]] = []
+        for fold in range(folds):
+            held = self.support.choose(range(fold, shots, folds))
+            others = self.support.choose([k for k in range(shots) if k % folds != fold])
+            found.append([x for read in (others, None) for x in self._compared(held, read, draws // folds)])
+        pay, pay_true, obs, obs_true, unread, unread_true, _, _ = (torch.cat(part) for part in zip(*found, strict=True))
+        shares = _explained(pay, pay_true), _explained(unread, unread_true), _explained(obs, obs_true)
+        return Fidelity(shots, draws, *shares)
+
+    def _compared(self, held: Support, read: Support | None, draws: int) -> list[Tensor]:
+        """Pay [B, N] and next observations [B, N, O] in random slots of logs, each as imagined and as logged."""
+        env = self._world.imagine(
+            self.family, Episodes.from_support(self.variant, held, self._world.history, 1), 0, read, slots=1
+        )
+        _, info = env.reset(draws)
+        episode, slot = info["begun"].cpu().unbind(1)
+        obs, pay, *_ = env.step(held.action[episode, slot])
+        return [pay.cpu(), held.reward[episode, slot], obs.cpu(), held.obs[episode, slot + 1]]
 
     def _actor(self, policy: Acting, numbers: range, past: Tensor, start: int) -> Callable[[Tensor, Any], Any]:
         """What acts in a slot: a policy that has watched the slots before `start` in `past` [S, B, N, O]."""
@@ -224,16 +235,14 @@ class Fidelity:
     """How true a world model is of the logs of a place; see `Place.fidelity`.
 
     Attributes:
-        read: logs that it has read.
-        held: logs that it was judged on.
-        draws: random slots of those.
+        shots: logs of the place; each is judged by what the others told.
+        draws: random slots of them.
         pay: share of the variance of agents' pay that it explains; 1 would be all, and noise is in it that nothing explains.
-        pay_unread: the same when it has read no logs: the difference is what they told.
+        pay_unread: the same when it has read none: the difference is what they told.
         obs: the same share of the next observations, of which one is drawn where many may follow.
     """
 
-    read: int
-    held: int
+    shots: int
     draws: int
     pay: float
     pay_unread: float

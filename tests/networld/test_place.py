@@ -112,16 +112,13 @@ def test_bad_input_is_named(world, place):
 
 @pytest.mark.slow
 def test_logs_of_the_place_make_its_pay_better_known(world):
-    logs, of_another = (wbench.load_support(ACCESS, site, shots=10) for site in ("dev:1", "dev:0"))
-    found, wrong = world.at(ACCESS, logs).fidelity(128), world.at(ACCESS, _joined(of_another, logs)).fidelity(128)
-    assert (found.read, found.held, found.draws) == (8, 2, 128)
-    assert found.pay > found.pay_unread + 0.05 and found.pay > wrong.pay + 0.05 and 0 < found.obs < 1
-    with pytest.raises(InvalidValueError, match="2 or more: the last fifth is kept aside"):
-        world.at(ACCESS, wbench.load_support(ACCESS, "dev:1", shots=1)).fidelity()
-
-
-def _joined(first: Support, second: Support) -> Support:
-    """Eight episodes of one site, and two of another."""
+    """Of one place each is judged by others of it; of five places by those of the others, which tell nothing."""
+    found = world.at(ACCESS, wbench.load_support(ACCESS, "dev:1", shots=10)).fidelity()
+    parts = [wbench.load_support(ACCESS, f"dev:{site}", shots=2) for site in range(5)]
     names = ("obs", "action", "reward", "action_mask")
-    parts = {name: torch.cat([getattr(first, name)[:8], getattr(second, name)[8:]]) for name in names}
-    return Support(**parts, quality=first.quality[:8] + second.quality[8:])
+    columns = {name: torch.stack([getattr(part, name) for part in parts], 1).flatten(0, 1) for name in names}
+    mixed = world.at(ACCESS, Support(**columns, quality=("own",) * 10)).fidelity()
+    assert (found.shots, found.draws) == (10, 160) and 0 < found.obs < 1
+    assert found.pay > found.pay_unread + 0.05 and found.pay - found.pay_unread > mixed.pay - mixed.pay_unread + 0.05
+    with pytest.raises(InvalidValueError, match="2 or more: each is judged by what the others told"):
+        world.at(ACCESS, wbench.load_support(ACCESS, "dev:1", shots=1)).fidelity()
