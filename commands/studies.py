@@ -201,7 +201,6 @@ def report(
 
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
-    training_report.require_matplotlib()  # before minutes of measuring
     folder = _folder(checkpoint)
     log = training_report.read_log(folder)
     measured = None

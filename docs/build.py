@@ -1,4 +1,4 @@
-"""Draws the K-curves of the reference policies (docs/figures) and writes docs/explanation/admission.md, from the committed table.
+"""Draws the K-curves of the reference policies (docs/figures), writes docs/explanation/admission.md: from the committed table.
 
 pip install -e . && python docs/build.py
 """

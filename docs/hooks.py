@@ -19,9 +19,11 @@ from wbench.commands.show import observation
 
 ROOT = Path(__file__).parents[1]
 ABOVE = {
+    "README.md": "index.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security.md",
+    "CITATION.cff": "project/citation.cff",
     "hub/README.md": "project/hub.md",
 }
 LINK = re.compile(r"(?<=\]\()([^)#\s]+)")
@@ -55,8 +57,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, page in ABOVE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     for source in sorted(Path(config.docs_dir, "notebooks").glob("*.py")):
-        text = jupytext.writes(jupytext.read(source), fmt="md")
-        files.append(File.generated(config, f"notebooks/{source.stem}.md", content=re.sub(r"\A---.*?---\n", "", text, flags=re.S)))
+        text = re.sub(r"\A---.*?---\n", "", jupytext.writes(jupytext.read(source), fmt="md"), flags=re.DOTALL)
+        files.append(File.generated(config, f"notebooks/{source.stem}.md", content=text))
     return files
 
 

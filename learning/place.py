@@ -173,7 +173,7 @@ class Place:
             others = self.support.choose([k for k in range(shots) if k % folds != fold])
             found.append([x for read in (others, None) for x in self._compared(held, read, draws // folds)])
         pay, pay_true, obs, obs_true, unread, unread_true, _, _ = (torch.cat(part) for part in zip(*found, strict=True))
-        shares = _explained(pay, pay_true), _explained(unread, unread_true), _explained(obs, obs_true)
+        shares = [_explained(*pair) for pair in ((pay, pay_true), (unread, unread_true), (obs, obs_true))]
         return Fidelity(shots, draws, *shares)
 
     def _compared(self, held: Support, read: Support | None, draws: int) -> list[Tensor]:
@@ -208,7 +208,8 @@ class Place:
 
 def _explained(ours: Tensor, theirs: Tensor) -> float:
     """Share of the variance of numbers that others like them explain, at most 1; below 0, their mean would do better."""
-    return 1.0 - float((ours - theirs).square().sum() / (theirs - theirs.flatten(0, 1).mean(0)).square().sum().clamp(min=1e-12))
+    spread = (theirs - theirs.flatten(0, 1).mean(0)).square().sum().clamp(min=1e-12)
+    return round(1.0 - float((ours - theirs).square().sum() / spread), 3)
 
 
 class _Reading:

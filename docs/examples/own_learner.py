@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 # Types are left out to be short; `wbench.benchmark.agent` has them.
-"""`pupil`: a complete learner in about 100 lines. The agent of docs/guides/own-agent.md, for families whose action is one choice.
+"""`pupil`: a complete learner, the agent of docs/guides/own-agent.md, for families whose action is one choice.
 
-From logs of train sites it learns what the expert does, and what each choice pays, from an agent's own observation. At a new site
-it reads from the logs where in the period each choice pays more or less than that, and leans towards what pays.
+From logs of train sites it learns what the expert does, and what each choice pays, from an agent's own observation. At a new
+site it reads from the logs where in the period each choice pays more or less than that, and leans towards what pays.
 
     python docs/examples/own_learner.py access build/pupil   # trains: a minute
     wbench eval --agent docs/examples/own_learner.py --checkpoint build/pupil --family access
@@ -113,7 +113,7 @@ class Pupil(Agent):
 
 def build(checkpoint, device):
     """What the entry point names; `checkpoint` is what `--checkpoint` gave."""
-    return Pupil(Network.from_pretrained(checkpoint or "build/pupil"))
+    return Pupil(Network.from_pretrained(checkpoint or "./build/pupil"))
 
 
 if __name__ == "__main__":

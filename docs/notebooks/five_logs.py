@@ -8,8 +8,8 @@
 # %% [markdown]
 # # A place from five logs
 #
-# Eight users share three channels with incumbents that nobody has met. Somebody logged five episodes there. What do these logs tell, and what is
-# it worth? This page is a notebook: `jupytext --to ipynb docs/notebooks/five_logs.py`.
+# Eight users share three channels with incumbents that nobody has met. Somebody logged five episodes there. What do these
+# logs tell, and what is it worth? This page is a notebook: `jupytext --to ipynb docs/notebooks/five_logs.py`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -21,8 +21,8 @@ logs = wbench.load_support(variant, site, shots=5)
 logs
 
 # %% [markdown]
-# The incumbents' schedule repeats after 48 slots. In some (slot, channel) cells a *protected* incumbent listens, which no user hears: whoever sends
-# there is charged, and only the reward says so. The logs hold rewards; in play nobody sees any.
+# The incumbents' schedule repeats after 48 slots. In some (slot, channel) cells a *protected* incumbent listens, which no
+# user hears: whoever sends there is charged, and only the reward says so. The logs hold rewards; in play nobody sees any.
 #
 # What did users earn that sent, by slot of the schedule and channel?
 
@@ -41,7 +41,8 @@ axes.set(xlabel="slot of the schedule", ylabel="channel", yticks=range(3), title
 figure.colorbar(picture)
 
 # %% [markdown]
-# Red cells cost. NetWorld reads the same logs without knowing what a channel is. First: does its world model know the place better by them?
+# Red cells cost. NetWorld reads the same logs without knowing what a channel is. First: does its world model know the place
+# better by them?
 
 # %%
 world = wbench.load_world("networld")
@@ -50,8 +51,10 @@ fidelity = place.fidelity()
 fidelity
 
 # %% [markdown]
-# `pay` is the share of the variance of the agents' pay in the last log that it explains when it has read the other four, `pay_unread` the same
-# without. The difference is what the logs told. Now play: the same agent, with and without the logs, on the same episodes.
+# `pay` is the share of the variance of the agents' pay in each log that it explains when it has read the other four,
+# `pay_unread` the same when it has read none. The difference is what logs tell it. Now play: the same agent, with and
+# without the logs, on the same episodes.
+
 
 # %%
 def score(agent, shots, episodes=8):
@@ -59,26 +62,29 @@ def score(agent, shots, episodes=8):
     policy = wbench.load_policy(agent)
     policy.adapt(variant, shots)
     env = wbench.make(variant, site, episodes=episodes)
-    obs, info = env.reset()
+    obs, _ = env.reset()
     policy.reset(env)
     returns, over = torch.zeros(episodes), torch.zeros(1, dtype=torch.bool)
     while not over.any():
-        obs, reward, _, over, info = env.step(policy.act(obs))
+        obs, reward, _, over, _ = env.step(policy.act(obs))
         returns += reward.sum(1)
     return float(wbench.normalised_score(variant, site, returns).mean())
 
 
-scores = {(agent, name): score(agent, shots) for agent in ("networld", "estimator") for name, shots in (("none", None), ("five", logs))}
+readers = ("networld", "estimator")
+scores = {agent: {"no logs": score(agent, None), "five logs": score(agent, logs)} for agent in readers}
 scores
 
 # %% [markdown]
-# `estimator` is the rule of an engineer that knows the family. Are these the logs of *this* place that help? The control: the logs of another site.
+# `estimator` is the rule of an engineer that knows the family. Are these the logs of *this* place that help? The control:
+# the logs of another site.
 
 # %%
 wrong = score("networld", wbench.load_support(variant, "dev:9", shots=5))
 wrong
 
 # %% [markdown]
-# One site and eight episodes are an anecdote. The [protocol](../explanation/protocol.md) plays many sites and gives intervals:
+# One site and eight episodes are an anecdote. The [protocol](../explanation/protocol.md) plays many sites and gives
+# intervals:
 #
 #     wbench eval --agent networld --family access --shots 0,1,5,20 --sites dev:0-9

@@ -23,8 +23,9 @@ variant, site = "access/n8-c3-load0.15-l48", "dev:3"
 # %% [markdown]
 # ## A rule
 #
-# An agent is a class with `act`. It gets the observations of all agents of a batch of episodes, [B, N, O], and must treat every row alone. This one
-# sends on its home channel whenever that is allowed.
+# An agent is a class with `act`. It gets the observations of all agents of a batch of episodes, [B, N, O], and must treat
+# every row alone. This one sends on its home channel whenever that is allowed.
+
 
 # %%
 class Eager(Agent):
@@ -40,11 +41,11 @@ def score(agent, shots=None, episodes=8):
     policy = wbench.load_policy(agent)
     policy.adapt(variant, shots)
     env = wbench.make(variant, site, episodes=episodes)
-    obs, info = env.reset()
+    obs, _ = env.reset()
     policy.reset(env)
     returns, over = torch.zeros(episodes), torch.zeros(1, dtype=torch.bool)
     while not over.any():
-        obs, reward, _, over, info = env.step(policy.act(obs))
+        obs, reward, _, over, _ = env.step(policy.act(obs))
         returns += reward.sum(1)
     return float(wbench.normalised_score(variant, site, returns).mean())
 
@@ -53,8 +54,8 @@ eager = score(Eager())
 eager
 
 # %% [markdown]
-# Eager users collide. What would a good policy do? The recorded play of the train sites holds `expert` episodes. What an observation holds:
-# `wbench show access --observation`.
+# Eager users collide. What would a good policy do? The recorded play of the train sites holds `expert` episodes. What an
+# observation holds: `wbench show access --observation`.
 #
 # ## A learner
 #
@@ -65,7 +66,7 @@ torch.manual_seed(0)
 windows = wbench.windows(variant, history=0, horizon=0)
 network = nn.Sequential(nn.Linear(37, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 10))
 optimiser, expert = torch.optim.Adam(network.parameters(), lr=2e-3), 2  # of wbench.benchmark.family.QUALITIES
-for step in range(400):
+for _ in range(400):
     batch = windows.sample(1024)
     odds, pay = network(batch.obs[:, 0]).split(5, -1)
     done, shown = batch.action[:, 0], batch.quality == expert
@@ -75,13 +76,14 @@ for step in range(400):
     optimiser.zero_grad()
     (cloned + paid).backward()
     optimiser.step()
-float(cloned), float(paid)
+cloned.item(), paid.item()
 
 # %% [markdown]
 # ## Reading logs
 #
-# `adapt` is called once a site with the logs, or with None. Ours compares what each choice paid, by slot of the period, with what the network
-# expects on average. Few trials count little.
+# `adapt` is called once a site with the logs, or with None. Ours compares what each choice paid, by slot of the period,
+# with what the network expects on average. Few trials count little.
+
 
 # %%
 class Learner(Agent):
@@ -112,7 +114,8 @@ learned
 # %% [markdown]
 # ## Does it act alone?
 #
-# Row i of what you return may depend on row i of `obs` and `inbox` alone. `wbench check FILE.py` asks for it in every slot. By hand:
+# Row i of what you return may depend on row i of `obs` and `inbox` alone. `wbench check FILE.py` asks for it in every slot.
+# By hand:
 
 # %%
 policy = wbench.load_policy(Learner())
@@ -127,4 +130,5 @@ policy.reset(seeds=[0])
 assert policy.act(changed)[0, 0] == before[0, 0]
 
 # %% [markdown]
-# Saving and loading weights, a name and `build` make it an agent that the command line plays: `docs/examples/own_learner.py`.
+# Saving and loading weights, a name and `build` make it an agent that the command line plays:
+# `docs/examples/own_learner.py`.

@@ -69,7 +69,7 @@ def test_it_is_an_environment_that_takes_arrays(place):
     obs, info = env.reset(4)
     assert all(bool((start == place.support.obs[:, 5]).all((1, 2)).any()) for start in obs) and "2 slots, from 2" in repr(env)
     for last in (False, True):
-        obs, reward, terminated, truncated, info = env.step(idle(obs, info).numpy())
+        obs, _, terminated, truncated, info = env.step(idle(obs, info).numpy())
         assert obs.shape == (4, 8, 37) and bool(truncated.all()) == last and not terminated.any()
 
 
