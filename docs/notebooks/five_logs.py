@@ -47,7 +47,7 @@ figure.colorbar(picture)
 # %%
 world = wbench.load_world("networld")
 place = world.at(variant, logs)
-fidelity = place.fidelity()
+fidelity = place.fidelity(draws=80)
 fidelity
 
 # %% [markdown]
@@ -57,7 +57,7 @@ fidelity
 
 
 # %%
-def score(agent, shots, episodes=8):
+def score(agent, shots, episodes=4):
     """Mean score of an agent at the site: 0 = random, 100 = a central genie that is told the site."""
     policy = wbench.load_policy(agent)
     policy.adapt(variant, shots)
@@ -84,7 +84,7 @@ wrong = score("networld", wbench.load_support(variant, "dev:9", shots=5))
 wrong
 
 # %% [markdown]
-# One site and eight episodes are an anecdote. The [protocol](../explanation/protocol.md) plays many sites and gives
+# One site and four episodes are an anecdote. The [protocol](../explanation/protocol.md) plays many sites and gives
 # intervals:
 #
 #     wbench eval --agent networld --family access --shots 0,1,5,20 --sites dev:0-9
