@@ -34,7 +34,8 @@ def command_line() -> str:
     command = typer.main.get_command(app)
     with command.make_context("wbench", [], resilient_parsing=True) as context:
         text = get_docs_for_click(obj=command, ctx=context, name="wbench")  # type: ignore[arg-type]
-    return text.partition("\n")[2]  # the page has a title of its own
+    text = text.partition("\n")[2]  # the page has a title of its own
+    return re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+", "", text)  # they follow, and are cut short here
 
 
 def observations() -> str:
