@@ -58,7 +58,9 @@ def check(
 
 def admission(
     family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="This variant only; may be repeated.", show_default=False)] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
     sites: Annotated[str, typer.Option(help="At these sites.")] = "dev:0-49",
     episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 4,
     write: Annotated[

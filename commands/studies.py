@@ -101,7 +101,7 @@ def transfer(
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more each, with commas.")] = "5",
     sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support.", show_default="300")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support. Left out: 300.", show_default=False)] = None,
     train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
     as_json: Json = False,
 ) -> None:
