@@ -117,6 +117,7 @@ class Place:
             InvalidValueError: of an argument.
         """
         require(isinstance(horizon, int) and horizon >= 1, "horizon", horizon, "a whole number, 1 or more")
+        require(start is None or isinstance(start, int), "start", start, "a whole number, or None")
         history = max(self._world.history, start or 0)
         recorded = Episodes.from_support(self.variant, self.support, history, 0)
         return self._world.imagine(self.family, recorded, first, self.support, horizon, start)
@@ -138,6 +139,8 @@ class Place:
         Raises:
             InvalidValueError: of an argument, or of what the policy does.
         """
+        for name, value, least in (("episodes", episodes, 1), ("start", start, 0), ("first", first, 0)):
+            require(isinstance(value, int) and value >= least, name, value, f"a whole number, {least} or more")
         last = self.variant.horizon - start
         require(isinstance(horizon, int) and 1 <= horizon <= last, "horizon", horizon, f"in [1, {last}] from slot {start} on")
         env = self.environment(horizon, start, first)

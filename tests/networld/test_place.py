@@ -99,6 +99,8 @@ def test_bad_input_is_named(world, place):
         (lambda: place.imagine("random", 2, 0), r"horizon is 0, but must be in \[1, 128\]"),
         (lambda: place.imagine("random", 2, 8, start=125), r"horizon is 8, but must be in \[1, 3\] from slot 125"),
         (lambda: place.environment(start=128), "start is 128"),
+        (lambda: place.imagine("random", 2, 2, start=1.5), "start is 1.5, but must be a whole number, 0 or more"),
+        (lambda: place.imagine("random", 0), "episodes is 0, but must be a whole number, 1 or more"),
         (lambda: place.imagine("oracle", 2, 2), "policy is 'oracle', but must be one that is told no site"),
         (lambda: place.imagine(3, 2, 2), "policy is 3"),
         (lambda: place.imagine(wbench.load_policy("bc"), 2, 2), "adapted to access"),
