@@ -57,9 +57,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that lie above docs/, and the notebooks, which are Python files there."""
     for source, page in ABOVE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
-    for source in sorted(Path(config.docs_dir, "notebooks").glob("*.py")):
-        text = re.sub(r"\A---.*?---\n", "", jupytext.writes(jupytext.read(source), fmt="md"), flags=re.DOTALL)
-        files.append(File.generated(config, f"notebooks/{source.stem}.md", content=text))
+    for notebook in sorted(Path(config.docs_dir, "notebooks").glob("*.py")):
+        text = re.sub(r"\A---.*?---\n", "", jupytext.writes(jupytext.read(notebook), fmt="md"), flags=re.DOTALL)
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
     return files
 
 

@@ -139,21 +139,21 @@ class Place:
         Raises:
             InvalidValueError: of an argument, or of what the policy does.
         """
-        for name, value, least in (("episodes", episodes, 1), ("start", start, 0), ("first", first, 0)):
-            require(isinstance(value, int) and value >= least, name, value, f"a whole number, {least} or more")
+        for name, number, least in (("episodes", episodes, 1), ("start", start, 0), ("first", first, 0)):
+            require(isinstance(number, int) and number >= least, name, number, f"a whole number, {least} or more")
         last = self.variant.horizon - start
         require(isinstance(horizon, int) and 1 <= horizon <= last, "horizon", horizon, f"in [1, {last}] from slot {start} on")
         env = self.environment(horizon, start, first)
         obs, info = env.reset(episodes)
         act = self._actor(policy, range(first, first + episodes), info["past"], start)
-        seen, done, paid, allowed = [obs], [], [], []
+        slots: list[tuple[Tensor, ...]] = []
+        seen = [obs]
         for _ in range(horizon):
-            action = batch_action(self.family, act(obs, info))
-            allowed.append(info["action_mask"])
+            action, allowed = batch_action(self.family, act(obs, info)), info["action_mask"]
             obs, reward, _, _, info = env.step(action)
-            for column, value in ((seen, obs), (done, action), (paid, reward)):
-                column.append(value)
-        columns = (torch.stack(column, dim=1) for column in (seen, done, paid, allowed))
+            seen.append(obs)
+            slots.append((action, reward, allowed))
+        columns = (torch.stack(tuple(column), dim=1) for column in (seen, *zip(*slots, strict=True)))
         return Imagined(self.variant, start, *columns)
 
     @torch.no_grad()
