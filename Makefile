@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: eval test check lint bench
+.PHONY: eval test check lint docs bench
 
 eval: .venv/installed
 	$(BIN)/wbench eval --agent networld
@@ -18,6 +18,9 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check .
 	mkdir -p build/types && ln -sfn ../.. build/types/wbench
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p wbench
+
+docs: .venv/installed-test
+	$(BIN)/mkdocs build --strict
 
 bench: .venv/installed
 	$(BIN)/python experiments/simulator.py

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .benchmark.rollout import play
     from .leaderboard.evaluate import evaluate
     from .leaderboard.reading import load_result
-    from .learning.world import make_world as load_world
+    from .learning.place import load_world
     from .networld.model import NetWorld
 
 _PUBLIC = {
@@ -42,7 +42,7 @@ _PUBLIC = {
     "load_logs": ".benchmark.acting.logs",
     "load_policy": ".benchmark.acting.policy",
     "load_support": ".benchmark.acting.policy",
-    "load_world": ".learning.world:make_world",
+    "load_world": ".learning.place",
     "make": ".benchmark.acting.environment",
     "make_agent": ".benchmark.registry",
     "normalised_score": ".benchmark.acting.replay",
@@ -94,8 +94,7 @@ def _tell_gymnasium() -> None:
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         _tell_gymnasium()
-        module, _, attribute = _PUBLIC[name].partition(":")
-        return getattr(import_module(module, __name__), attribute or name)
+        return getattr(import_module(_PUBLIC[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,6 +7,7 @@ agent i's action can depend on agent j only through the mean field; a test pertu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,11 @@ class Support:
         return (
             f"Support({self.shots} episodes: {shapes}; mean return {earned:.4g}; by {', '.join(dict.fromkeys(self.quality))})"
         )
+
+    def choose(self, episodes: Sequence[int]) -> Support:
+        """Some of the episodes, by number."""
+        obs, action, reward, mask = (x[list(episodes)] for x in (self.obs, self.action, self.reward, self.action_mask))
+        return Support(obs, action, reward, mask, tuple(self.quality[k] for k in episodes))
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""

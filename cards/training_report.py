@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..benchmark.data.paths import write_atomically
-from ..errors import CheckpointError, MissingPackageError, OutputError
+from ..errors import CheckpointError, OutputError
 from ..learning.training import LOG, REPORT
 
 if TYPE_CHECKING:
@@ -81,14 +81,6 @@ def read_log(folder: Path) -> TrainingLog:
     return log
 
 
-def require_matplotlib() -> None:
-    """Raise `MissingPackageError` unless pictures can be drawn."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError('a picture needs matplotlib. Try: pip install "wbench[docs]"') from error
-
-
 def draw(log: TrainingLog, path: Path, title: str, fidelity: Fidelity | None = None) -> None:
     """Draw a training, a panel a part and a line a family, and below it the fidelity of a world model.
 
@@ -99,10 +91,8 @@ def draw(log: TrainingLog, path: Path, title: str, fidelity: Fidelity | None = N
         fidelity: what `wbench study fidelity --json` prints, by family; None = of no world model.
 
     Raises:
-        MissingPackageError: matplotlib is not installed.
         OutputError: the picture cannot be written.
     """
-    require_matplotlib()
     from matplotlib.figure import Figure
 
     parts = log.parts()

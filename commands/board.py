@@ -29,7 +29,10 @@ ResultFile = Annotated[Path, typer.Argument(help="A result file of wbench eval."
 def submit(
     file: ResultFile,
     store: Store = None,
-    namespace: Annotated[str | None, typer.Option(help="Of the Hub: open a pull request on NAMESPACE/wbench-results.")] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(help="Of the Hub: open a pull request on NAMESPACE/wbench-results. Left out: none.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, and only say what would be done.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,9 +70,11 @@ def verify(
         bool, typer.Option("--trust", help="May run code of plug-ins and --agent, and fetch checkpoints from the Hub.")
     ] = False,
     agent: Annotated[
-        str | None, typer.Option(help="FILE.py[:ATTR] of an agent that is in no package: the very file that was played.")
+        str | None, typer.Option(help="FILE.py[:ATTR] of an agent in no package: the file that was played. Left out: none.")
     ] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights, where the result names none.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Folder of the weights. Left out: what the result names.", show_default=False)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     record: Annotated[bool, typer.Option("--record", help="Note a rerun that holds beside the file, for the board.")] = False,
     as_json: Json = False,
@@ -131,9 +136,12 @@ def leaderboard(
     protocol: Annotated[
         str | None, typer.Option(help="quick, lite, full or custom; default: lite, and all with --html.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Rank by this family only.")] = None,
+    family: Annotated[str | None, typer.Option(help="Rank by this family only. Left out: by all.", show_default=False)] = None,
     shots: Annotated[int | None, typer.Option(help="Rank at this number of shots; default: 5, or the most played.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the board as a page into this folder instead.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write the board as a page into this folder. Left out: it is printed.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rank the results of a store, with intervals and ties; rows of different protocol hashes are never ranked together."""
@@ -168,7 +176,9 @@ def leaderboard(
 def compare(
     a: ResultFile,
     b: ResultFile,
-    shots: Annotated[int | None, typer.Option(help="At this number of shots only.")] = None,
+    shots: Annotated[
+        int | None, typer.Option(help="At this number of shots only. Left out: at each.", show_default=False)
+    ] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit code 1 where A is below B and the interval excludes 0.")
     ] = False,
@@ -222,7 +232,10 @@ def export(
         list[Path], typer.Argument(help="Result files; eval-results and model-index take one.", show_default=False)
     ],
     form: Annotated[str, typer.Option("--format", help="eval-results, model-index, csv or latex.")],
-    namespace: Annotated[str | None, typer.Option(help="Of the datasets on the Hub, for eval-results.")] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(help="Of the datasets on the Hub, for eval-results. Left out: none is named.", show_default=False),
+    ] = None,
 ) -> None:
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""
     from ..leaderboard.export import export as convert

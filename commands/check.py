@@ -20,6 +20,9 @@ def check(
         ),
     ],
     episodes: Annotated[int, typer.Option(help="Episodes behind the references of each variant.")] = 32,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Of an agent: folder or Hub id. Left out: what its file names.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check that a family keeps the contract: shapes, seeds, actions, decentralised policies, references, data.
@@ -31,7 +34,9 @@ def check(
     from ..benchmark.check import run as conformance
     from ..benchmark.protocol.spec import FAMILIES
 
-    agent = conformance.agent_of(target)
+    agent = conformance.agent_of(target, checkpoint)
+    if checkpoint is not None and agent is None:
+        raise InvalidValueError("--checkpoint", checkpoint, f"left out: {target} is no agent's file")
     with progress() as add:
         if agent is not None:
             kind, name, advance = "agent", agent.name, add(f"check {agent.name}", len(FAMILIES), 0)
@@ -53,7 +58,9 @@ def check(
 
 def admission(
     family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="This variant only; may be repeated.", show_default=False)] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.", show_default=False)
+    ] = None,
     sites: Annotated[str, typer.Option(help="At these sites.")] = "dev:0-49",
     episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 4,
     write: Annotated[

@@ -94,7 +94,9 @@ def download(
     source: Annotated[
         str | None,
         typer.Option(
-            "--from", help="A folder or URL with dataset folders, asked before anything is recorded.", show_default=False
+            "--from",
+            help="A folder or URL with dataset folders, asked before anything is recorded. Left out: none.",
+            show_default=False,
         ),
     ] = None,
     namespace: Annotated[
@@ -276,7 +278,7 @@ def publish_datasets(
     family: OneFamily = None,
     version: Annotated[
         str | None,
-        typer.Option(help="The version that you mean to publish; refused unless it is the release's.", show_default=False),
+        typer.Option(help="Refused unless it is the release's version. Left out: that one.", show_default=False),
     ] = None,
     to: To = None,
     private: Private = False,

@@ -25,18 +25,31 @@ protocols = typer.Typer(help="What a protocol plays, and the hash over all that 
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
     track: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
-    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated.")] = None,
-    shots: Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.", show_default=False)
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.", show_default=False),
+    ] = None,
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Numbers of support episodes instead, e.g. 0,5. Left out: the protocol's.", show_default=False),
+    ] = None,
     sites: Annotated[
-        str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3. Left out: the protocol's.", show_default=False
+        ),
     ] = None,
     support: Annotated[
         str,
         typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random)."),
     ] = "site",
     referee: Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")] = False,
-    episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead.")] = None,
+    episodes: Annotated[
+        int | None, typer.Option(help="Query episodes a cell instead. Left out: the protocol's.", show_default=False)
+    ] = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
     against: Annotated[
@@ -47,7 +60,10 @@ def evaluate(
     jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster. The numbers are the same.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; default: start one here.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Result file; an interrupted run goes on from its cells.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Result file; an interrupted run goes on from its cells. Left out: none.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
@@ -173,7 +189,9 @@ def hash_protocol(name: Size) -> None:
 
 @protocols.command("freeze")
 def freeze(
-    family: Annotated[list[str] | None, typer.Option(help="These families only; may be repeated.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.", show_default=False)
+    ] = None,
 ) -> None:
     """Put references and support of the held-out sites into the package: for those who change a family."""
     from ..benchmark.protocol import references

@@ -48,7 +48,10 @@ def show(
     ],
     site: Annotated[
         str | None,
-        typer.Option(help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2.", show_default=False),
+        typer.Option(
+            help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2. Left out: none.",
+            show_default=False,
+        ),
     ] = None,
     layout: Annotated[
         bool, typer.Option("--observation", help="Of a family: what each number of an observation is, and its column in a log.")

@@ -101,7 +101,7 @@ def transfer(
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more each, with commas.")] = "5",
     sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
     episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support.", show_default="300")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support. Left out: 300.", show_default=False)] = None,
     train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -162,6 +162,30 @@ def fidelity(
 
 
 @app.command()
+def logs(
+    file: Annotated[Path, typer.Argument(help="What a network recorded: .csv or .parquet.", show_default=False)],
+    variant: Annotated[str, typer.Option(help="The public description of the network, e.g. access/n8-c3-load0.15-l48.")],
+    checkpoint: Checkpoint = "networld-small",
+    draws: Annotated[int, typer.Option(help="Random slots of the logs that are looked at, all agents in each.")] = 160,
+    as_json: Json = False,
+) -> None:
+    """Read logs of your own network, and measure what the world model learns from them: docs/guides/own-logs.md."""
+    from ..benchmark.acting.logs import load_logs
+    from ..learning.place import load_world
+
+    support = load_logs(file, variant)
+    found = load_world("networld", checkpoint).at(variant, support).fidelity(draws)
+    if as_json:
+        print(json.dumps(asdict(found)))
+        return
+    print(support)
+    told = "of each log, once the model has read the others"
+    rows = [("pay", found.pay, told), ("pay", found.pay_unread, "the same, when it has read none")]
+    rows.append(("next observation", found.obs, told))
+    print_rows(["what", "share explained", ""], [[what, f"{share:.2f}", where] for what, share, where in rows])
+
+
+@app.command()
 def report(
     checkpoint: Annotated[str, typer.Argument(help="Folder of a training, of any agent, or packaged name.")],
     out: Annotated[
@@ -177,7 +201,6 @@ def report(
 
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
-    training_report.require_matplotlib()  # before minutes of measuring
     folder = _folder(checkpoint)
     log = training_report.read_log(folder)
     measured = None

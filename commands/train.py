@@ -23,10 +23,10 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="KEY=VALUE instead of the preset's, e.g. learning_rate=3e-4; may be repeated.", show_default=False
+            "--set", help="KEY=VALUE, e.g. learning_rate=3e-4; may be repeated. Left out: the preset's.", show_default=False
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps instead of the preset's.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps. Left out: the preset's.", show_default=False)] = None,
     family: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,7 +43,10 @@ def train(
     ] = None,
     log: Annotated[
         list[str] | None,
-        typer.Option(help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated.", show_default=False),
+        typer.Option(
+            help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated. Left out: the folder.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the checkpoint. Left out: runs/AGENT-PRESET.", show_default=False)
@@ -109,7 +112,8 @@ def card(
     folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
     agent: Annotated[str, typer.Option(help="The agent that it is of; `wbench list` names those that are trainable.")],
     results: Annotated[
-        Path | None, typer.Option(help="Result file of `wbench eval --out` with this checkpoint.", show_default=False)
+        Path | None,
+        typer.Option(help="A file of `wbench eval --out` with this checkpoint. Left out: none.", show_default=False),
     ] = None,
 ) -> None:
     """Write the model card (README.md) of a checkpoint from its config, training report and results."""

@@ -1,4 +1,4 @@
-"""Draws the K-curves of the reference policies (docs/figures) and writes docs/admission.md, from the committed table.
+"""Draws the K-curves of the reference policies (docs/figures), writes docs/explanation/admission.md: from the committed table.
 
 pip install -e . && python docs/build.py
 """
@@ -20,7 +20,7 @@ from wbench.benchmark.registry import get_family
 from wbench.benchmark.site import spans
 
 FOLDER = Path(__file__).with_name("figures")
-PAGE = Path(__file__).with_name("admission.md")
+PAGE = Path(__file__).with_name("explanation") / "admission.md"
 COLUMNS = 4  # pictures beside each other
 LEVELS = (("oracle", "tab:green"), ("belief", "tab:orange"), ("prior", "0.55"))
 READERS = (("estimator", "tab:blue", "o-", "estimator"), ("wrong", "tab:red", "s--", "estimator, logs of another site"))
@@ -84,7 +84,7 @@ def table(family: Family, rows: dict[str, Admission]) -> list[str]:
         "revealed@20",
         "hindsight",
     ]
-    lines = [f"## `{family.name}`", "", f"![curves](figures/{family.name}.png)", ""]
+    lines = [f"## `{family.name}`", "", f"![curves](../figures/{family.name}.png)", ""]
     lines += ["| variant | " + " | ".join(columns) + " | sites | admitted |", "| --- " * (len(columns) + 3) + "|"]
     for name, variant in family.variants.items():
         if name not in rows:
@@ -102,7 +102,7 @@ def _cell(row: Admission, column: str) -> str:
 
 
 def page(families: Sequence[Family], rows: dict[str, Admission]) -> str:
-    """docs/admission.md."""
+    """docs/explanation/admission.md."""
     return "\n".join([RULE, *(line for family in families for line in table(family, rows))])
 
 

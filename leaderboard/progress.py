@@ -28,19 +28,24 @@ def bars(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    bar = BarColumn(pulse_style="bar.back")  # it does not pulse before it starts
+    columns = (TextColumn("{task.description}"), bar, MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     slots = {name: get_variant(name)[1].horizon for name in protocol.variants}
     left = {spec: sum(slots[task.cell.variant] for task in tasks if task.agent == spec) for spec in labels}
     total = sum(slots[cell.variant] for cell in protocol.cells())
     counted: dict[Task, int] = {}
     with Progress(*columns, console=Console(stderr=True), speed_estimate_period=_MEMORY, disable=not shown) as display:
-        rows = {spec: display.add_task(label, total=total, completed=total - left[spec]) for spec, label in labels.items()}
+        rows = {s: display.add_task(label, False, total=total, completed=total - left[s]) for s, label in labels.items()}
+
+        def advance(task: Task, steps: int) -> None:
+            display.start_task(rows[task.agent])  # an agent's clock runs from its first slot on
+            display.advance(rows[task.agent], steps)
 
         def on_slot(task: Task) -> None:
             counted[task] = counted.get(task, 0) + 1
-            display.advance(rows[task.agent])
+            advance(task, 1)
 
         def on_cell(task: Task) -> None:
-            display.advance(rows[task.agent], slots[task.cell.variant] - counted.pop(task, 0))
+            advance(task, slots[task.cell.variant] - counted.pop(task, 0))
 
         yield on_slot, on_cell

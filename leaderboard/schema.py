@@ -2,7 +2,7 @@
 
 Costs, cells and summaries are records of `benchmark.protocol`; `result.Result` puts all of them together. What the fields must
 say about each other is in `reading.py`. `python -m wbench.leaderboard.schema_docs` generates the JSON Schema and the tables of
-docs/results.md from these classes.
+docs/reference/results.md from these classes.
 """
 
 from __future__ import annotations

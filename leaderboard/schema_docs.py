@@ -1,4 +1,4 @@
-"""Generates what documents the schema: the JSON Schema in the package, and the tables of fields in docs/results.md.
+"""Generates what documents the schema: the JSON Schema in the package, and the tables of fields in docs/reference/results.md.
 
 Run `python -m wbench.leaderboard.schema_docs` in a checkout after a change of a record.
 """
@@ -19,7 +19,7 @@ from .result import VERSION, Result
 from .schema import Rival
 
 SCHEMA_FILE = Path(__file__).parent / "schema" / f"{VERSION.replace('/', '-')}.json"
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "results.md"
 START, END = "<!-- generated: fields -->\n", "<!-- end -->\n"
 
 

@@ -18,12 +18,13 @@ ALL = "all"  # the key of what is over all families
 _NOTES = (
     "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"
     "Score: 0 = random, 100 = genie; interquartile mean [95 % interval]. Gain: over the agent's own scores at 0 shots.\n"
-    "Claimed: not run again yet by a maintainer. Verified: see docs/results.md.\n"
+    "Claimed: not run again yet by a maintainer. Verified: see docs/reference/results.md.\n"
     "Env. steps: of training and of all cells together.\n"
     "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
 )
 TIER_NAMES = {"reported": "does not hold", "arithmetic": "arithmetic checked", "rerun": "rerun"}
 _LEFT = ("rank", "agent", "verified", "priv.")
+ROOM = 5  # intervals beside each other in a terminal of 100 columns, none of them split
 HEADLINE = "5"  # shots at which a run's adaptation gain is shown
 _GAP = 3  # between two columns
 
@@ -111,17 +112,21 @@ def of_run(title: str, ours: Row, rivals: Sequence[Rival]) -> Group:
     """An agent and its rivals as tables: scores by number of shots, and by variant."""
     shots, rows = list(ours.summary), [ours, *rivals]
     main = _empty(title)
-    main.add_column("agent")
+    main.collapse_padding = True
+    main.add_column("agent", no_wrap=True)
     compared = shots if rivals else []
     gained = [k for k in [_headline(ours.gain)] if k]
-    titles = (*(f"score, {k} shots" for k in shots), *(f"gain at {k}" for k in gained), *(f"lead at {k}" for k in compared))
-    for column in (*titles, "bits a slot", "seconds"):
+    titles = (*(f"score,\n{k} shots" for k in shots), *(f"gain at {k}" for k in gained), *(f"lead at {k}" for k in compared))
+    for column in titles:
+        main.add_column(column, justify="right", no_wrap=len(titles) <= ROOM)
+    for column in ("bits a slot", "seconds"):
         main.add_column(column, justify="right")
     for row in rows:
         scores = [shown(row.summary[k]) for k in shots] + [shown(row.gain[k], "+.1f") for k in gained]
         leads = [shown(row.difference[k], "+.1f") if isinstance(row, Rival) else "" for k in compared]
         costs = [f"{row.ledger.bits_a_slot:.0f}", f"{row.ledger.seconds:.1f}"]
-        main.add_row(row.label, *scores, *leads, *costs, style="bold" if row is ours else "")
+        below = [text.replace(" [", "\n[") for text in (*scores, *leads)]
+        main.add_row(row.label, *below, *costs, style="bold" if row is ours else "")
     return Group(main, _by_variant(rows, shots), Text("\n".join(_notes(rows)), style="dim"))
 
 

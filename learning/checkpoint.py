@@ -111,7 +111,7 @@ class Pretrained(PyTorchModelHubMixin):
     A subclass is an `nn.Module` whose only constructor argument is `config`, a frozen dataclass or its dict.
     """
 
-    PACKAGED: ClassVar[Path]  # folder with the checkpoints that ship inside the package
+    PACKAGED: ClassVar[Path | None] = None  # folder with the checkpoints that ship inside the package
     SUMMARY: ClassVar[str] = "An agent of another package."  # what its model card says it is
     LEARNED: ClassVar[str] = "on the offline data of"  # how it met the train variants, in its card
     FIELD: ClassVar[str] = "offline-reinforcement-learning"  # tag of its card
@@ -142,8 +142,7 @@ class Pretrained(PyTorchModelHubMixin):
     @classmethod
     def _file(cls, given: str, name: str, options: dict[str, Any]) -> Path:
         """A file of a checkpoint, from the package, a folder, or the Hub."""
-        packaged = cls.PACKAGED / given
-        folder = packaged if "/" not in given and packaged.is_dir() else Path(given).expanduser()
+        folder = cls.PACKAGED / given if cls.PACKAGED and given in cls.shipped() else Path(given).expanduser()
         if folder.is_dir():
             if not (folder / name).is_file():
                 raise CheckpointError(f"checkpoint {given!r} has no {name}; a checkpoint holds {CONFIG} and {WEIGHTS}.")
@@ -167,7 +166,7 @@ class Pretrained(PyTorchModelHubMixin):
     @classmethod
     def shipped(cls) -> list[str]:
         """Names of the checkpoints in the package."""
-        return sorted(path.name for path in cls.PACKAGED.glob("*") if path.is_dir())
+        return sorted(path.name for path in cls.PACKAGED.glob("*") if path.is_dir()) if cls.PACKAGED else []
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -34,7 +34,8 @@ class Playground(Protocol):
 
         Returns:
             obs [B, N, O], and info with `action_mask` [B, N, A]; where the episodes start in the middle of something, also with
-            `past` [S, B, N, O]: what the agents saw before, oldest first, zero where there was nothing yet.
+            `past` [S, B, N, O]: what the agents saw before, oldest first, zero where there was nothing yet; and, of a `World`,
+            with `begun` [B, 2]: the recorded episode and the slot of it in which each starts.
         """
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
@@ -63,7 +64,15 @@ class World(Protocol):
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
 
-    def imagine(self, family: Family, recorded: Episodes, first: int = 0, support: Support | None = None) -> Playground:
+    def imagine(
+        self,
+        family: Family,
+        recorded: Episodes,
+        first: int = 0,
+        support: Support | None = None,
+        slots: int | None = None,
+        start: int | None = None,
+    ) -> Playground:
         """Episodes that start in recorded slots of one variant and go on as the model imagines.
 
         Args:
@@ -71,6 +80,8 @@ class World(Protocol):
             recorded: joint episodes of one of its variants.
             first: number of the first imagined episode; the numbers after it follow, and with the same ones all is the same.
             support: logs of the site at which they are; None = nothing is known of it.
+            slots: of an imagined episode; None = as many as the model trusts itself with.
+            start: slot of the recorded episodes in which all start; None = each in a random one.
         """
 
 

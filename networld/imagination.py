@@ -23,6 +23,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ..benchmark.acting.environment import describe
+from ..benchmark.adapters.arrays import batch_action
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, WindowSampler
 from ..benchmark.family import QUALITIES, Family, Info, Variant, check_action, require
@@ -81,12 +83,19 @@ class Imagination:
         return family.name in self._model.config.families
 
     def imagine(
-        self, family: Family, recorded: Episodes, first: int = 0, support: Support | None = None
+        self,
+        family: Family,
+        recorded: Episodes,
+        first: int = 0,
+        support: Support | None = None,
+        slots: int | None = None,
+        start: int | None = None,
     ) -> ImaginedEnvironment:
         """Episodes that go on from these recorded ones; see `learning.world.World.imagine`."""
         self._model.shape(family.name)
         site = site_table(self._model.support, family.name, recorded.variant, support)
-        return ImaginedEnvironment(self._model, self._config, family, recorded, site, first)
+        config = self._config if slots is None else replace(self._config, slots=slots)
+        return ImaginedEnvironment(self._model, config, family, recorded, site, first, start)
 
 
 class ImaginedEnvironment:
@@ -99,10 +108,11 @@ class ImaginedEnvironment:
         recorded: where episodes start: random slots of these, with `history` slots before them at least.
         site: code of the site, by agent and slot of the period, [N, L, S].
         first: number of the first imagined episode.
+        start: slot of the recorded episodes in which all start; None = each in a random one.
 
     Raises:
         CheckpointError: the network does not know the family.
-        InvalidValueError: the recording shows too little history.
+        InvalidValueError: the recording shows too little history, or has no such slot.
     """
 
     def __init__(
@@ -113,16 +123,24 @@ class ImaginedEnvironment:
         recorded: Episodes,
         site: Tensor,
         first: int = 0,
+        start: int | None = None,
     ) -> None:
         model.shape(family.name)
         least = model.config.history
         require(recorded.history >= least, "history of the recording", recorded.history, f"{least} or more")
-        self.family, self._recorded = family, recorded
+        if start is not None:
+            require(0 <= start < recorded.starts(), "start", start, f"a recorded slot, in [0, {recorded.starts() - 1}]")
+        self.family, self._recorded, self._start = family, recorded, start
         self.variant: Variant = replace(recorded.variant, horizon=config.slots)  # type: ignore[type-var]
         self._model, self._config, self._next, self._site = model, config, first, site
         # Channels keep the numbers that they have in play, so nothing is relabelled, and nothing is drawn here.
         self._windows = WindowSampler(replace(family, permute=None), [recorded], torch.Generator()).windows
         self._slot = config.slots
+
+    def __repr__(self) -> str:
+        slots, logs = self._config.slots, self._recorded.count
+        where = "at random slots" if self._start is None else f"at slot {self._start}"
+        return f"ImaginedEnvironment({describe(self.family, self.variant)}; {slots} slots, from {logs} logged episodes {where})"
 
     @torch.no_grad()
     def reset(self, episodes: int) -> tuple[Tensor, Info]:
@@ -133,7 +151,8 @@ class ImaginedEnvironment:
         self._random = EpisodeRandom(f"{self.variant.name} imagined", [0] * episodes, range(first, self._next), device)
         place = self._random.uniform(2).cpu()
         episode = (place[:, 0] * self._recorded.count).long()
-        batch = self._windows(self._recorded, episode, (place[:, 1] * self._recorded.starts()).long()).to(device)
+        slot = (place[:, 1] * self._recorded.starts()).long() if self._start is None else torch.full_like(episode, self._start)
+        batch = self._windows(self._recorded, episode, slot).to(device)
         now = self._recorded.history
         self._begun, self._agent = batch.slot, batch.agent
         seen = encode(self._model, batch, family, now + 1, self._code().unsqueeze(1))
@@ -145,14 +164,14 @@ class ImaginedEnvironment:
         self._ever = batch.action_mask.flatten(0, 1).any(0)  # choices that the variant has at all
         self._rows = torch.arange(len(self._scenario), device=device)
         past = self._by_agent(batch.obs[:, :now]).movedim(2, 0)
-        return self._by_agent(batch.obs[:, now]), {**self._info(), "past": past}
+        return self._by_agent(batch.obs[:, now]), {**self._info(), "past": past, "begun": torch.stack([episode, slot], 1)}
 
     @torch.no_grad()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Imagine one slot in which the agents do this; see `learning.world.Playground.step`."""
+        """Imagine one slot in which the agents do this, tensors or arrays; see `learning.world.Playground.step`."""
         require(self._slot < self._config.slots, "step", self._slot, f"below the horizon {self._config.slots}; reset first")
         model, n = self._model, self.variant.agents
-        wanted = check_action(action, self.family.actions, len(self._rows) // n, n).flatten(0, 1)
+        wanted = check_action(batch_action(self.family, action), self.family.actions, len(self._rows) // n, n).flatten(0, 1)
         here = self._latents[:, -1]
         following = self._follow(here, wanted)
         code = model.codecs[self.family.name].encode(wanted)

@@ -266,3 +266,23 @@ def test_bars_show_where_a_training_is_and_its_loss(capsys):
         steps.trained(4, {"access/loss": 0.25, "power/loss": 0.75, "power/accuracy": 0.9})
     shown = capsys.readouterr().err
     assert "6/8" in shown and "5/20" in shown and "loss 0.5" in shown and "never" not in shown
+
+
+def test_the_help_says_what_every_option_is_when_it_is_left_out():
+    import typer
+    from wbench.cli import app
+
+    silent, seen = [], 0
+
+    def walk(command, path: str) -> None:
+        nonlocal seen
+        for name, below in getattr(command, "commands", {}).items():
+            walk(below, f"{path} {name}")
+        for each in command.params:
+            if each.param_type_name == "option" and each.default is None and not (each.required or each.is_flag):
+                seen += 1
+                silent.extend([f"{path} {each.opts[0]}"] if not re.search("Left out:|default:", each.help or "") else [])
+
+    walk(typer.main.get_command(app), "wbench")
+    assert seen > 30
+    assert not silent

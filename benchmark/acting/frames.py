@@ -1,6 +1,6 @@
 """Frames that show what happens in an episode, for people: who sends and who collides, powers, queues, what was earned.
 
-Needs matplotlib: `pip install "wbench[docs]"`. A frame may show what no agent sees, such as incumbents.
+A frame may show what no agent sees, such as incumbents.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ...errors import InvalidValueError, MissingPackageError
+from ...errors import InvalidValueError
 from ..family import Family, Variant
 
 if TYPE_CHECKING:
@@ -25,19 +25,10 @@ GREY, GREEN, RED, BLUE = "0.75", "tab:green", "tab:red", "tab:blue"
 
 
 def check_mode(mode: str | None) -> str | None:
-    """The render mode, if there is such a one; raises `InvalidValueError`, or `MissingPackageError` without matplotlib."""
+    """The render mode, if there is such a one; raises `InvalidValueError`."""
     if mode not in (None, *MODES):
         raise InvalidValueError("render_mode", mode, " or ".join(MODES))
-    if mode is not None:
-        _matplotlib()
     return mode
-
-
-def _matplotlib() -> None:
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError('frames need matplotlib. Try: pip install "wbench[docs]"') from error
 
 
 class Film:
@@ -69,7 +60,6 @@ class Film:
 
     def frame(self) -> np.ndarray:
         """What it looks like now, [height, width, 3] uint8."""
-        _matplotlib()
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 

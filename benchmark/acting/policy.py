@@ -115,7 +115,7 @@ class Policy:
         Raises:
             InvalidValueError: the agent does not know the family, or these are no logs of the variant.
         """
-        found, variant = _resolve(task, family)
+        found, variant = resolve(task, family)
         known = self.agent.knows(found)
         require(known, "variant", variant.name, f"of a family that {self.agent.name} was trained on, which {found.name} is not")
         logs = None if shots is None else as_support(found, variant, shots)
@@ -227,7 +227,8 @@ class Policy:
         return f"Policy({self.agent.label}; {describe(self.family, self.variant)}; {self._shots} shots; {slot})"
 
 
-def _resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
+def resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
+    """A variant or its name, with its family; raises `UnknownNameError`."""
     if isinstance(task, str):
         return (family, family.variant(task)) if family else get_variant(task)
     return family or get_family(task.family), task

@@ -32,7 +32,7 @@ def parallel_env(
         family: its family; None = the registered one.
         device: where the simulator runs.
         sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
-        render_mode: `rgb_array` or `human` for frames of the episode; they need matplotlib (`pip install "wbench[docs]"`).
+        render_mode: `rgb_array` or `human` for frames of the episode.
 
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.

@@ -93,11 +93,11 @@ def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> 
     return findings
 
 
-def agent_of(target: str) -> Agent | None:
-    """The agent that a user's file builds; None where the target is no file, or one that holds a family."""
+def agent_of(target: str, checkpoint: str | None = None) -> Agent | None:
+    """The agent that a user's file builds, of a checkpoint; None where the target is no file, or one that holds a family."""
     if not is_file(target) or isinstance(load(target, "FAMILY")[1], Family) or load(target, "build")[1] is None:
         return None
-    return make_agent(target, run_files=True)
+    return make_agent(target, checkpoint, run_files=True)
 
 
 def find(target: str) -> tuple[Family, tuple[Variant, ...]]:

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Types are left out to be short; `wbench.benchmark.agent` has them.
-"""`tally`: what did it earn to send here? The complete agent of docs/own-agent.md, for the family `access`.
+"""`tally`: what did it earn to send here? The complete agent of docs/guides/own-agent.md, for the family `access`.
 
 Users take turns. Where and when an incumbent sends, and where a transmission does harm, is a site's secret; its logs tell. So
 the agent adds up what lone senders earned in each slot of the superframe on each channel, and sends where that was positive.

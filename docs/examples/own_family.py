@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # Types are left out to be short; benchmark/families/access has them.
-"""`beacon`: devices report over one channel beside a radar. The complete third-party family of docs/own-family.md.
+"""`beacon`: devices report over one channel beside a radar. The complete third-party family of docs/guides/own-family.md.
 
 In every slot each of N devices may send its report. It is heard if nobody else sends and no noise falls on it: that earns 1.
 A site has a period of L slots. In some of them noise is likely, which play shows; in some a radar listens, and whoever sends

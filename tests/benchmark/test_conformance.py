@@ -291,7 +291,7 @@ def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
 
 
 def test_the_guide_quotes_the_example():
-    guide = (ROOT / "docs" / "own-family.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guides" / "own-family.md").read_text(encoding="utf-8")
     example = EXAMPLE.read_text(encoding="utf-8").splitlines()
     quoted = [
         block.splitlines()

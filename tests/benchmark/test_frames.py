@@ -12,7 +12,7 @@ import pytest
 import wbench
 from wbench.benchmark.acting.frames import Film
 from wbench.benchmark.registry import get_family, get_variant
-from wbench.errors import InvalidValueError, MissingPackageError, UnknownNameError
+from wbench.errors import InvalidValueError, UnknownNameError
 
 gymnasium = pytest.importorskip("gymnasium")
 FAMILIES = ("access", "power", "offload")
@@ -54,7 +54,6 @@ def test_gymnasium_makes_vectors_and_refuses_what_is_not_there():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_frames_change_with_what_happens(name: str):
-    pytest.importorskip("matplotlib")
     variant = get_family(name).select("train")[0].name
     env = wbench.parallel_env(variant, render_mode="rgb_array")
     with pytest.raises(InvalidValueError, match="render is"):
@@ -70,7 +69,6 @@ def test_frames_change_with_what_happens(name: str):
 
 
 def test_collisions_are_red_and_packets_that_are_heard_green():
-    pytest.importorskip("matplotlib")
     import torch
 
     family, variant = get_variant(get_family("access").select("train")[0].name)
@@ -94,10 +92,7 @@ def test_collisions_are_red_and_packets_that_are_heard_green():
     assert cells(alone) == (0, 0)
 
 
-def test_a_mode_that_cannot_be_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch):
+def test_a_mode_that_cannot_be_is_said_in_one_line():
     variant = get_family("access").select("train")[0].name
     with pytest.raises(InvalidValueError, match="render_mode is 'ascii', but must be rgb_array or human"):
         wbench.parallel_env(variant, render_mode="ascii")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingPackageError, match=r'pip install "wbench\[docs\]"'):
-        wbench.parallel_env(variant, render_mode="rgb_array")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,3 +275,11 @@ def test_the_same_weights_with_other_settings_are_another_agent(tmp_path):
     assert len(other.settings) == 64 and other.settings != same.settings
     with pytest.raises(ExecutorError, match="other weights of bc"):
         AgentSpec("bc", folders[1], weights=(same.checkpoint, same.settings)).build()
+
+
+def test_no_interval_is_split_in_a_terminal_of_100_columns():
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(samples.result("networld", 0.5, samples.small(shots=(0, 1, 5, 20))))
+    text = console.export_text()
+    assert text.count("[") == len(re.findall(r"\[[-+]?\d+\.\d, [-+]?\d+\.\d\]", text)) + 1 == 6  # and one in the note
+    assert max(map(len, text.splitlines())) <= 100

@@ -13,7 +13,7 @@ the period, and everybody else's channels and queues. No observation shows a bil
 
 The model is that of Tang and Wong ('Deep reinforcement learning for task offloading in mobile edge computing systems', IEEE
 Trans. Mobile Computing 2022), the numbers are rounded from Rahmati et al. (QECO, arXiv 2311.02525). In both a device has an
-uplink of its own at 14 Mbit/s and edges are alike: bands, tenants and tariffs are ours. docs/offload.md.
+uplink of its own at 14 Mbit/s and edges are alike: bands, tenants and tariffs are ours. docs/explanation/offload.md.
 """
 
 from __future__ import annotations
