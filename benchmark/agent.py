@@ -141,8 +141,8 @@ class Agent:
         parameters: number of trained parameters.
         checkpoint_digest: SHA-256 of the weights, empty for a fixed rule.
         settings_digest: SHA-256 of the checkpoint's `config.json`, empty without one; with other settings it is another agent.
-        recipe: digest of how the checkpoint was trained, but for the seed; empty where nobody says. Checkpoints that agree in it
-            are trainings of one recipe, and one row of a board.
+        recipe: digest of how the checkpoint was trained, but for the seed; empty where nobody says. Checkpoints that agree in
+            it are trainings of one recipe, and one row of a board.
         planner_calls: network evaluations made by a planner since the agent was built.
         tracks: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
             slots with a network from scratch (`online`) or a pretrained one (`online-pretrained`). The first is the default.

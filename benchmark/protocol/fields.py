@@ -7,7 +7,7 @@ bounds and refuses unknown fields; what wbench makes itself is trusted and costs
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
@@ -40,7 +40,7 @@ OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, use_attribute
 _PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def record(kind: type[T]) -> type[T]:
     """Make a class a frozen dataclass whose fields are checked by their types where `adapter` reads one."""
     kind.__pydantic_config__ = STRICT  # type: ignore[attr-defined]

@@ -38,7 +38,8 @@ def stored(folder, *results):
 
 @pytest.fixture
 def rows(tmp_path):
-    rule = samples.result("rule", 0.55, checkpoint="", settings="", parameters=0, origin=Origin(kind="none", name="", revision=""))
+    nowhere = Origin(kind="none", name="", revision="")
+    rule = samples.result("rule", 0.55, checkpoint="", settings="", parameters=0, origin=nowhere)
     found = stored(tmp_path, *(training(seed, share) for seed, share in enumerate((0.3, 0.5, 0.7))), rule)
     return {row.line.label: row for row in board.ranked(found)}
 
