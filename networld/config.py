@@ -41,6 +41,8 @@ class NetWorldConfig(CheckpointConfig):
         transitions: logged agent transitions that it was trained on.
         evaluation_temperatures: of the policy that it plays, by family; where there is none, that of learning.
         caution: by family, how much the temperature of play rises after few shots K: by the factor 1 + caution / max(K, 1).
+        crowd: by family, the team above whose size the temperature of play grows in proportion: an agent's value counts its own
+            pay once for each of the team, so that a larger team would trust it more.
         aim: which recorded quality the improved policy starts from.
         mean_field: who reads the inbox: the `world` (denoiser, inverse dynamics, behaviour), the `value`, `both`, or `off`.
         shared_latents: one trunk for the observations of all families, or one for each.
@@ -81,6 +83,7 @@ class NetWorldConfig(CheckpointConfig):
     transitions: int = 0
     evaluation_temperatures: dict[str, float] = field(default_factory=dict)
     caution: dict[str, float] = field(default_factory=dict)
+    crowd: dict[str, int] = field(default_factory=dict)
     aim: Quality = "expert"
     mean_field: MeanFieldUse = "both"
     shared_latents: bool = True
@@ -92,10 +95,11 @@ class NetWorldConfig(CheckpointConfig):
     slot: int = 96
     outlook: int = 32
 
-    def evaluation_temperature(self, family: str, shots: int = 0) -> float:
-        """Temperature of the policy that is played in a family, after so many logged episodes of the site."""
+    def evaluation_temperature(self, family: str, agents: int, shots: int = 0) -> float:
+        """Temperature of the policy that so many agents play in a family, after so many logged episodes of the site."""
         usual = self.evaluation_temperatures.get(family, self.temperatures[family])
-        return usual * (1.0 + self.caution.get(family, 0.0) / max(shots, 1))
+        crowded = max(1.0, agents / self.crowd.get(family, agents))
+        return usual * crowded * (1.0 + self.caution.get(family, 0.0) / max(shots, 1))
 
     @property
     def told_pay(self) -> int:

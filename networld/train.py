@@ -36,6 +36,7 @@ class TrainConfig(DescentConfig):
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
         evaluation_temperatures: of the policy that is played, where it is another; nothing in training depends on it.
         caution: see `NetWorldConfig`; nothing in training depends on it.
+        crowd: likewise.
         network: fields of `NetWorldConfig` that differ from its defaults.
     """
 
@@ -44,6 +45,7 @@ class TrainConfig(DescentConfig):
     temperatures: tuple[tuple[str, float], ...] = (("access", 1.0), ("offload", 1.5), ("power", 1.4))
     evaluation_temperatures: tuple[tuple[str, float], ...] = (("offload", 8.0),)
     caution: tuple[tuple[str, float], ...] = (("access", 1.0),)
+    crowd: tuple[tuple[str, int], ...] = (("access", 8),)
     network: tuple[tuple[str, Any], ...] = ()
 
 
@@ -142,6 +144,7 @@ def _data(families: Sequence[Family], config: TrainConfig) -> tuple[NetWorldConf
         temperatures={name: dict(config.temperatures).get(name, 1.0) for name in shapes},
         evaluation_temperatures={name: t for name, t in config.evaluation_temperatures if name in shapes},
         caution={name: extra for name, extra in config.caution if name in shapes},
+        crowd={name: size for name, size in config.crowd if name in shapes},
         transitions=sum(sampler.transitions for sampler in samplers.values()),
     ), samplers
 

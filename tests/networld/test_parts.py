@@ -346,8 +346,13 @@ def test_a_bad_checkpoint_is_refused_with_the_reason(model, tmp_path, kind, mess
 
 def test_after_few_shots_it_plays_hotter_where_it_is_cautious(model):
     cautious = replace(model.config, evaluation_temperatures={"access": 0.5}, caution={"access": 1.0})
-    assert [cautious.evaluation_temperature("access", shots) for shots in (0, 1, 5)] == pytest.approx([1.0, 1.0, 0.6])
-    assert model.config.evaluation_temperature("access", 1) == 1.0
+    assert [cautious.evaluation_temperature("access", 8, shots) for shots in (0, 1, 5)] == pytest.approx([1.0, 1.0, 0.6])
+    assert model.config.evaluation_temperature("access", 8, 1) == 1.0
+
+
+def test_a_larger_team_plays_hotter_where_it_is_a_crowd(model):
+    crowded = replace(model.config, evaluation_temperatures={"access": 0.5}, crowd={"access": 8})
+    assert [crowded.evaluation_temperature("access", agents) for agents in (4, 8, 16)] == [0.5, 0.5, 1.0]
 
 
 def test_planner_settings_are_checked():
