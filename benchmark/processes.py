@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
@@ -101,9 +101,19 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object], Any]]:
         (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
         (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
         (torch.get_num_threads, torch.set_num_threads, None),
+        (_matmul_precision, torch.set_float32_matmul_precision, "highest"),  # an older way to set what the flags set
         (_flushes_denormals, torch.set_flush_denormal, False),
         *((partial(getattr, kind, name), partial(setattr, kind, name), plain) for kind, name, plain in flags),
     ]
+
+
+def _matmul_precision() -> str:
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # it was set by a flag
+        return "highest"
 
 
 def _flushes_denormals() -> bool:
@@ -115,15 +125,19 @@ def _flushes_denormals() -> bool:
 @contextmanager
 def same_place() -> Iterator[None]:
     """Undo afterwards what code of a user does to the current folder and to the variables that steer wbench."""
-    folder, known = Path.cwd(), _steering()
+    known, folder = _steering(), None
+    with suppress(OSError):  # it is gone
+        folder = Path.cwd()
     try:
         yield
     finally:
-        os.chdir(folder)
+        if folder is not None:
+            os.chdir(folder)
         for name in _steering().keys() - known.keys():
             del os.environ[name]
         os.environ.update(known)
 
 
 def _steering() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("WBENCH_")}
+    """All but the files of families, which code of a user may add to."""
+    return {name: value for name, value in os.environ.items() if name.startswith("WBENCH_") and name != "WBENCH_FAMILIES"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FullPower(Agent):
-    """Everybody at full power: the private greedy rule, best for each whatever the others do, if energy were free."""
+    """Everybody at full power: the myopic rule, best for each whatever the others do, if energy were free."""
 
     name = "full"
 
