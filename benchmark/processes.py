@@ -132,7 +132,8 @@ def same_place() -> Iterator[None]:
         yield
     finally:
         if folder is not None:
-            os.chdir(folder)
+            with suppress(OSError):  # it went meanwhile
+                os.chdir(folder)
         for name in _steering().keys() - known.keys():
             del os.environ[name]
         os.environ.update(known)
