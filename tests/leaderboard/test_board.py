@@ -268,7 +268,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
     titles = ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")
     assert all(word in wide for word in titles) and "also show" not in wide
     assert (
-        "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
+        "--json and --html also show: offload, trainings, verified, parameters, ms a slot" in " ".join(narrow.split())
         and "12.3k" not in narrow
     )
     for text in (wide, narrow):
