@@ -21,8 +21,6 @@ from .randomness import EpisodeRandom
 if TYPE_CHECKING:
     from .meter import MeteredEnvironment
 
-TRACKS = ("offline", "online", "online-pretrained")
-
 
 @dataclass
 class State:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
+from pathlib import Path
+from typing import Any
 
 
 def spawn_context() -> SpawnContext:
@@ -63,25 +66,79 @@ def plain_types() -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Run with PyTorch and NumPy as they come; what is changed meanwhile for all of the process is undone afterwards."""
+    """Run with PyTorch and NumPy as they come; what is changed meanwhile for all of the process is undone afterwards.
+
+    So are the current folder and the variables that steer wbench.
+    """
     import numpy as np
     import torch
 
-    device, grad, exact = torch.get_default_device(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
-    products, anomalies = torch.get_float32_matmul_precision(), torch.is_anomaly_enabled()
-    threads = torch.get_num_threads()
-    with plain_types(), np.errstate():
+    found = [(put, get()) for get, put, _ in _settings()]
+    device = torch.get_default_device()
+    with np.errstate(), same_place():
         torch.set_default_device(None)
-        torch.set_grad_enabled(True)
-        torch.use_deterministic_algorithms(False)
-        torch.set_float32_matmul_precision("highest")
-        torch.autograd.set_detect_anomaly(False)
+        for _, put, plain in _settings():
+            if plain is not None:
+                put(plain)
         try:
             yield
         finally:
-            torch.set_num_threads(threads)
-            torch.set_grad_enabled(grad)
-            torch.use_deterministic_algorithms(exact)
-            torch.set_float32_matmul_precision(products)
-            torch.autograd.set_detect_anomaly(anomalies)
+            for put, value in found:
+                put(value)
             torch.set_default_device(None if device.type == "cpu" else device)
+
+
+def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object], Any]]:
+    """What numbers depend on and holds for all of PyTorch: how it is read, how it is set, and what it is as PyTorch comes."""
+    import torch
+
+    backends = torch.backends
+    kinds = (backends, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)  # type: ignore[attr-defined]
+    flags = [(kind, "fp32_precision", "ieee") for kind in kinds] + [(backends.mkldnn, "enabled", True)]
+    return [
+        (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+        (torch.is_grad_enabled, torch.set_grad_enabled, True),
+        (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
+        (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
+        (torch.get_num_threads, torch.set_num_threads, None),
+        (_matmul_precision, torch.set_float32_matmul_precision, "highest"),  # an older way to set what the flags set
+        (_flushes_denormals, torch.set_flush_denormal, False),
+        *((partial(getattr, kind, name), partial(setattr, kind, name), plain) for kind, name, plain in flags),
+    ]
+
+
+def _matmul_precision() -> str:
+    import torch
+
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # it was set by a flag
+        return "highest"
+
+
+def _flushes_denormals() -> bool:
+    import torch
+
+    return not (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 0.5).item()
+
+
+@contextmanager
+def same_place() -> Iterator[None]:
+    """Undo afterwards what code of a user does to the current folder and to the variables that steer wbench."""
+    known, folder = _steering(), None
+    with suppress(OSError):  # it is gone
+        folder = Path.cwd()
+    try:
+        yield
+    finally:
+        if folder is not None:
+            with suppress(OSError):  # it went meanwhile
+                os.chdir(folder)
+        for name in _steering().keys() - known.keys():
+            del os.environ[name]
+        os.environ.update(known)
+
+
+def _steering() -> dict[str, str]:
+    """All but the files of families, which code of a user may add to."""
+    return {name: value for name, value in os.environ.items() if name.startswith("WBENCH_") and name != "WBENCH_FAMILIES"}

@@ -55,6 +55,7 @@ _AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAI
     "genie": "baselines.references:build_genie",
 }
 OWN_AGENTS = tuple(_AGENTS)
+REFERENCES = tuple(name for name, target in _AGENTS.items() if target.startswith("baselines.references:"))  # never ranked
 PARTS = {"trainers": "TRAINER", "worlds": "WORLD"}  # what a module of an agent may give, by group of entry points
 
 

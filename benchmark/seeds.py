@@ -20,8 +20,7 @@ _USES = (
 RANGES = {use: range(k * _SIZE, (k + 1) * _SIZE) for k, use in enumerate(_USES)}
 
 SUPPORT_SEEDS, QUERY_SEEDS, REFERENCE_SEEDS = (RANGES[use].start for use in ("support", "query", "reference"))
-PRACTICE_SEEDS, PLAY_SEEDS, TRAIN_SEEDS = (RANGES[use].start for use in ("practice", "play", "train"))
-FIDELITY_SEEDS, DEV_SEEDS = (RANGES[use].start for use in ("fidelity", "dev"))
+PRACTICE_SEEDS, TRAIN_SEEDS, FIDELITY_SEEDS, DEV_SEEDS = (RANGES[use].start for use in ("practice", "train", "fidelity", "dev"))
 
 
 def support_seeds(shots: int) -> list[int]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import re
 import sys
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import DataError, InvalidValueError
 from .processes import plain_torch
+
+_BESIDE: dict[Path, dict[str, ModuleType]] = {}  # modules that files of users have imported from beside them, by folder
 
 
 def is_file(target: str) -> bool:
@@ -51,10 +55,41 @@ def _run_file(path: Path) -> object:
 
 @cache
 def _run(path: Path, changed: int, size: int) -> object:
+    for name, module in _beside_others(path.parent):  # files beside another file may have the same names
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(f"_checked_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    before = set(sys.modules)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        found = {name: sys.modules[name] for name in set(sys.modules) - before}
+        own = {name for name, one in found.items() if "." not in name and _is_in(path.parent, one)}
+        known = _BESIDE.setdefault(path.parent, {})
+        known |= {name: one for name, one in found.items() if name.partition(".")[0] in own}
     return module
+
+
+def _beside_others(folder: Path) -> list[tuple[str, ModuleType]]:
+    return [item for other, modules in _BESIDE.items() if other != folder for item in modules.items()]
+
+
+def _is_in(folder: Path, module: ModuleType) -> bool:
+    """Whether a module, or a package, lies in this very folder."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return False
+    return (Path(file).parent if Path(file).name == "__init__.py" else Path(file)).parent == folder
+
+
+def digest(source: Path) -> str:
+    """SHA-256 of a file; of a user's, of the files beside it that it has imported as well."""
+    files = {Path(one.__file__) for one in _BESIDE.get(source.resolve().parent, {}).values() if one.__file__}
+    whole = hashlib.sha256(source.read_bytes())
+    for file in sorted(files - {source.resolve()}):
+        whole.update(hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()

@@ -61,7 +61,7 @@ def admission(
     variant: Annotated[
         list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.", show_default=False)
     ] = None,
-    sites: Annotated[str, typer.Option(help="At these sites.")] = "dev:0-49",
+    sites: Annotated[str, typer.Option(help="At these sites. Settings of the families were chosen on dev:0-49.")] = "dev:50-99",
     episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 4,
     write: Annotated[
         bool, typer.Option("--write", help="Put the table into the package (for developers of a family).")

@@ -10,8 +10,6 @@ from typing import Any
 from .objects import Commit, File, RefusedError, now, pointer, write
 from .store import Repo
 
-STATES = ("open", "closed", "merged", "draft")
-
 
 def _load(repo: Repo, number: int) -> dict[str, Any]:
     path = repo.folder / "pulls" / str(number)

@@ -15,6 +15,7 @@ import numpy as np
 from ..benchmark.protocol import trainings
 from ..benchmark.protocol.spec import SIZES
 from ..benchmark.protocol.statistics import Interval, Summary
+from ..benchmark.registry import REFERENCES
 from ..errors import InvalidValueError, ResultError, UnknownNameError
 from .index.index import Index, Indexed
 from .index.line import Line
@@ -28,7 +29,7 @@ from .verification.verify import TIERS, Record, recorded
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
-REFERENCE = "random"  # an end of the scale; `privileged` agents are references too
+_REFERENCE = "reference"  # why a row is unranked: a reference policy, or an agent that sees hidden state
 
 
 @dataclass(frozen=True)
@@ -254,12 +255,12 @@ def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: In
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:
-    """Ranked rows by their score at K shots, best first; then the others, complete ones first."""
+    """Rows by rank at K shots, equal ranks by score; then references; then the others, complete ones first."""
 
     def key(entry: Entry) -> tuple[Any, ...]:
-        estimate = entry.estimate(shots, family)
-        unranked, incomplete = entry.rank(shots, family) is None, not entry.line.complete
-        return unranked, incomplete, -(estimate.iqm if estimate else float("-inf")), entry.file
+        estimate, rank = entry.estimate(shots, family), entry.rank(shots, family)
+        apart = (rank is None, rank is None and _why_unranked(entry) != _REFERENCE, not entry.line.complete)
+        return *apart, rank or (), -(estimate.iqm if estimate else float("-inf")), entry.file
 
     return sorted(entries, key=key)
 
@@ -297,7 +298,7 @@ def _why_unranked(entry: Entry) -> str | None:
     reasons = {
         "does not hold": entry.tier == "reported",
         "incomplete": not result.complete,
-        "reference": result.privileged or result.agent == REFERENCE,
+        _REFERENCE: result.privileged or result.agent in REFERENCES,
         "too few sites": result.protocol == UNRANKED,
         "claimed": entry.tier != TIERS[-1],
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..benchmark.agent import Agent
 from ..benchmark.protocol.executor import AgentSpec, Task, check_options, play_all
@@ -80,27 +81,17 @@ def evaluate(
         ExecutorError: a worker died; finished cells are kept.
         InterruptedRunError: the user stopped it; the message says how to go on.
     """
-    check_options(executor or "local", jobs, address)
+    where = _Where(executor or "local", jobs, address, progress)
     _check_device(device)
-    chosen = _protocol(
-        protocol,
-        family=family,
-        variant=variant,
-        sites=_sites(sites, referee),
-        shots=shots,
-        episodes=episodes,
-        support=support,
-        referee=referee,
-    )
+    cells = {"shots": shots, "sites": sites, "episodes": episodes}
+    chosen = _protocol(protocol, family, variant, cells, support, referee)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
-    if not (jobs in (None, 1) and executor in (None, "local")) and any(run.here for run in runs):
-        raise InvalidValueError("jobs", jobs, "1 for an Agent, which plays in this process; or give its name or FILE.py")
+    where.require(runs)
     _require_knowledge(runs, chosen)
     target = None if out is None else Path(out).expanduser()
     with alone(target):
-        journal = None if target is None else _resume(runs, chosen, target)
-        _play(runs, chosen, journal, executor or "local", jobs, address, progress)
+        _play(runs, chosen, None if target is None else _resume(runs, chosen, target), where)
         rows = [(run.record, [run.cells[cell] for cell in chosen.cells()]) for run in runs]
         result = compose(chosen, rows, provenance.hardware(device))
         if target:
@@ -155,6 +146,25 @@ class _Run:
         return cls(spec, agent, AgentKey.of(agent), agent_record(agent), here=True)
 
 
+@dataclass(frozen=True)
+class _Where:
+    """Where cells are played: arguments of `evaluate`."""
+
+    executor: str
+    jobs: int | None
+    address: str | None
+    progress: bool
+
+    def __post_init__(self) -> None:
+        check_options(self.executor, self.jobs, self.address)
+
+    def require(self, runs: Iterable[_Run]) -> None:
+        """Raise an error where an `Agent` would have to leave this process."""
+        if not (self.jobs in (None, 1) and self.executor == "local") and any(run.here for run in runs):
+            allowed = "1 for an Agent, which plays in this process; or give its name or FILE.py"
+            raise InvalidValueError("jobs", self.jobs, allowed)
+
+
 def _check_device(device: str) -> None:
     import torch
 
@@ -166,32 +176,28 @@ def _check_device(device: str) -> None:
 
 def _protocol(
     given: str | Protocol,
-    *,
     family: str | Sequence[str] | None,
     variant: str | Sequence[str] | None,
-    shots: int | Iterable[int] | None,
-    sites: Sequence[int] | None,
-    episodes: int | None,
+    cells: Mapping[str, Any],
     support: str,
     referee: bool,
 ) -> Protocol:
+    """What is played: a protocol by name, with other `shots`, `sites` and `episodes` where `cells` says so."""
     if isinstance(given, Protocol):
-        changes = {"family": family, "variant": variant, "sites": sites, "shots": shots, "episodes": episodes}
+        changes = {"family": family, "variant": variant, **cells}
         changes |= {"support": support if support != "site" else None, "referee": referee or None}
         for name, value in changes.items():
             if value is not None:
                 raise InvalidValueError(name, value, "left out where a Protocol is given, which says it already")
         return given
-    families = [family] if isinstance(family, str) else family
-    variants = [variant] if isinstance(variant, str) else variant
-    numbers = [shots] if isinstance(shots, int) else shots
+    shots = cells["shots"]
     return get_protocol(
         given,
-        families=families,
-        variants=variants,
-        sites=sites,
-        shots=numbers,
-        episodes=episodes,
+        families=[family] if isinstance(family, str) else family,
+        variants=[variant] if isinstance(variant, str) else variant,
+        sites=_sites(cells["sites"], referee),
+        shots=[shots] if isinstance(shots, int) else shots,
+        episodes=cells["episodes"],
         support=support,
         referee=referee,
     )
@@ -244,15 +250,7 @@ def _resume(runs: Sequence[_Run], protocol: Protocol, out: Path) -> Journal:
     return journal
 
 
-def _play(
-    runs: Sequence[_Run],
-    protocol: Protocol,
-    journal: Journal | None,
-    executor: str,
-    jobs: int | None,
-    address: str | None,
-    progress: bool,
-) -> None:
+def _play(runs: Sequence[_Run], protocol: Protocol, journal: Journal | None, where: _Where) -> None:
     """Play the cells that have no score yet; each is in the journal before the next one is waited for."""
     by_spec, cells = {run.spec: run for run in runs}, protocol.cells()
     tasks = [
@@ -262,9 +260,9 @@ def _play(
         if cell not in run.cells or run.cells[cell].failure
     ]
     built = {run.spec: run.agent for run in runs}
-    with bars({run.spec: run.agent.label for run in runs}, tasks, protocol, progress) as (on_slot, on_cell):
+    with bars({run.spec: run.agent.label for run in runs}, tasks, protocol, where.progress) as (on_slot, on_cell):
         try:
-            for task, found in play_all(tasks, executor, jobs, address, on_slot, built):
+            for task, found in play_all(tasks, where.executor, where.jobs, where.address, on_slot, built):
                 run = by_spec[task.agent]
                 run.cells[task.cell] = found
                 if journal:

@@ -53,8 +53,3 @@ class Standardiser(nn.Module):
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Linear, norm, SiLU, linear."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-
-
-def deep(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """The same with one hidden layer more."""
-    return nn.Sequential(mlp(inputs, hidden, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))

@@ -122,39 +122,6 @@ def fit(
     return trained.eval()
 
 
-class Stages:
-    """Learners one after the other, each on what those before it leave: a `Learner`.
-
-    Args:
-        **stages: learners, by name; they may share networks, of which one stage saves the state.
-    """
-
-    def __init__(self, **stages: Learner) -> None:
-        self._stages = stages
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return sum(stage.steps for stage in self._stages.values())
-
-    @property
-    def parts(self) -> Mapping[str, Part]:
-        """Those of all stages."""
-        return {f"{name}/{part}": found for name, stage in self._stages.items() for part, found in stage.parts.items()}
-
-    def step(self, step: int) -> Mapping[str, float | Tensor]:
-        """A step of the stage that it belongs to."""
-        for stage in self._stages.values():
-            if step < stage.steps:
-                return stage.step(step)
-            step -= stage.steps
-        raise IndexError(step)
-
-    def trained(self) -> Pretrained:
-        """What the last stage leaves."""
-        return list(self._stages.values())[-1].trained()
-
-
 @dataclass(frozen=True)
 class Trainer(Generic[C]):
     """All that `wbench train AGENT` and `wbench checkpoint card` need to know; what the entry points `wbench.trainers` name.

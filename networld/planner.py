@@ -188,7 +188,9 @@ class Planner:
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / (self.config.temperature * self.model.config.evaluation_temperature(self.family, self.agents, self.shots))
+        weight = values / (
+            self.config.temperature * self.model.config.evaluation_temperature(self.family, self.agents, self.shots)
+        )
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         return self._pick(view, weight + prior)

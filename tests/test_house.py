@@ -98,6 +98,13 @@ def test_no_folder_and_no_file_is_too_full():
     assert not {file: count for file, count in lines.items() if count > LONGEST}
 
 
+def test_no_module_needs_a_flag_of_open_that_windows_lacks():
+    everywhere = {"O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_TRUNC", "O_APPEND"}
+    nodes = [node for name in sources() for node in ast.walk(tree(name)) if isinstance(node, ast.Attribute)]
+    used = {node.attr for node in nodes if node.attr.startswith("O_")}
+    assert used and used <= everywhere  # the others are asked for by getattr, with a default
+
+
 def test_help_starts_without_heavy_imports():
     heavy = ("torch", "numpy", "datasets", "huggingface_hub", "rich", "pydantic")
     code = f"import sys, wbench.cli; print([m for m in {heavy} if m in sys.modules])"

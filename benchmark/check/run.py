@@ -62,17 +62,22 @@ def check(
         raise InvalidValueError("--episodes", episodes, "2 or more")
     case = Case(family, tuple(family.variants.values() if variants is None else variants), episodes)
     findings = []
-    for name, run in CHECKS.items():
-        try:
-            findings.append(Finding(name, True, run(case)))
-        except Broken as broken:
-            findings.append(Finding(name, False, broken.found, broken.advice))
-        except Exception as error:  # the family's own code: whatever it raises is a finding
-            found = f"could not run: {type(error).__name__}: {' '.join(str(error).split())}"
-            findings.append(Finding(name, False, found, "mend this first; a check that cannot run has failed"))
+    for name in CHECKS:
+        findings.append(finding(name, case))
         if on_check:
             on_check(name)
     return findings
+
+
+def finding(name: str, case: Case) -> Finding:
+    """What one of `CHECKS` finds."""
+    try:
+        return Finding(name, True, CHECKS[name](case))
+    except Broken as broken:
+        return Finding(name, False, broken.found, broken.advice)
+    except Exception as error:  # the family's own code: whatever it raises is a finding
+        found = f"could not run: {type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding(name, False, found, "mend this first; a check that cannot run has failed")
 
 
 def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> list[Finding]:

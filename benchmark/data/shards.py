@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from ...errors import DataError
 from ..family import Family, Variant
 from .manifest import FileEntry, Returns
+from .pages import pages
 from .paths import sha256, write_atomically
 from .recorder import Columns
 from .schema import EPISODE, SEEN, column_shapes
@@ -100,7 +101,10 @@ def row_bytes(family: Family, variant: Variant) -> int:
 
 
 def read_bounded(path: Path, family: Family, variant: Variant, rows: int) -> pa.Table:
-    """The table of a file of somebody else's; its footer must promise what the schema and so many rows take, and no more.
+    """The table of a file of somebody else's; footer and pages must promise what the schema and so many rows take, and no more.
+
+    A row may hold a list without end in a few bytes, since equal numbers are written once; and a footer may say less than the
+    headers of its pages, which is what a reader takes memory for. So both are asked.
 
     Raises:
         DataError: it has other columns, other rows, would unfold to more memory than it should, or is damaged.
@@ -116,7 +120,23 @@ def read_bounded(path: Path, family: Family, variant: Variant, rows: int) -> pa.
         raise DataError(f"{path} has {found.num_rows} rows, not the {rows} of its release.")
     if unfolded > 2 * rows * row_bytes(family, variant) + _SPARE:
         raise DataError(f"{path} would unfold to {unfolded / 1e6:.0f} MB, more than its rows take.")
+    _require_numbers(path, family, variant, rows)
     return read(path)
+
+
+def _require_numbers(path: Path, family: Family, variant: Variant, rows: int) -> None:
+    """Raise `DataError` unless the pages hold the numbers that so many rows have, in as many bytes as they take."""
+    most = 2 * rows * row_bytes(family, variant) + _SPARE
+    left = {name: rows * int(np.prod(shape, dtype=int)) for name, (shape, _) in column_shapes(family, variant).items()}
+    for name, page in pages(path):
+        left[name] -= 0 if page.dictionary else page.values
+        most -= max(page.unfolded, page.values)
+        if left[name] < 0 or most < 0:
+            break
+    if most < 0:
+        raise DataError(f"{path} would unfold to more memory than its rows take.")
+    if wrong := [name for name, count in left.items() if count]:
+        raise DataError(f"{path} has other numbers in its column {wrong[0]} than its {rows} rows take.")
 
 
 def require_sound(table: pa.Table, family: Family, variant: Variant, sites: Sequence[int], where: str) -> None:

@@ -98,16 +98,21 @@ def load_columns(family: Family, variant: Variant, quality: str, release: Releas
 
 def read(cache: Cache, shard: Shard) -> pa.Table:
     """A verified file; fetched first if it is missing, refused if it is damaged."""
+    ensure(cache, [shard])
+    return _verified(cache, shard)
+
+
+def _verified(cache: Cache, shard: Shard) -> pa.Table:
+    """A file that is here, refused if it is damaged."""
     _require(cache, shard)
     return shards.read(inside(cache.folder, shard.path))
 
 
 def _require(cache: Cache, shard: Shard) -> Receipt:
-    """What is known of a file; it is fetched first if it is missing, and refused if it is damaged."""
-    ensure(cache, [shard])
+    """What is known of a file that is here; it is refused if it is damaged."""
     try:
-        receipt = cache.check(shard)
-        assert receipt is not None
+        if (receipt := cache.check(shard)) is None:
+            raise DataError(f"{shard.path} is gone.")
         return receipt
     except DataError as error:
         hint = f"wbench download {cache.family.name} --release {cache.release.name} --variant {shard.variant}"
@@ -141,7 +146,7 @@ def say(text: str) -> None:
 
 
 def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
-    """All train files of a variant after each other, as memory maps.
+    """All train files of a variant after each other, as memory maps; the files are here, see `ensure`.
 
     The maps are kept beside the release, in `.windows`, with the SHA-256 of each and of the files that they were made from;
     when either has changed they are made again. Where the folder may not be written, the columns are read into memory instead.
@@ -151,7 +156,7 @@ def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
         `family.QUALITIES`), `telling` (whether the episode may stand in a context, as an episode of a support does).
 
     Raises:
-        DataError: a train file is damaged.
+        DataError: a train file is damaged, or gone.
         OutputError: the disk is full.
     """
     wanted = [shard for shard in train_files(cache.family, cache.release) if shard.variant == variant.name]
@@ -174,7 +179,7 @@ def _join(cache: Cache, wanted: Sequence[Shard]) -> Columns:
 
 
 def _columns(cache: Cache, shard: Shard) -> Columns:
-    columns = shards.to_columns(read(cache, shard), cache.family, cache.family.variant(shard.variant))
+    columns = shards.to_columns(_verified(cache, shard), cache.family, cache.family.variant(shard.variant))
     quality = _qualities(cache.family)[columns["behaviour"]] if shard.quality == SUPPORT else QUALITIES.index(shard.quality)
     count = len(columns["site"])
     return columns | {"quality": np.full(count, quality), "telling": np.full(count, shard.quality in TELLING)}

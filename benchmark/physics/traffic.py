@@ -1,4 +1,4 @@
-"""Packet arrivals and the closed forms of slotted random access."""
+"""Packet arrivals."""
 
 from __future__ import annotations
 
@@ -35,8 +35,3 @@ def on_off_arrivals(switch: Floats, arrive: Floats, rate: float, duty: float, me
         on = np.where(on, slot >= leave_on, slot < leave_off)
         states.append(on)
     return np.stack(states) & (arrive < rate / duty)
-
-
-def aloha_throughput(agents: int, probability: float, channels: int = 1) -> float:
-    """Successes a slot of saturated slotted ALOHA: N q (1 - q/C)^(N - 1) (Roberts 1975; each sender picks a channel)."""
-    return agents * probability * (1.0 - probability / channels) ** (agents - 1)

@@ -28,7 +28,6 @@ Commit = Annotated[str, Field(pattern="^([0-9a-f]{40})?$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Number = Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)]
-Whole = Annotated[int, Field(ge=-(10**12), le=10**12)]
 Shots = Annotated[int, Field(ge=0, le=1000)]
 ShotsKey = Annotated[str, Field(pattern="^(0|[1-9][0-9]{0,3})$")]
 Site = Annotated[int, Field(ge=0, lt=4_000_000)]  # see `benchmark.site`

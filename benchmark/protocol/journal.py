@@ -6,7 +6,6 @@ A torn last line is dropped when the journal is opened again, a cell that stands
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import OutputError
 from ..agent import Agent
+from ..user_code import digest
 from .executor import package_versions
 from .fields import MaybeDigest, Slashed, adapter, record
 from .runner import CellResult
@@ -38,13 +38,13 @@ class AgentKey:
     settings: MaybeDigest
     """SHA-256 of its settings."""
     code: MaybeDigest
-    """SHA-256 of the file that its class is written in; empty if it was typed into an interpreter."""
+    """SHA-256 of the file that its class is written in, and of files beside it; empty if it was typed into an interpreter."""
 
     @classmethod
     def of(cls, agent: Agent) -> AgentKey:
         """The key of an agent in its track."""
         source = getattr(sys.modules.get(type(agent).__module__), "__file__", None)
-        code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+        code = digest(Path(source)) if source else ""
         return cls(agent.label, agent.checkpoint_digest, agent.settings_digest, code)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -85,11 +85,6 @@ def freeze(table: Mapping[str, Mapping[int, Frame]], path: Path | None = None) -
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, partial(_write_text, "{\n" + ",\n".join(lines) + "\n}\n"))
     _read.cache_clear()
-
-
-def frozen_sites(names: Iterable[str]) -> dict[str, list[int]]:
-    """Sites of these variants whose references are frozen."""
-    return {name: [int(site) for site in _read(_file(get_variant(name)[0])).get(name, {})] for name in names}
 
 
 def _file(family: Family) -> Path:

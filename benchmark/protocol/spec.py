@@ -31,6 +31,7 @@ VERSION = "fewshot-v2"
 FAMILIES: tuple[str, ...] = ("access", "power", "offload")  # what it plays; plug-in families have protocols of their own
 MAX_SITES, MAX_EPISODES, MAX_SHOTS = 1000, 1000, 50
 METRIC = "100 (R - R_random) / (R_genie - R_random) by variant and site, R = mean return of the cell's query episodes"
+# The text is in the hash, so it stays. Over several trainings the interval is Student's, no bootstrap: see `trainings`.
 AGGREGATION = "interquartile mean over variants, sites and trainings; bootstrap over sites within variants and over trainings"
 Size = Literal["quick", "lite", "full", "custom"]
 MESSAGES = "mean of the other agents' messages, delivered one slot late"

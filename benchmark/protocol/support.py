@@ -11,11 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from ..data import shards
-from ..data.manifest import TOLERANCE
 from ..data.paths import write_text
 from ..data.support import support
 from ..family import Family, Variant
@@ -49,16 +48,6 @@ def digest(variant: str, sites: Sequence[int]) -> str | None:
     """SHA-256 of the frozen fingerprints of these sites; None where one is not frozen."""
     found = [frozen(variant, site) for site in sites]
     return None if None in found else hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
-
-
-def agree(ours: Fingerprint, theirs: Fingerprint) -> bool:
-    """Whether two fingerprints are of the same numbers, up to rounding."""
-    near = partial(_near, ours, theirs)
-    return ours.keys() == theirs.keys() and all(map(near, ours))
-
-
-def _near(ours: Fingerprint, theirs: Fingerprint, name: str) -> bool:
-    return all(abs(a - b) <= TOLERANCE * ours[name][0] for a, b in zip(ours[name], theirs[name], strict=True))
 
 
 def freeze(table: Mapping[str, Mapping[int, Fingerprint]]) -> None:

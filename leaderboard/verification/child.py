@@ -81,7 +81,10 @@ class _Lines:
     kept: bytes = b""
     read: int = 0
 
-    def next(self) -> bytes:
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
         """The next line, waited for; raises `ExecutorError` where the process ended without it."""
         while b"\n" not in self.kept:
             ended = self.process.poll() is not None  # asked before reading: what it wrote last is read
@@ -125,8 +128,7 @@ def play_again(job: Job) -> Iterator[tuple[AgentRecord, Iterator[Answer]]]:
             with suppress(BrokenPipeError):  # it ended already, which its answers tell
                 process.stdin.write(json.dumps(plain(_absolute(job))).encode() + b"\n")
                 process.stdin.flush()
-            lines = _Lines(answers, process)
-            yield _read(AgentRecord, lines.next(), "agent"), _answers(job, lines)
+            yield heard(job, _Lines(answers, process))
         finally:
             process.kill()
             process.wait()
@@ -153,11 +155,16 @@ def _absolute(job: Job) -> Job:
     return replace(job, agent=agent, checkpoint=folder)
 
 
-def _answers(job: Job, lines: _Lines) -> Iterator[Answer]:
+def heard(job: Job, lines: Iterator[bytes]) -> tuple[AgentRecord, Iterator[Answer]]:
+    """What the lines of `answered` say; raises the errors that they tell of."""
+    return _read(AgentRecord, next(lines), "agent"), _answers(job, lines)
+
+
+def _answers(job: Job, lines: Iterator[bytes]) -> Iterator[Answer]:
     for _ in job.cells:
-        yield _read(CellResult, lines.next(), "cell")
+        yield _read(CellResult, next(lines), "cell")
     for _ in job.asked:
-        yield _read(Peeked, lines.next(), "peeked").found
+        yield _read(Peeked, next(lines), "peeked").found
 
 
 def _read(kind: type[T], line: bytes, what: str) -> T:
@@ -183,25 +190,27 @@ def main(path: str) -> int:
     job = adapter(Job).validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with Path(path).open("a", encoding="utf-8") as stream:
-
-        def say(what: str, answer: object) -> None:
-            stream.write(json.dumps({what: answer}) + "\n")
+        for line in answered(job):
+            stream.write(f"{line}\n")
             stream.flush()
-
-        try:
-            agent = make_agent(job.agent, job.checkpoint, job.device, job.track, run_files=job.run_files)
-            say("agent", plain(agent_record(agent, job.checkpoint)))
-            for cell in job.cells:
-                say("cell", plain(run_cell(agent, cell, job.episodes, job.device, logs=job.logs)))
-            for cell in job.asked:
-                asked = Question(cell.site, cell.shots, job.episodes, job.logs)
-                say("peeked", {"found": peeks(agent, *get_variant(cell.variant), asked, job.device)})
-        except WbenchError as error:
-            say("error", [type(error).__name__, str(error)])
-        except Exception as error:  # the agent's own code
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            say("error", ["DataError", f"{job.agent} cannot be played again: {said[:300]}"])
     return 0
+
+
+def answered(job: Job) -> Iterator[str]:
+    """The answers to a job, a line of JSON each: the agent, then the cells, then the questions; or what went wrong."""
+    try:
+        agent = make_agent(job.agent, job.checkpoint, job.device, job.track, run_files=job.run_files)
+        yield json.dumps({"agent": plain(agent_record(agent, job.checkpoint))})
+        for cell in job.cells:
+            yield json.dumps({"cell": plain(run_cell(agent, cell, job.episodes, job.device, logs=job.logs))})
+        for cell in job.asked:
+            asked = Question(cell.site, cell.shots, job.episodes, job.logs)
+            yield json.dumps({"peeked": {"found": peeks(agent, *get_variant(cell.variant), asked, job.device)}})
+    except WbenchError as error:
+        yield json.dumps({"error": [type(error).__name__, str(error)]})
+    except Exception as error:  # the agent's own code
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        yield json.dumps({"error": ["DataError", f"{job.agent} cannot be played again: {said[:300]}"]})
 
 
 def _end_with_parent() -> None:

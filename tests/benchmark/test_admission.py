@@ -20,7 +20,7 @@ from wbench.benchmark.site import RANGES
 SITES = RANGES["dev"][:3]
 
 
-@pytest.mark.parametrize("name", ["access", "offload", pytest.param("power", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["access", *(pytest.param(name, marks=pytest.mark.slow) for name in ("offload", "power"))])
 def test_side_by_side_everybody_earns_what_it_earns_alone(name, monkeypatch):
     monkeypatch.setattr(admission, "SHOTS", (2,))
     monkeypatch.setattr(admission, "TOGETHER", 2)

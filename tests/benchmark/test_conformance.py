@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import io
-import os
 import re
 import sys
 import tokenize
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from wbench.benchmark.check.run import CHECKS, check, find
+from wbench.benchmark.check.environment import Case
+from wbench.benchmark.check.run import CHECKS, check, find, finding
 from wbench.benchmark.family import InvalidValueError
 from wbench.benchmark.randomness import generator
 from wbench.benchmark.registry import get_family
@@ -57,14 +57,14 @@ def test_the_example_is_as_short_as_the_guide_says():
     assert len([line for line in ends if line not in docstrings]) <= 110
 
 
-def test_the_example_is_found_when_registered(process, tmp_path):
+def test_the_example_is_found_when_registered(command, tmp_path, monkeypatch):
     (tmp_path / "beacon_family.py").write_text(EXAMPLE.read_text(encoding="utf-8"))
     info = tmp_path / "beacon_family-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: beacon-family\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[wbench.families]\nbeacon = beacon_family:FAMILY\n")
-    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    done = process("check", "beacon/n4-load0.8", "--episodes", "16", env={"PYTHONPATH": paths})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    done = command("check", "beacon/n4-load0.8", "--episodes", "8")
     assert done.code == 0 and done.out.count("│ ok") == len(CHECKS), done
 
 
@@ -243,12 +243,16 @@ DEFECTS = {
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_planted_defect_is_named(defect):
     changes, where, named = DEFECTS[defect]
-    findings = {finding.check: finding for finding in check(replace(FAMILY, **changes), 8, SMALL)}
-    assert list(findings) == list(CHECKS)
-    finding = findings[where]
-    assert not finding.passed and re.search(named, finding.found) and finding.advice, findings
-    if set(changes) & {"descriptor_size", "reward_range"}:  # these break nothing else
-        assert [f.check for f in findings.values() if not f.passed] == [where]
+    found = finding(where, Case(replace(FAMILY, **changes), tuple(SMALL), 8))
+    assert not found.passed and re.search(named, found.found) and found.advice, found
+
+
+@pytest.mark.parametrize("defect", ["descriptor", "reward out of range"])
+def test_what_breaks_one_check_leaves_all_others(defect):
+    changes, where, _ = DEFECTS[defect]
+    findings = check(replace(FAMILY, **changes), 8, SMALL)
+    assert [found.check for found in findings] == list(CHECKS)
+    assert [found.check for found in findings if not found.passed] == [where]
 
 
 def test_the_unspoilt_example_passes_on_the_same_variant():

@@ -177,9 +177,10 @@ def test_bad_options_are_named(options, error, message):
 ARGUMENTS = ("eval", "--agent", "moody", "--variant", NAME, "--against", "prior", "--shots", "0", "--episodes", "2")
 
 
-def test_a_failed_cell_costs_itself_and_the_same_command_tries_it_again(wbench, moody, tmp_path):
+def test_a_failed_cell_costs_itself_and_the_same_command_tries_it_again(wbench, moody, tmp_path, monkeypatch):
     command = (*ARGUMENTS, "--sites", "0-3", "--out", str(tmp_path / "result.json"), "--json")
-    done = wbench(*command, env={**moody, "MOODY": "raise 2"})
+    monkeypatch.setenv("MOODY", "raise 2")
+    done = wbench(*command)
     assert done.code == 2 and len(done.data["cells"]) == 4 and not done.data["complete"]
     assert (
         "1 of 8 cells failed" in done.err and "site held-out:2, 0 shots: RuntimeError: in a mood (moody_agent.py:" in done.err
@@ -189,7 +190,8 @@ def test_a_failed_cell_costs_itself_and_the_same_command_tries_it_again(wbench, 
     assert failed["score"] is None and failed["returns"] == [] and failed["failure"].startswith("RuntimeError: in a mood")
     assert done.data["summary"]["0"] is None  # never averaged away
     assert done.data["comparison"][0]["summary"]["0"] is not None
-    again = wbench(*command, env=moody)
+    monkeypatch.delenv("MOODY")
+    again = wbench(*command)
     assert again.code == 0, again.err
     assert [again.data["cells"][site] for site in (0, 1, 3)] == fine and again.data["cells"][2]["failure"] == ""
     assert again.data["complete"] and {path.name for path in tmp_path.iterdir()} == {"result.json", "result.json.cells.jsonl"}
@@ -219,7 +221,7 @@ def test_a_run_that_is_killed_loses_no_finished_cell_and_counts_none_twice(wbenc
         assert f"{len(finished)} of 12 cells are in {journal}; the same command goes on" in err and "Traceback" not in err
     with journal.open("a") as stream:
         stream.write('{"agent":{"label":"moody/offline","torn')
-    resumed = wbench(*command, "--json", env=moody)
+    resumed = wbench(*command, "--json")
     assert resumed.code == 0, resumed.err
     cells = {row["label"]: row["cells"] for row in (resumed.data, *resumed.data["comparison"])}
     assert [len(rows) for rows in cells.values()] == [6, 6] and resumed.data["complete"]

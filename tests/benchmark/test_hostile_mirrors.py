@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -213,6 +214,32 @@ def bomb(path: Path) -> None:
             writer.write_table(zeros)
 
 
+def long_list(path: Path) -> None:
+    """Its first row holds a list of two million zeros, which takes some bytes, as the format of the release reads it."""
+    table = shards.read(path)
+    place, n = table.schema.get_field_index("reward"), 2_000_000
+    ends = np.concatenate([[0], n + N * np.arange(table.num_rows)]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(ends), pa.array(np.zeros(ends[-1], np.float32)))
+    ours = {b"ARROW:schemX": base64.b64encode(table.schema.remove_metadata().serialize().to_pybytes())}
+    settings = {"data_page_size": 1 << 30, "write_batch_size": 1 << 30, "compression": "zstd"}
+    pq.write_table(table.set_column(place, "reward", lists).replace_schema_metadata(ours), path, **settings)
+    raw = path.read_bytes().replace(b"ARROW:schema", b"ARROW:schemY").replace(b"ARROW:schemX", b"ARROW:schema")
+    path.write_bytes(raw)
+
+
+def lying_footer(path: Path) -> None:
+    """The same, but the footer says that the column holds as many numbers as it should; the headers of its pages do not."""
+    rows = pq.read_metadata(path).num_rows
+    long_list(path)
+    group = pq.read_metadata(path).row_group(0)
+    (count,) = {group.column(i).num_values for i in range(group.num_columns) if "reward" in group.column(i).path_in_schema}
+    raw = path.read_bytes()
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    said, honest = ([2 * number >> 7 * k & 127 | 128 * (k < 3) for k in range(4)] for number in (count, rows * N))
+    assert bytes(said) in raw[start:]
+    path.write_bytes(raw[:start] + raw[start:].replace(bytes(said), bytes(honest)))
+
+
 def long_note(path: Path) -> None:
     table = shards.read(path)
     pq.write_table(table.replace_schema_metadata({"note": "x" * (20 << 20)}), path)
@@ -235,6 +262,8 @@ def folder(path: Path) -> None:
 
 FILES = {
     "a bomb": bomb,
+    "a long list": long_list,
+    "a lying footer": lying_footer,
     "a long note": long_note,
     "a pipe": pipe,
     "a link that leads out": out_of_the_folder,
@@ -260,7 +289,8 @@ def test_files_that_are_none_are_refused(kind, known, source, tmp_path, request)
         entry = next(entry for entry in listed["files"] if entry["path"] == PATH)
         entry |= {"sha256": sha256(path), "bytes": path.stat().st_size}
         (mirror / source.name / "manifest.json").write_text(json.dumps(listed))
-    refused(mirror, tmp_path / "to")
+    said = refused(mirror, tmp_path / "to")
+    assert kind not in ("a long list", "a lying footer") or "more memory than its rows take" in said
 
 
 def entry(**parts) -> Callable[[dict], object]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import builtins
 import copy
 import dataclasses
+import os
 import random
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +68,7 @@ class Scripted(Agent):
         return idle(obs)
 
 
-def test_the_offline_arm_adapts_on_the_support_and_plays_the_query_episodes():
+def test_the_offline_track_adapts_on_the_support_and_plays_the_query_episodes():
     agent = Scripted()
     found = run_cell(agent, cell(2), 3)
     expected = support(FAMILY, VARIANT, SITE, 2)
@@ -79,7 +81,7 @@ def test_the_offline_arm_adapts_on_the_support_and_plays_the_query_episodes():
     assert ledger.message_bits == 32 * 2 * 8 * 3 * SLOTS and 0 < ledger.act_seconds <= ledger.seconds
 
 
-def test_the_online_arm_practises_with_a_meter_and_the_harness_reads_it():
+def test_the_online_track_practises_with_a_meter_and_the_harness_reads_it():
     agent = Scripted("online")
     found = run_cell(agent, cell(5), 2)
     meter = agent.heard[0]
@@ -149,6 +151,18 @@ SPOILS = {
     "float64": (lambda: torch.set_default_dtype(torch.float64), torch.get_default_dtype),
     "no gradients": (lambda: torch.set_grad_enabled(False), torch.is_grad_enabled),
     "rough products": (lambda: torch.set_float32_matmul_precision("medium"), torch.get_float32_matmul_precision),
+    "rough products by a flag": (
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        lambda: torch.backends.mkldnn.matmul.fp32_precision,
+    ),
+    "no oneDNN": (lambda: setattr(torch.backends.mkldnn, "enabled", False), lambda: torch.backends.mkldnn.enabled),
+    "no small numbers": (lambda: torch.set_flush_denormal(True), lambda: (torch.tensor(1e-40) * 0.5).item() > 0),
+    "warnings of inexact algorithms": (
+        lambda: torch.use_deterministic_algorithms(True, warn_only=True),
+        torch.get_deterministic_debug_mode,
+    ),
+    "another folder": (lambda: os.chdir("/"), Path.cwd),
+    "another precision": (lambda: os.environ.update(WBENCH_PRECISION="fastest"), lambda: os.environ.get("WBENCH_PRECISION")),
     "exact algorithms": (lambda: torch.use_deterministic_algorithms(True), torch.are_deterministic_algorithms_enabled),
     "more threads": (lambda: torch.set_num_threads(2), torch.get_num_threads),
     "numpy that raises": (lambda: np.seterr(all="raise"), np.geterr),
@@ -158,6 +172,7 @@ SPOILS = {
 @pytest.mark.parametrize("what", SPOILS)
 def test_what_an_agent_sets_for_all_of_torch_ends_with_its_cell_and_reaches_no_simulator(what, tmp_path, monkeypatch):
     spoil, setting = SPOILS[what]
+    monkeypatch.chdir(tmp_path)
     usual = setting()
     good = run_cell(Scripted(), cell(1), 2)
 
@@ -184,7 +199,49 @@ def test_what_an_agent_sets_for_all_of_torch_ends_with_its_cell_and_reaches_no_s
         torch.set_float32_matmul_precision("highest")
         torch.use_deterministic_algorithms(False)
         torch.set_num_threads(1)
+        torch.set_flush_denormal(False)
+        torch.backends.mkldnn.enabled, torch.backends.mkldnn.matmul.fp32_precision = True, "none"
+        os.environ.pop("WBENCH_PRECISION", None)
         np.seterr(all="warn", under="ignore")
+
+
+def test_a_default_device_ends_with_the_cell_that_it_may_spoil(tmp_path):
+    good = run_cell(Scripted(), cell(0), 2)
+
+    def adapt(*_):
+        torch.set_default_device("meta")
+        return Adaptation(0)
+
+    run_cell(Scripted(adapt=adapt), cell(0), 2)
+    (tmp_path / "agent.py").write_text("import torch\n\ntorch.set_default_device('meta')\nbuild = 3\n")
+    load(str(tmp_path / "agent.py"), "build")
+    assert torch.get_default_device().type == "cpu" and run_cell(Scripted(), cell(0), 2).returns == good.returns
+
+
+HELPED = """
+import helper
+from wbench.benchmark.agent import RandomPolicy
+
+class Mine(RandomPolicy):
+    name = helper.NAME
+
+def build(checkpoint, device):
+    return Mine()
+"""
+
+
+def test_files_of_two_agents_import_what_lies_beside_each_and_are_known_by_it(tmp_path):
+    keys = {}
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "agent.py").write_text(HELPED)
+        (helper := tmp_path / name / "helper.py").write_text(f"NAME = {name!r}\n")
+        agent = make_agent(str(tmp_path / name / "agent.py"), run_files=True)
+        assert agent.name == name
+        keys[name] = AgentKey.of(agent)
+        helper.write_text(f"NAME = {name!r}  # edited\n")
+        assert AgentKey.of(agent).code != keys[name].code  # a run that goes on with another helper is another run
+    assert keys["ours"].code != keys["theirs"].code
 
 
 @pytest.mark.parametrize("name", ["access", "power", "offload"])

@@ -16,7 +16,7 @@ from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError, OutputError, UnknownNameError
 from wbench.learning.checkpoint import Pretrained
 from wbench.learning.descent import OptimiserState, move_average, set_learning_rate, step_seed
-from wbench.learning.training import LOG, REPORT, STATE, Stages, Trainer, fit, get_trainer
+from wbench.learning.training import LOG, REPORT, STATE, Trainer, fit, get_trainer
 from wbench.learning.tuning import tune
 
 
@@ -171,23 +171,6 @@ def test_of_several_processes_one_writes_and_tells(tmp_path: Path, monkeypatch):
     told: list[int] = []
     train(tmp_path, Config(save_every=1), on_step=lambda step, figures: told.append(step))
     assert told == [] and list(tmp_path.iterdir()) == []
-
-
-def test_stages_follow_one_another_and_are_resumed_in_any_of_them(tmp_path: Path):
-    """The second stage begins with a step 0 of its own, and what it leaves is kept."""
-
-    def stages(families, config, processes, last: int = 99):
-        return Stages(first=Fitting(families, Config(6), processes), second=Fitting(families, Config(9), processes, last))
-
-    whole = fit(stages, [], Config(15), tmp_path / "whole")
-    alone = train(tmp_path / "alone", Config(9, seed=0))
-    for last in (1, 4):  # in steps 7 and 10: the state is of step 4, in the first stage, or of step 8, in the second
-        folder = tmp_path / f"cut-{last}"
-        with pytest.raises(Killed):
-            fit(partial(stages, last=last), [], Config(15), folder)
-        assert torch.equal(fit(stages, [], Config(15), folder, resume=True).fit.weight, whole.fit.weight)
-        assert [line["step"] for line in log(folder)] == [0, 10, 14]
-    assert alone.fit.weight.shape == whole.fit.weight.shape and not torch.equal(alone.fit.weight, whole.fit.weight)
 
 
 def test_a_trainer_takes_a_preset_and_a_seed(tmp_path: Path):

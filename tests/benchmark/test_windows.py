@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wbench.benchmark.data import download, release, store
+from wbench.benchmark.data import download, release, shards, store
 from wbench.benchmark.data.cache import MAPS, Cache, verify
 from wbench.benchmark.data.context import Context
 from wbench.benchmark.data.download import build
 from wbench.benchmark.data.paths import SEAL
 from wbench.benchmark.data.recorder import behaviours, record
+from wbench.benchmark.data.release import train_files
 from wbench.benchmark.data.schema import TRAIN_FILES
-from wbench.benchmark.data.store import map_columns
+from wbench.benchmark.data.store import ensure, map_columns
 from wbench.benchmark.data.windows import Episodes, Windows, WindowSampler, load_samplers
 from wbench.benchmark.families.access.variant import AccessVariant
 from wbench.errors import OutputError
@@ -41,8 +42,15 @@ def tiny_home(tmp_path_factory):
     os.environ["WBENCH_HOME"] = before or ""
 
 
+def mapped(root=None):
+    """The maps of `VARIANT`, whose files are had first."""
+    cache = Cache(FAMILY, RELEASE, root)
+    ensure(cache, train_files(FAMILY, RELEASE))
+    return map_columns(cache, VARIANT)
+
+
 def test_maps_hold_the_recorded_numbers_and_are_made_once():
-    maps = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    maps = mapped()
     expected = [store.load_columns(FAMILY, VARIANT, quality, RELEASE) for quality in TRAIN_FILES]
     for name in ("obs", "action", "action_mask", "reward", "site"):
         assert np.array_equal(maps[name].numpy(), np.concatenate([part[name] for part in expected])), name
@@ -54,10 +62,10 @@ def test_maps_hold_the_recorded_numbers_and_are_made_once():
     assert maps["obs"].dtype == torch.float16
     folder = release.dataset_folder(FAMILY, RELEASE) / ".windows" / tiny.ONE
     stamps = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
-    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    mapped()
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
     (release.dataset_folder(FAMILY, RELEASE) / "data" / tiny.ONE / "mixed.parquet").touch()
-    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    mapped()
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
 
 
@@ -101,38 +109,38 @@ def flip(path: Path, place: int) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_maps_are_found_and_made_again(damage):
-    good = {name: column.clone() for name, column in map_columns(Cache(FAMILY, RELEASE), VARIANT).items()}
+    good = {name: column.clone() for name, column in mapped().items()}
     folder = release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE
     made = {path.name: path.read_bytes() for path in folder.iterdir()}
     DAMAGE[damage](folder)
     verdict = verify(FAMILY, RELEASE)
     assert (damage in ("older", "of other data")) or f"maps in {folder} are damaged" in " ".join(verdict.problems)
-    again = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    again = mapped()
     assert all(torch.equal(again[name], good[name]) for name in good)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
     assert not verify(FAMILY, RELEASE).problems
 
 
 def test_a_download_removes_damaged_maps_and_what_killed_makers_left():
-    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    mapped()
     folder = release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE
     (folder.parent / ".making-x").mkdir()
     zeroed(folder)
     notes: list[str] = []
     build(FAMILY, RELEASE, note=notes.append)
     assert not folder.exists() and any(f"maps in {folder}" in note for note in notes)
-    map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    mapped()
     assert {path.name for path in folder.parent.iterdir()} == {tiny.ONE, ".lock"}
 
 
 def test_data_that_may_only_be_read_are_trained_from(tmp_path, monkeypatch, capsys):
-    good = map_columns(Cache(FAMILY, RELEASE), VARIANT)
+    good = mapped()
     root = tmp_path / "share"
     build(FAMILY, RELEASE, root)
     before = sorted(root.rglob("*"))
     monkeypatch.setattr(store, "writable", lambda folder: False)
     monkeypatch.setattr(download, "writable", lambda folder: False)
-    found = map_columns(Cache(FAMILY, RELEASE, root), VARIANT)
+    found = mapped(root)
     assert all(torch.equal(found[name], good[name]) for name in good) and sorted(root.rglob("*")) == before
     assert "held in memory" in capsys.readouterr().err
     report = build(FAMILY, RELEASE, root)
@@ -143,19 +151,19 @@ def test_data_that_may_only_be_read_are_trained_from(tmp_path, monkeypatch, caps
 
 
 def test_of_two_that_need_the_same_maps_at_once_one_makes_them(monkeypatch):
-    makers, both, read = set(), threading.Barrier(2), store.read
+    makers, both, read = set(), threading.Barrier(2), shards.read
 
-    def slowly(cache, shard):
+    def slowly(path):
         if threading.get_ident() not in makers:
             makers.add(threading.get_ident())
             with suppress(threading.BrokenBarrierError):
                 both.wait(1.0)  # a second maker would arrive here
-        return read(cache, shard)
+        return read(path)
 
-    monkeypatch.setattr(store, "read", slowly)
+    monkeypatch.setattr(shards, "read", slowly)
     zeroed(release.dataset_folder(FAMILY, RELEASE) / MAPS / tiny.ONE)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: map_columns(Cache(FAMILY, RELEASE), VARIANT), range(2))
+        first, second = pool.map(lambda _: mapped(), range(2))
     assert len(makers) == 1 and all(torch.equal(first[name], second[name]) for name in first)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from wbench.benchmark.site import RANGES
 from wbench.leaderboard.evaluate import compose, evaluate
 from wbench.leaderboard.result import Result
 from wbench.leaderboard.schema import AgentRecord, Hardware, Origin, Package
+from wbench.leaderboard.verification.child import Answer, Job, answered, heard
 
 VARIANTS = ("access/n8-c3-load0.15-l48", "offload/n8-e2-p0.15")
 HELD_OUT = RANGES["held-out"].start
@@ -126,6 +128,12 @@ def played(agent: str, checkpoint: str | None = None) -> dict:
     sites = [HELD_OUT, HELD_OUT + 1]
     tiny = protocol("quick", variants=VARIANTS[:1], shots=[0], sites=sites, episodes=2)
     return evaluate(agent, tiny, checkpoint=checkpoint, progress=False).document()
+
+
+@contextmanager
+def played_again_here(job: Job) -> Iterator[tuple[AgentRecord, Iterator[Answer]]]:
+    """`play_again` without a process of its own, which takes seconds to start: for tests of what is made of its answers."""
+    yield heard(job, (line.encode() for line in answered(job)))
 
 
 def save(path: Path, data: Result | dict[str, Any]) -> Path:

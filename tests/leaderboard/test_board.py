@@ -50,6 +50,7 @@ def entries() -> list[Entry]:
         entry(incomplete("unfinished", 0.9)),
         entry(samples.result("genie", 1.0, privileged=True)),
         entry(samples.result("random", 0.0)),
+        entry(samples.result("estimator", 0.7)),
         entry(samples.result("claimed", 0.95), "arithmetic"),
         entry(samples.result("forged", 0.99), "reported"),
     ]
@@ -65,13 +66,21 @@ def test_who_is_not_significantly_different_shares_a_rank(entries):
     assert difference.ci_low < 0 < difference.ci_high  # the twins differ, but not significantly
     found = board.ranked(entries)
     wanted = {"worst": "4", "first": "1-2", "twin": "1-2", "middle": "3"}
-    assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged", "random", "claimed"), "None")
+    assert ranks(found) == wanted | dict.fromkeys(("unfinished", "genie", "forged", "random", "claimed", "estimator"), "None")
     assert set(found[0].ranks) == {ALL, "access", "offload"} and set(found[0].ranks["access"]) == {0, 5}
     assert found[0].rank(0, "access") == RankInterval(4, 4)
     shown = [(one.result.label, board.standing(one, 5).unranked) for one in board.order(found, 5)]
     assert {label for label, _ in shown[:2]} == {"first", "twin"} and [label for label, _ in shown[2:4]] == ["middle", "worst"]
-    below = [("genie", "reference"), ("forged", "does not hold"), ("claimed", "claimed"), ("random", "reference")]
-    assert shown[4:] == [*below, ("unfinished", "incomplete")]
+    assert shown[4:7] == [(name, "reference") for name in ("genie", "estimator", "random")]
+    assert shown[7:] == [("forged", "does not hold"), ("claimed", "claimed"), ("unfinished", "incomplete")]
+
+
+def test_rows_are_listed_by_rank_and_equal_ranks_by_score(entries):
+    worst, first, twin, middle, *_ = board.ranked(entries)
+    tie, lower = RankInterval(1, 2), RankInterval(3, 4)
+    given = [(worst, tie), (first, lower), (twin, RankInterval(3, 3)), (middle, tie)]
+    placed = [replace(one, ranks={ALL: {5: rank}}) for one, rank in given]
+    assert [one.result.label for one in board.order(placed, 5)] == ["middle", "worst", "twin", "first"]
 
 
 def test_without_intervals_everybody_ties():
@@ -259,7 +268,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_words(entries):
     titles = ("ms a slot", "priv.", "arithmetic checked", "gain at 5", "12.3k")
     assert all(word in wide for word in titles) and "also show" not in wide
     assert (
-        "--json and --html also show: offload, verified, parameters, ms a slot" in " ".join(narrow.split())
+        "--json and --html also show: offload, trainings, verified, parameters, ms a slot" in " ".join(narrow.split())
         and "12.3k" not in narrow
     )
     for text in (wide, narrow):

@@ -155,7 +155,7 @@ def test_what_cannot_be_is_said_in_one_line():
         (lambda: wbench.evaluate(type("Prior", (Idle,), {"name": "prior"})()), "name of the agent that was given is 'prior'"),
         (
             lambda: wbench.evaluate("prior", protocol("quick"), sites="0-2"),
-            "sites is .2000000, 2000001, 2000002., but must be left out where a Protocol",
+            "sites is '0-2', but must be left out where a Protocol",
         ),
         (
             lambda: wbench.evaluate("prior", protocol("quick"), support="wrong"),

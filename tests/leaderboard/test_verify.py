@@ -15,7 +15,8 @@ from wbench.benchmark.protocol.spec import hash_of, protocol
 from wbench.errors import CheckpointError, ExecutorError, InvalidValueError, ResultError, TrustError
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.summary import row_fields
-from wbench.leaderboard.verification.child import Job, play_again
+from wbench.leaderboard.verification import rerun
+from wbench.leaderboard.verification.child import Job, answered, heard, play_again
 from wbench.leaderboard.verification.rerun import Plan, questions, sample
 from wbench.leaderboard.verification.verify import record, recorded, sidecar, verify
 
@@ -33,6 +34,12 @@ def network(tmp_path_factory) -> tuple[Path, dict]:
     """A checkpoint in a folder, and a result of it."""
     folder = samples.untrained(tmp_path_factory.mktemp("bc") / "mine")
     return folder, samples.played("bc", str(folder))
+
+
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """Cells are played again in this process."""
+    monkeypatch.setattr(rerun, "play_again", samples.played_again_here)
 
 
 def rehash(data: dict) -> None:
@@ -192,7 +199,7 @@ def test_an_honest_result_holds_when_rerun_and_a_record_of_it_is_for_these_bytes
             recorded(path, sha256, 2)
 
 
-def test_a_loose_rerun_or_one_of_few_cells_is_not_recorded(honest, command, tmp_path):
+def test_a_loose_rerun_or_one_of_few_cells_is_not_recorded(honest, command, here, tmp_path):
     path = save(tmp_path / "r.json", honest)
     refusals = ((("--cells", "5"), "--cells is 5, but must be 6 or more"), (("--tolerance", "2"), "at most 0.5 points"))
     for words, said in refusals:
@@ -217,7 +224,7 @@ def test_the_headline_is_played_again_first_family_by_family():
     assert len({str(sample(result, 1, seed)[0].cell) for seed in range(30)}) > 5  # nobody knows which
 
 
-def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(honest, tmp_path):
+def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(honest, here, tmp_path):
     run = parse(json.dumps(honest).encode())
     first, *others = run.cells
     better = finished(first.cell, (first.returns[0] + 1.0, first.returns[1]), first.qos, first.ledger, first.adaptation)
@@ -238,7 +245,7 @@ def test_rerunning_catches_an_episode_whose_consequences_were_all_adjusted(hones
     assert "Another CPU" in excused.problems[1] and "--tolerance" in excused.problems[1]
 
 
-def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
+def test_rerunning_catches_counts_and_quality_of_service(honest, here, tmp_path):
     def gradient_steps(data):
         for ledger in (data["cells"][1]["ledger"], data["ledger"]):
             ledger["gradient_steps"] += 1
@@ -252,7 +259,7 @@ def test_rerunning_catches_counts_and_quality_of_service(honest, tmp_path):
         assert verdict.tier == "arithmetic" and said in verdict.problems[0]
 
 
-def test_rerunning_catches_another_checkpoint(network, tmp_path):
+def test_rerunning_catches_another_checkpoint(network, here, tmp_path):
     folder, honest = network
 
     def digest(data):
@@ -274,7 +281,7 @@ def test_rerunning_catches_another_checkpoint(network, tmp_path):
         assert verdict.tier == "arithmetic" and not verdict.replayed and verdict.problems[0].startswith(said)
 
 
-def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, tmp_path):
+def test_a_folder_has_to_be_named_and_is_known_by_its_weights(network, here, tmp_path):
     folder, result = network
     path = save(tmp_path / "r.json", result)
     with pytest.raises(CheckpointError, match="Add --checkpoint FOLDER"):
@@ -331,8 +338,8 @@ def test_a_process_that_dies_or_lies_is_told_of_in_one_line(tmp_path):
     with pytest.raises(ExecutorError, match="said something else"), play_again(job):
         pass
     job = replace(job, agent="bc", checkpoint="nowhere")
-    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere'"), play_again(job):
-        pass
+    with pytest.raises(CheckpointError, match="no checkpoint 'nowhere'"):  # an error is raised as it was there
+        heard(job, (line.encode() for line in answered(job)))
 
 
 def test_the_command_says_what_does_not_hold_with_exit_code_1(command, tmp_path):

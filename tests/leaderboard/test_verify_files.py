@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from wbench.leaderboard.verification import rerun
 from wbench.leaderboard.verification.rerun import Plan
 from wbench.leaderboard.verification.verify import verify
 
@@ -39,7 +40,7 @@ def quiet(tmp_path_factory) -> tuple[Path, dict]:
     return file, samples.played(str(file))
 
 
-def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, command, tmp_path):
+def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, command, tmp_path, monkeypatch):
     file, result = quiet
     assert result["package"] == {"name": "unregistered", "version": hashlib.sha256(QUIET.encode()).hexdigest()}
     row, copy = save(tmp_path / "row.json", result), tmp_path / "a.py copy.py"
@@ -48,6 +49,7 @@ def test_an_agent_out_of_a_file_is_played_again_from_the_very_file(quiet, comman
         done = command("results", "verify", str(row), "--trust", "--agent", given, "--cells", "2", "--json")
         assert (done.code, done.data["tier"]) == (0, "rerun"), done.err
         assert [(cell["same_episodes"], cell["episodes"]) for cell in done.data["replayed"]] == [(2, 2)] * 2
+        monkeypatch.setattr(rerun, "play_again", samples.played_again_here)  # in a process of its own once
     assert command("results", "verify", str(row)).out == "row.json: holds as arithmetic checked\n"
     verdict = verify(row, "rerun", Plan(trust=True, agent=f"{file}:louder"))
     assert verdict.tier == "arithmetic" and verdict.problems == ("label is 'quiet', but 'loud' follows",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..layout import Named, slices
 from ..permutation import renumber_choices
 
 MAX_CHANNELS = 4  # observations and actions of fewer channels are padded to this
@@ -25,14 +26,14 @@ LAYOUT = {  # floats of each part, and what they are
     "turn": (4, "own turn now; slots until then, near; sine and cosine of the phase in the frame"),
     "clock": (3 + CLOCK_BITS, "slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits"),
 }
-_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
-_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
-SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
-OBS_SIZE = _ENDS[-1]
+SLICES = slices(LAYOUT)
+OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View:
+class View(Named):
     """Named views into observations [..., O]."""
+
+    slices = SLICES
 
     queue: Tensor
     age: Tensor
@@ -44,10 +45,6 @@ class View:
     static: Tensor
     turn: Tensor
     clock: Tensor
-
-    def __init__(self, obs: Tensor) -> None:
-        for name, where in SLICES.items():
-            setattr(self, name, obs[..., where])
 
 
 def permute_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:

@@ -34,7 +34,7 @@ def _random_channel(state: State) -> Tensor:
 class Aloha(Agent):
     """Slotted ALOHA: a user with a packet sends with probability q on a random channel; q = min(1, C/N) by default.
 
-    Abramson, 'The ALOHA system', AFIPS 1970. With q = 1 it is the private greedy rule: send whatever you have at once.
+    Abramson, 'The ALOHA system', AFIPS 1970. With q = 1 it is the myopic rule: send whatever you have at once.
     """
 
     def __init__(self, probability: float | None = None, name: str = "aloha") -> None:

@@ -7,12 +7,11 @@ from typing import cast
 import torch
 
 from ...agent import State
+from ..revealed import CERTAINTY
 from .env import CHARGE
 from .evidence import BUSY, HIT, Evidence
 from .policies import Estimator, true_tables
 from .variant import AccessVariant
-
-CERTAINTY = 100.0  # logged episodes in which every cell came out as it is
 
 
 class Revealed(Estimator):

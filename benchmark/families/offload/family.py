@@ -12,7 +12,7 @@ from ...family import ActionComponent, Env, Family, Variant
 from .env import CPU_ENERGY, RADIO_POWER, OffloadEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, OBS_SIZE, SLICES, SLOT
-from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, Revealed, Shortest
+from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, RevealedEstimator, Shortest
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
 
@@ -58,7 +58,7 @@ FAMILY = Family(
         "belief": Belief,
         "estimator": Estimator,
         "oracle": Oracle,
-        "revealed": Revealed,
+        "revealed": RevealedEstimator,
         "genie": Genie,
         "hindsight": Hindsight,
     },

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..permutation import renumber_choices
+from ..layout import Named, slices
 
 SLOT = 0.1  # seconds
 LOCAL_SPEED = 2.6  # GHz, a device's CPU at full clock
@@ -34,14 +34,14 @@ LAYOUT = {  # floats of each part, and what they are
     "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
     "index": (1, "own index / N"),
 }
-_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
-_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
-SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
-OBS_SIZE = _ENDS[-1]
+SLICES = slices(LAYOUT)
+OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View:
+class View(Named):
     """Named views into observations [..., O]."""
+
+    slices = SLICES
 
     task: Tensor
     local: Tensor
@@ -58,22 +58,6 @@ class View:
     frequency: Tensor
     phase: Tensor
     index: Tensor
-
-    def __init__(self, obs: Tensor) -> None:
-        for name, where in SLICES.items():
-            setattr(self, name, obs[..., where])
-
-
-def permute_edges(windows: dict[str, Tensor], generator: torch.Generator) -> None:
-    """Give the edges random numbers among MAX_EDGES, the same for all devices and all windows, so that a site stays one.
-
-    Which number an edge has means nothing; a network trained on two and three edges has then met every number.
-    """
-    order = torch.randperm(MAX_EDGES, generator=generator)  # new edge k is old edge order[k]
-    view, choices = View(windows["obs"]), renumber_choices(windows, order)
-    for edges in (view.sending, view.pending, view.channel, view.exists, view.sent, view.served, view.delay):
-        edges[:] = edges[..., order]
-    view.server[:] = view.server[..., choices]
 
 
 def phases(period: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...agent import Adaptation, Agent, State, Support
 from ...family import Family, Variant
+from ..revealed import Revealed
 from .estimator import estimate
 from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
 from .planning import Estimate, Plan, average, late, local_cost, plan, told
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 HANDOVER = 1.0  # slots: a task that leaves the radio in one slot is computed from the next
 NOISE = 0.7  # variance of the logarithm of a share that is seen, around what the plan expects
 ARRAYS = ("capacity", "band", "available", "tariff", "snr")  # of an estimate
-CERTAINTY = 100.0  # logged episodes that the truth counts as in the control `revealed`
-MEMORY, DRIFT = 0.97, 0.02  # of the logarithm of a speed from slot to slot, and the variance that each slot adds
+DRIFT = 0.02  # variance that each slot adds to the logarithm of a speed
 
 
 class Seen:
@@ -211,33 +211,14 @@ class Estimator(Planner):
         return found if known == 1 else replace(found, **{a: getattr(found, a)[row * known // state.batch] for a in ARRAYS})
 
 
-class Revealed(Estimator):
-    """The control: an estimator that is shown the site, and reads logs besides; they should tell it nothing.
-
-    The truth counts as `CERTAINTY` episodes, the K that it reads as K.
-    """
-
-    name, privileged = "revealed", True
-    _shots: tuple[int, ...] = (0,)
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the logs, as every estimator does."""
-        self._shots = (0 if support is None else support.shots,)
-        return super().adapt(family, variant, support)
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """See `Estimator.join`."""
-        one = cast(Revealed, super().join(several))
-        one._shots = tuple(shots for each in several for shots in cast(Revealed, each)._shots)
-        return one
+class RevealedEstimator(Revealed, Estimator):
+    """The control of the admission, see `Revealed`."""
 
     def thought(self, state: State) -> Estimate:
         """The sites as they are, mixed with what the logs say of them."""
         true, read = told(cast("OffloadEnv", state.env).sites), super().thought(state)
         if self._found is None:
             return true
-        shots = torch.tensor(self._shots, device=true.band.device)
-        shots = shots[torch.arange(state.batch, device=shots.device) * len(shots) // state.batch]
-        part = shots / (shots + CERTAINTY)
-        mixed = {a: getattr(true, a).lerp(getattr(read, a), part.view(-1, *[1] * (getattr(true, a).dim() - 1))) for a in ARRAYS}
-        return replace(true, **mixed)
+        log = torch.arange(state.batch, device=true.band.device) * len(self._shots) // state.batch
+        known: dict[str, Any] = {name: self.mixed(getattr(true, name), getattr(read, name), log) for name in ARRAYS}
+        return replace(true, **known)

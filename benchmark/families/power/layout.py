@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..layout import Named, slices
+
 DB_SCALE = 30.0  # levels are shown in units of 30 dB over the noise
 
 LAYOUT = {  # floats of each part, and what they are
@@ -16,14 +18,14 @@ LAYOUT = {  # floats of each part, and what they are
     "clock": (3, "slot of the period over its length; its sine and cosine"),
     "index": (8, "own index / N; its seven binary digits"),
 }
-_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
-_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
-SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
-OBS_SIZE = _ENDS[-1]
+SLICES = slices(LAYOUT)
+OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View:
+class View(Named):
     """Named views into observations [..., O]."""
+
+    slices = SLICES
 
     queue: Tensor
     need: Tensor
@@ -33,10 +35,6 @@ class View:
     sent: Tensor
     clock: Tensor
     index: Tensor
-
-    def __init__(self, obs: Tensor) -> None:
-        for name, where in SLICES.items():
-            setattr(self, name, obs[..., where])
 
 
 def ratio(level: Tensor) -> Tensor:

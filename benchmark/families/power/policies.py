@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ...agent import Adaptation, Agent, RandomPolicy, State, Support
 from ...family import Family, Variant
+from ..revealed import CERTAINTY, Revealed
 from .estimator import cautious, read
 from .layout import View, ratio
 from .planning import AMPLITUDES, Knowledge, levels, make_plan, served, worth
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from .variant import PowerVariant
 
 
-CERTAINTY = 100.0  # logged episodes that the truth counts as in the control `revealed`
-
-
 class FullPower(Agent):
-    """Everybody at full power: the private greedy rule, best for each whatever the others do, if energy were free."""
+    """Everybody at full power: the myopic rule, best for each whatever the others do, if energy were free."""
 
     name = "full"
 
@@ -153,39 +150,21 @@ class Oracle(Planner):
         return true_knowledge(cast("PowerEnv", state.env))
 
 
-class Revealed(Estimator):
-    """The control of the admission: an estimator that is shown the site, and reads logs besides; they should tell it nothing.
-
-    The truth counts as `CERTAINTY` episodes, the K that it reads as K.
-    """
-
-    name = "revealed"
-    privileged = True
-    _shots: tuple[int, ...] = (0,)
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the logs, as every estimator does."""
-        self._shots = (0 if support is None else support.shots,)
-        return super().adapt(family, variant, support)
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """See `Estimator.join`."""
-        one = cast(Revealed, super().join(several))
-        one._shots = tuple(shots for each in several for shots in cast(Revealed, each)._shots)
-        return one
+class RevealedEstimator(Revealed, Estimator):
+    """The control of the admission, see `Revealed`."""
 
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         true, site = true_knowledge(cast("PowerEnv", state.env))
         read, log = super()._knowledge(state)
         _, first, place = _unique(log * len(true.price) + site)  # each pair of a site and a log that is played
-        shots = torch.tensor(self._shots, device=site.device)[log[first]]
-        part = shots / (shots + CERTAINTY)
-        mixed = {
-            name: value[site[first]].lerp(getattr(read, name)[log[first]], part.view(-1, *[1] * (value.dim() - 1)))
-            for name, value in vars(replace(true, count=torch.zeros_like(true.count))).items()
+        site, log = site[first], log[first]
+        known = {
+            name: self.mixed(value[site], getattr(read, name)[log], log)
+            for name, value in vars(true).items()
+            if name != "count"
         }
         slots = state.variant.horizon / cast("PowerVariant", state.variant).period
-        return Knowledge(**mixed | {"count": torch.full_like(mixed["count"], CERTAINTY * slots)}), place
+        return Knowledge(**known, count=torch.full_like(known["outside"], CERTAINTY * slots)), place
 
 
 def true_knowledge(env: PowerEnv) -> tuple[Knowledge, Tensor]:
@@ -214,4 +193,4 @@ def _unique(site: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def reference_policies() -> dict[str, type[Agent]]:
     """The policies of this file by name."""
-    return {p.name: p for p in (RandomPolicy, FullPower, Aloha, Prior, Belief, Estimator, Oracle, Revealed)}
+    return {p.name: p for p in (RandomPolicy, FullPower, Aloha, Prior, Belief, Estimator, Oracle, RevealedEstimator)}

@@ -14,7 +14,7 @@ from wbench.benchmark.families.offload import env as module
 from wbench.benchmark.families.offload.env import DROP_PENALTY, ENERGY_WEIGHT, TARIFF_WEIGHT, OffloadEnv
 from wbench.benchmark.families.offload.estimator import estimate
 from wbench.benchmark.families.offload.family import FAMILY
-from wbench.benchmark.families.offload.layout import MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, View, permute_edges
+from wbench.benchmark.families.offload.layout import MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, View
 from wbench.benchmark.families.offload.planning import told
 from wbench.benchmark.families.offload.site import (
     BAND_RATIO,
@@ -373,19 +373,6 @@ def test_descriptors_are_public_numbers_of_order_one():
     described = [variant.descriptor() for variant in FAMILY.variants.values()]
     assert len(set(described)) == len(described)
     assert {len(d) for d in described} == {FAMILY.descriptor_size} and np.abs(described).max() < 1.6
-
-
-def test_edges_are_relabelled_in_observations_masks_and_actions_alike():
-    env = OffloadEnv(VARIANT)
-    obs, info = env.reset([0], [0])
-    action = torch.full((1, VARIANT.agents, 2), 2.0)
-    windows = {"obs": obs.clone(), "action": action, "action_mask": info["action_mask"].clone()}
-    permute_edges(windows, torch.Generator().manual_seed(1))
-    number = int(windows["action"][0, 0, 0]) - 1
-    before, after = View(obs), View(windows["obs"])
-    assert torch.equal(after.channel[..., number], before.channel[..., 1])
-    assert torch.equal(windows["action_mask"][..., 1:].sum(-1), info["action_mask"][..., 1:].sum(-1))
-    assert torch.equal(after.exists.sum(-1), before.exists.sum(-1)) and after.exists.shape[-1] == MAX_EDGES
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,11 @@ from wbench.benchmark.physics.channel import (
     rayleigh_gains,
     short_range_path_loss,
 )
-from wbench.benchmark.physics.interference import RATE_CAP, SINR_CAP, fractional_programming, rate, sinr, wmmse
+from wbench.benchmark.physics.interference import RATE_CAP, SINR_CAP, rate, sinr, wmmse
 from wbench.benchmark.rollout import play
 from wbench.errors import InvalidValueError
+
+from ..physics.fractional import fractional_programming
 
 SMALL = PowerVariant(6, horizon=32, period=16)
 CELLS = PowerVariant(6, 800.0, load=0.15, layout="macro", horizon=32, period=16)

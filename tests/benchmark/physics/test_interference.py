@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 from wbench.benchmark.physics.channel import from_db, hexagon_sites, macro_path_loss, users_in_hexagons
-from wbench.benchmark.physics.interference import fractional_programming, interference, rate, sinr, wmmse
+from wbench.benchmark.physics.interference import interference, rate, sinr, wmmse
+
+from .fractional import fractional_programming
 
 UNCAPPED = 1e12
 
