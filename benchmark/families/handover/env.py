@@ -64,6 +64,10 @@ class HandoverEnv:
     """
 
     charged = True
+    tariff: Tensor
+    backhaul: Tensor
+    share: Tensor
+    active: Tensor
 
     @plain_types()
     def __init__(self, variant: HandoverVariant, device: torch.device | str = "cpu") -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
 from ....errors import DataError, InvalidValueError
@@ -117,7 +117,7 @@ def streets(number: int) -> Streets:
     return _resampled(place, [_way(before[i], a, b) for i, a in enumerate(stops) for b in stops])
 
 
-def _graph(cells: NDArray[np.int64]) -> coo_array:
+def _graph(cells: NDArray[np.int64]) -> csr_array:
     """Street cells [C, 2] with their eight neighbours, at their distance in m."""
     grid = np.full((CELLS + 2, CELLS + 2), -1)
     grid[cells[:, 0] + 1, cells[:, 1] + 1] = np.arange(len(cells))

@@ -24,6 +24,7 @@ from wbench.benchmark.families.handover.site import CARRIERS, draw_site, places,
 from wbench.benchmark.families.handover.variant import BAND, VARIANTS, HandoverVariant
 from wbench.benchmark.rollout import play
 from wbench.benchmark.site import RANGES
+from wbench.commands.show import draw
 from wbench.errors import DataError, InvalidValueError, MissingPackageError
 
 SMALL = HandoverVariant(6, 4, 0.5, 0.6)
@@ -289,3 +290,18 @@ def test_stations_are_renumbered_in_observations_masks_and_actions_alike():
     assert torch.equal(windows["action_mask"][..., place + 1], info["action_mask"][..., 2])
     assert torch.equal(cell_of(150.0 * new.position), cell_of(150.0 * old.position))
     assert torch.equal(windows["obs"][..., SLICES["rate"]], obs[..., SLICES["rate"]])
+
+
+def test_a_picture_is_drawn_of_one_site_of_this_family(tmp_path):
+    pytest.importorskip("matplotlib")
+    name, path = next(iter(VARIANTS)), tmp_path / "site.png"
+    for given, sites, out, said in (
+        ("access/n8-c3-load0.15-l48", (DEV[0],), path, "a variant of handover"),
+        ("handover", (DEV[0],), path, "a variant of handover"),
+        (name, (), path, "one site"),
+        (name, (DEV[0],), tmp_path / "site.txt", r"ends in \.png"),
+    ):
+        with pytest.raises(InvalidValueError, match=said):
+            draw(given, sites, out)
+    draw(name, (DEV[0],), path)
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
