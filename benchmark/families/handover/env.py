@@ -30,8 +30,8 @@ NEIGHBOURS = 4  # strongest ones that a user reports
 DETECTED = 0.0  # dB over the noise: neighbours below are not reported
 FAILURE = -8.0  # dB SINR: out of synchrony (Qout of 3GPP TR 36.839)
 HOLD = 8  # slots from a handover until the next may be asked for
-REPAIR = 4  # slots: T310 of 1 s and re-establishment of 1 s
-PRICE = 5.0  # of a handover that is billed, in slots of a satisfied user
+REPAIR = 6  # slots: T310 of 1 s, search and re-establishment
+PRICE = 3.0  # of a handover that is billed, in slots of a satisfied user
 INTERRUPTION = 0.2  # of the slot of a handover is lost
 WATTS = float(from_db(POWER - 30.0))
 
@@ -131,8 +131,7 @@ class HandoverEnv:
         v, t = self.variant, self._slot
         moved = (chosen > 0).float()
         target = torch.where(chosen > 0, chosen - 1, self.serving)
-        tariff = self.tariff[..., t % v.period].gather(1, target) * moved
-        bill = PRICE * self.charged * (self.bills[t] < tariff)
+        bill = self._bill(target, moved, t)
         self.serving = target
         linked = (self.wait == 0).float()
         sinr = self._heard(self.ratio[t + 1])
@@ -150,12 +149,19 @@ class HandoverEnv:
         self.load = (tenants + self._count(used)).clamp(max=1.0)
         self._rate, self._sinr, self._moved, self._failed = got / v.need, sinr * linked, moved, failed
         self._slot = t + 1
+        before = self.serving
         self._repair(failed)
+        bill = bill + self._bill(self.serving, (self.serving != before).float(), t)
         self.hold = torch.where(moved > 0, float(HOLD), self.hold)
         self.hold = ((self.hold - 1.0) * (1.0 - failed)).clamp(min=0.0)
         idle = self._tally(got, failed, used)
         energy = WATTS * SLOT * used
         return (self._rate - bill) / v.agents, {"delivered": got * SLOT, "delay": idle, "dropped": failed, "energy": energy}
+
+    def _bill(self, target: Tensor, moved: Tensor, slot: int) -> Tensor:
+        """What the users that moved to these stations in a slot are billed, [B, N]."""
+        tariff = self.tariff[..., slot % self.variant.period].gather(1, target) * moved
+        return PRICE * self.charged * (self.bills[slot] < tariff)
 
     def _heard(self, ratio: Tensor) -> Tensor:
         """SINR at every user [B, N]: other stations disturb by the load that they had in the last slot."""

@@ -25,7 +25,8 @@ UNHEARD = -14.0  # dB that a station counts as which is not reported
 CERTAINTY = 100.0  # logged episodes that the truth counts as in the control `revealed`
 NOISE = 0.1  # variance of the logarithm of what a user's rate says of a backhaul
 ENOUGH = 0.97  # of the need, or of the airtime: more counts as all of it
-MARGIN = 0.5  # satisfied slots that a handover must gain
+MARGIN, BLIND_MARGIN = 4.0, 8.0  # satisfied slots that a handover must gain, with and without a map
+DOUBT, BLIND_DOUBT = 0.02, 1.0  # variance of the logarithm of what is thought of a backhaul, likewise
 
 
 class A3(Agent):
@@ -73,8 +74,6 @@ class MaxSinr(Agent):
 class Planner(Agent):
     """The common rule: go where the way ahead is worth most. Subclasses say what they think of the site."""
 
-    doubt = 0.02  # variance of the logarithm of what a station carries
-
     def knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         """What is thought of P sites, and which of them each episode is at, [B]."""
         return average(cast("HandoverVariant", state.variant), state.action_mask.device), _first(state)
@@ -82,6 +81,8 @@ class Planner(Agent):
     def begin(self, state: State) -> None:
         """Forecast who is where; everybody computes the same."""
         known, place = self.knowledge(state)
+        blind = not bool((known.sure > 0).any())
+        state.memory["margin"], state.memory["doubt"] = (BLIND_MARGIN, BLIND_DOUBT) if blind else (MARGIN, DOUBT)
         state.memory["known"], state.memory["place"] = known, place
         state.memory["crowd"] = crowd(cast("HandoverVariant", state.variant), known)[place].unsqueeze(1)  # [B, 1, S]
 
@@ -100,9 +101,10 @@ class Planner(Agent):
         factor = self._learn(v, view, state).unsqueeze(2)
         value = worth(v, sinr, bits, left, backhaul * factor, others) * obs.new_tensor(WEIGHTS).unsqueeze(-1)
         whole, later = value.sum(2), value[:, :, LATER:].sum(2)
-        price = (PRICE * known.tariff[place][..., state.slot % v.period] + INTERRUPTION + MARGIN).unsqueeze(1)
+        lost = INTERRUPTION + memory["margin"]
+        price = (PRICE * known.tariff[place][..., state.slot % v.period] + lost).unsqueeze(1)
         soon = (state.slot + torch.arange(1, POINTS[LATER], device=obs.device)) % v.period
-        cheapest = (PRICE * known.tariff[place][..., soon].amin(-1) + INTERRUPTION + MARGIN).unsqueeze(1)
+        cheapest = (PRICE * known.tariff[place][..., soon].amin(-1) + lost).unsqueeze(1)
         stay = (serving * whole).sum(-1)
         reported = view.reported[..., :s] > 0
         wait = (serving * (whole - later)).sum(-1) + torch.where(reported, later - cheapest, -torch.inf).amax(-1)
@@ -147,7 +149,7 @@ class Planner(Agent):
         memory, known, place = state.memory, cast(Knowledge, state.memory["known"]), state.memory["place"]
         serving = view.serving[..., : v.stations]
         if state.slot == 0:
-            memory["factor"] = torch.zeros_like(serving), torch.full_like(serving, self.doubt)
+            memory["factor"] = torch.zeros_like(serving), torch.full_like(serving, memory["doubt"])
         mean, variance = memory["factor"]
         got = view.rate[..., :1] * v.need * (view.load[..., :1] * v.agents)
         surprise = torch.log(got.clamp(min=1e-3) / known.backhaul[place].unsqueeze(1)) - mean
@@ -161,7 +163,7 @@ class Planner(Agent):
 class Belief(Planner):
     """Starts with the average site; learns from what it sees in play."""
 
-    name, doubt = "belief", 1.0
+    name = "belief"
 
 
 class Estimator(Planner):
