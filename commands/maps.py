@@ -35,7 +35,7 @@ def trace(
 
     def write(path: Path) -> None:
         with path.open("wb") as file:
-            np.savez_compressed(file, **found)
+            np.savez_compressed(file, allow_pickle=False, **found)
 
     write_atomically(out, write)
     near = agreement(found, numbers)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class District:
     gain: NDArray[np.float32]
 
     @property
-    def positions(self) -> NDArray[np.float64]:
+    def positions(self) -> NDArray[np.floating[Any]]:
         """Middle of each street cell in m from the centre, (x, y), [C, 2]."""
         return (self.cells[:, ::-1] + 0.5) * CELL - 0.5 * CELL * CELLS
 
@@ -162,7 +163,9 @@ def _resampled(place: District, ways: list[list[int]]) -> Streets:
     return Streets(cell.reshape(*length.shape, -1), line.reshape(*length.shape, -1, 2).astype(np.float32), length)
 
 
-def _points(corners: NDArray[np.float64], way: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
+def _points(
+    corners: NDArray[np.floating[Any]], way: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]], float]:
     """The nearest cell of every point of a way through these cells, its position, and the length of the way in m."""
     run = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
     at = np.arange(0.0, run[-1] + PACE, PACE).clip(max=run[-1])

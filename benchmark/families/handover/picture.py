@@ -26,7 +26,7 @@ WEAKEST, BEST = -10.0, 50.0  # dB over the noise that the greys span
 def draw_place(axes: Axes, place: Site) -> Any:
     """Draw streets by the level of the station that is strongest there, and the stations; returns what a colour bar needs."""
     xy = districts()[place.district].positions @ place.turn.T
-    level = axes.scatter(*xy.T, c=place.level.max(1), s=4, marker="s", cmap="Greys", vmin=WEAKEST, vmax=BEST)
+    level = axes.scatter(xy[:, 0], xy[:, 1], c=place.level.max(1), s=4, marker="s", cmap="Greys", vmin=WEAKEST, vmax=BEST)
     stations = np.arange(len(place.stations))
     axes.scatter(
         *place.stations[:, :2].T, c=stations, s=90, marker="^", cmap=COLOURS, vmin=0, vmax=19, edgecolors="k", zorder=3
@@ -40,14 +40,25 @@ def draw_place(axes: Axes, place: Site) -> Any:
 def draw_users(axes: Axes, where: np.ndarray, serving: np.ndarray, size: float = 30.0) -> None:
     """Draw positions [..., 2] in m in the colours of the stations that serve there [...]."""
     places = where.reshape(-1, 2)
-    axes.scatter(*places.T, c=serving.ravel(), s=size, cmap=COLOURS, vmin=0, vmax=19, edgecolors="w", linewidths=0.4, zorder=4)
+    axes.scatter(
+        places[:, 0],
+        places[:, 1],
+        c=serving.ravel(),
+        s=size,
+        cmap=COLOURS,
+        vmin=0,
+        vmax=19,
+        edgecolors="w",
+        linewidths=0.4,
+        zorder=4,
+    )
 
 
 def draw_way(axes: Axes, where: np.ndarray, serving: np.ndarray) -> None:
     """Draw the way of one user, positions [T, 2] in the colours of what served it [T], with a ring at every handover."""
     draw_users(axes, where, serving, size=22.0)
     moved = np.flatnonzero(np.diff(serving)) + 1
-    axes.scatter(*where[moved].T, s=110, facecolors="none", edgecolors="tab:red", linewidths=1.5, zorder=5)
+    axes.scatter(where[moved, 0], where[moved, 1], s=110, facecolors="none", edgecolors="tab:red", linewidths=1.5, zorder=5)
 
 
 def save_picture(variant: HandoverVariant, site: int, path: Path) -> None:

@@ -99,7 +99,8 @@ def draw_site(variant: HandoverVariant, number: int) -> Site:
 def _covering(level: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Stations one after another: of TRIED that are drawn, the one that covers most cells that are not yet covered TWICE."""
     covers = level > COVERED
-    often, chosen = np.zeros(len(level)), []
+    often = np.zeros(len(level))
+    chosen: list[int] = []
     for _ in range(count):
         left = np.setdiff1d(np.arange(level.shape[1]), chosen)
         some = rng.permutation(left)[:TRIED]

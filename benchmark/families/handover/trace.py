@@ -20,7 +20,7 @@ from scipy.ndimage import label
 from ....errors import InvalidValueError, MissingPackageError
 from .maps import BEST_DB, CELL, CELLS, CITIES, NO_PATH, PATH, STEP_DB, VERSION, District
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 DISTRICTS = (  # city, and its centre in the scene's coordinates in m
     *(("munich", x, y) for x, y in ((-300, -350), (-300, -50), (-600, -50), (0, -350), (300, -350))),
@@ -170,9 +170,10 @@ def _walls(
     xs: Array, ys: Array, height: Array, ground: NDArray[np.bool_], wall: NDArray[np.bool_], free: NDArray[np.bool_]
 ) -> list[tuple[float, ...]]:
     """Walls with a street cell beside them: position, height of the street and of the wall, direction to the street."""
-    count, spots = len(xs), []
+    count = len(xs)
+    spots: list[tuple[float, ...]] = []
     for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        beside, street = (np.roll(grid, (-dy, -dx), (0, 1)) for grid in (ground, height))
+        beside, street = np.roll(ground, (-dy, -dx), (0, 1)), np.roll(height, (-dy, -dx), (0, 1))
         rows, columns = (np.clip(((np.arange(count) + d) * FINE // CELL).astype(int), 0, CELLS - 1) for d in (dy, dx))
         rise = height - street
         i, j = np.nonzero(wall & beside & free[rows][:, columns] & (rise > LOW) & (rise < HIGH))
