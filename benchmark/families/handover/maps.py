@@ -22,6 +22,8 @@ from scipy.sparse.csgraph import dijkstra
 from ....errors import DataError, InvalidValueError
 from ...randomness import generator
 
+Positions = NDArray[np.floating[Any]]
+
 VERSION = 1
 PATH = Path(__file__).parent / "maps" / f"gains-v{VERSION}.npz"
 SHA256 = "e032aff85420f1e424a0a59324ad5133a1dc65fd24d7270d71c8702f48295075"
@@ -52,7 +54,7 @@ class District:
     gain: NDArray[np.float32]
 
     @property
-    def positions(self) -> NDArray[np.floating[Any]]:
+    def positions(self) -> Positions:
         """Middle of each street cell in m from the centre, (x, y), [C, 2]."""
         return (self.cells[:, ::-1] + 0.5) * CELL - 0.5 * CELL * CELLS
 

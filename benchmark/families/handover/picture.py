@@ -29,7 +29,16 @@ def draw_place(axes: Axes, place: Site) -> Any:
     level = axes.scatter(xy[:, 0], xy[:, 1], c=place.level.max(1), s=4, marker="s", cmap="Greys", vmin=WEAKEST, vmax=BEST)
     stations = np.arange(len(place.stations))
     axes.scatter(
-        *place.stations[:, :2].T, c=stations, s=90, marker="^", cmap=COLOURS, vmin=0, vmax=19, edgecolors="k", zorder=3
+        place.stations[:, 0],
+        place.stations[:, 1],
+        c=stations,
+        s=90,
+        marker="^",
+        cmap=COLOURS,
+        vmin=0,
+        vmax=19,
+        edgecolors="k",
+        zorder=3,
     )
     for k, (x, y, _) in enumerate(place.stations):
         axes.annotate(str(k + 1), (x, y), textcoords="offset points", xytext=(5, 5), fontsize=8)
