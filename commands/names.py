@@ -59,7 +59,9 @@ def show(
     ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Of handover, with one --site: write a map of it to this file.", show_default=False),
+        typer.Option(
+            help="Of handover, with one --site: the file for a map of it. Left out: no map is drawn.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -5,7 +5,7 @@ its SINR counts all other stations by their load. A station shares its airtime, 
 its users, and its backhaul in proportion. A handover interrupts for a part of a slot, may be billed, and the next one is not
 allowed before HOLD slots. A link whose SINR falls below FAILURE fails and comes back at the strongest station, REPAIR slots
 later. The reward of user n is `(min(rate / need, 1) - PRICE bill) / N`: the team reward is the share of the needs that is met,
-less what handovers cost. docs/handover.md.
+less what handovers cost. docs/explanation/handover.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gain maps that are shipped: districts of real cities, ray-traced by `trace`, with their version and checksum.
 
-The file is of the Open Database License: see `maps/LICENSE`. docs/handover.md says how it was made.
+The file is of the Open Database License: see `maps/LICENSE`. docs/explanation/handover.md says how it was made.
 """
 
 from __future__ import annotations

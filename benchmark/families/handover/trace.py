@@ -1,7 +1,8 @@
 """Traces the gain maps that `maps` reads, with Sionna RT, out of the city scenes that it ships. Nobody who plays needs this.
 
 Stations stand on facades and roofs beside the streets of a district. Their rays are followed over the whole scene: specular
-and diffuse reflections, and diffraction at edges; what arrives 1.5 m over the street cells is added up. docs/handover.md.
+and diffuse reflections, and diffraction at edges; what arrives 1.5 m over the street cells is added up.
+docs/explanation/handover.md.
 """
 
 from __future__ import annotations
