@@ -59,9 +59,7 @@ def show(
     ] = False,
     picture: Annotated[
         Path | None,
-        typer.Option(
-            help="Of handover, with one --site: the file for a map of it. Left out: no map is drawn.", show_default=False
-        ),
+        typer.Option(help="Of handover, with one --site: the file for a map. Left out: none is drawn.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
