@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from . import __version__
-from .commands import board, check, data, evaluate, hub, names, studies, train
+from .commands import board, check, data, evaluate, hub, maps, names, studies, train
 from .commands.group import Group
 from .console import note
 from .errors import InvalidValueError, WbenchError
@@ -39,6 +39,7 @@ app.command()(names.show)
 app.command()(check.check)
 app.command()(data.doctor)
 evaluate.protocols.command()(check.admission)
+data.app.command()(maps.trace)
 for name, group in {
     "data": data.app,
     "results": board.app,

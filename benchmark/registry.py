@@ -38,6 +38,7 @@ _FAMILIES = {
     "access": "benchmark.families.access.family:FAMILY",
     "power": "benchmark.families.power.family:FAMILY",
     "offload": "benchmark.families.offload.family:FAMILY",
+    "handover": "benchmark.families.handover.family:FAMILY",
 }
 BUILT_IN = tuple(_FAMILIES)
 _AGENTS = {  # a line an agent: the module that gives `build`, and perhaps `TRAINER` and `WORLD`; or another function

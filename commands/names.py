@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,17 +57,24 @@ def show(
     layout: Annotated[
         bool, typer.Option("--observation", help="Of a family: what each number of an observation is, and its column in a log.")
     ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Of handover, with one --site: the file for a map. Left out: none is drawn.", show_default=False),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what a family, variant, agent or protocol is; of an agent that is trained, the settings of its training too."""
     from ..benchmark.registry import register_family
     from ..benchmark.site import parse_sites
     from ..benchmark.user_code import is_file
-    from .show import describe, observation
+    from .show import describe, draw, observation
 
     if is_file(name):
         name = register_family(name).name
-    found = observation(name) if layout else describe(name, parse_sites(site) if site else ())
+    sites = parse_sites(site) if site else ()
+    if picture is not None:
+        draw(name, sites, picture)
+    found = observation(name) if layout else describe(name, sites)
     if as_json:
         print(json.dumps(found.data))
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..benchmark.acting.observation import columns_of
@@ -61,6 +62,25 @@ def observation(name: str) -> Description:
         f"an agent of {family.name} observes {family.obs_size} numbers; columns of a log: obs_0, obs_1, ..., or the names below"
     )
     return Description(data, text, ["place", "column", "meaning"], rows)
+
+
+def draw(name: str, sites: Sequence[int], path: Path) -> None:
+    """Write the map of a site of `handover` as a picture.
+
+    Raises:
+        InvalidValueError: it is no variant of `handover`, these are not one site, or the file has no ending of a picture.
+    """
+    family, _, label = name.partition("/")
+    if family != "handover" or not label:
+        raise InvalidValueError("--picture", name, "a variant of handover, whose sites are places: wbench show handover")
+    if len(sites) != 1:
+        raise InvalidValueError("--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InvalidValueError("--picture", str(path), "a file that ends in .png, .svg or .pdf")
+    from ..benchmark.families.handover.picture import save_picture
+
+    variant: Any = get_family(family).variant(name)
+    save_picture(variant, sites[0], path)
 
 
 def _family(family: Family) -> Description:

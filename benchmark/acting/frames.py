@@ -133,6 +133,15 @@ class Film:
         axes.set(ylabel="device", xlabel="slot")
         axes.set_title(f"server chosen (colour; blue: local). Gcycle that wait: {waits}", fontsize=9)
 
+    def _handover(self, axes: Axes) -> None:
+        """The streets, the stations, and the users in the colours of the stations that serve them."""
+        from ..families.handover.picture import draw_place, draw_users
+
+        env = self._simulator
+        draw_place(axes, env.places[0])
+        draw_users(axes, env.where[len(self._choice) + 1, 0].cpu().numpy(), env.serving[0].cpu().numpy())
+        axes.set_title("level of the best station (dark: strong); users in the colours of their stations", fontsize=9)
+
     def _plain(self, axes: Axes) -> None:
         """Actions of the agents over slots."""
         if self._choice:
@@ -150,7 +159,12 @@ class Film:
         axes.set(xlim=(first - 0.5, first + SHOWN - 0.5), ylim=(rows - 0.5, -0.5), ylabel=what, xlabel="slot")
 
 
-_SCENES: dict[str, Callable[[Film, Any], None]] = {"access": Film._access, "power": Film._power, "offload": Film._offload}
+_SCENES: dict[str, Callable[[Film, Any], None]] = {
+    "access": Film._access,
+    "power": Film._power,
+    "offload": Film._offload,
+    "handover": Film._handover,
+}
 
 
 def _cell(column: int, row: int, colour: str) -> Any:

@@ -29,7 +29,7 @@ SHARED = BEACON.Belief()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["access", "offload", "power"])
+@pytest.mark.parametrize("name", ["access", "handover", "offload", "power"])
 def test_our_own_families_keep_the_contract(name):
     family = get_family(name)
     findings = check(family, 16, [family.select("held-out")[0]])

@@ -15,7 +15,7 @@ from wbench.benchmark.registry import get_family, get_variant
 from wbench.errors import InvalidValueError, UnknownNameError
 
 gymnasium = pytest.importorskip("gymnasium")
-FAMILIES = ("access", "power", "offload")
+FAMILIES = ("access", "power", "offload", "handover")
 
 
 @pytest.mark.parametrize("name", FAMILIES)

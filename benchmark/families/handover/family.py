@@ -1,0 +1,76 @@
+"""The family `handover`, as the registry finds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ...agent import RandomPolicy
+from ...family import Env, Family, Variant
+from .env import ACTIONS, PRICE, WATTS, HandoverEnv
+from .genie import Genie
+from .layout import LAYOUT, OBS_SIZE, SLICES, permute_stations
+from .maps import districts
+from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, Revealed
+from .scenario import SLOT
+from .site import draw_site
+from .variant import VARIANTS, HandoverVariant
+
+
+def _make(variant: Variant, device: torch.device | str) -> Env:
+    assert isinstance(variant, HandoverVariant)
+    return HandoverEnv(variant, device)
+
+
+def _hidden(variant: Variant, site: int) -> dict[str, Any]:
+    assert isinstance(variant, HandoverVariant)
+    found = draw_site(variant, site)
+    place = districts()[found.district]
+    told: dict[str, Any] = {"city": place.city, "centre": place.centre}
+    return told | {name: value for name, value in vars(found).items() if name != "district"}
+
+
+def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+    """A user gets its need at most; a link fails a slot at most; a station has a greatest power."""
+    assert isinstance(variant, HandoverVariant)
+    slots, users = float(variant.horizon), float(variant.agents)
+    joules = WATTS * SLOT * variant.stations * slots
+    outage = {"delay_mean": (0.0, slots), "delay_p95": (0.0, slots + 1.0)}
+    return {"goodput": (0.0, variant.need), **outage, "drops": (0.0, users * slots), "energy": (0.0, joules)}
+
+
+FAMILY = Family(
+    name="handover",
+    version="1",
+    summary="user association with mobility in ray-traced cities; hidden maps, backhaul, tenants and tariffs; discrete action",
+    variants=VARIANTS,
+    make=_make,
+    hidden=_hidden,
+    obs_size=OBS_SIZE,
+    descriptor_size=7,
+    actions=ACTIONS,
+    reward_range=(-PRICE, 1.0),
+    policies={
+        "random": RandomPolicy,
+        "max-sinr": MaxSinr,
+        "medium": Medium,
+        "prior": A3,
+        "belief": Belief,
+        "estimator": Estimator,
+        "oracle": Oracle,
+        "revealed": Revealed,
+        "genie": Genie,
+    },
+    layout=LAYOUT,
+    shown={"rate": SLICES["rate"].start, "level": SLICES["level"].start},
+    permute=permute_stations,
+    choice=SLICES["free"].start,
+    qos_range=_qos_range,
+    behaviours={
+        "random": (("random", 0.0),),
+        "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),
+        "expert": (("oracle", 0.05),),
+        "mixed": (("random", 0.0), *((name, 0.1) for name in ("max-sinr", "prior", "belief", "oracle", "genie"))),
+    },
+)

@@ -1,0 +1,84 @@
+"""Where each quantity stands in a `handover` observation, for the environment that writes it and the policies that read it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..permutation import renumber_choices
+
+MAX_STATIONS = 12  # observations and actions of fewer stations are padded to this
+LOWEST, DB_SCALE = -10.0, 40.0  # dB over the noise: levels are shown as (level - LOWEST) / DB_SCALE
+METRES = 150.0  # a position of 1 is the edge of the district
+LOOKS = (4, 8, 16, 24)  # slots ahead that a user knows its own route
+FASTEST = 14.0  # m/s, shown as 1
+HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
+
+LAYOUT = {  # floats of each part, and what they are
+    "free": (1, "whether a handover may be asked for"),
+    "wait": (3, "interrupted; slots until the link is there again / 8; until the next handover is allowed / 8"),
+    "level": (
+        MAX_STATIONS,
+        "measured level of the serving and of the reported stations, one slot old; 0: not reported",
+    ),
+    "reported": (MAX_STATIONS, "whether the station is a reported neighbour"),
+    "serving": (MAX_STATIONS, "serving station, one-hot"),
+    "load": (2, "of the serving station in the last slot: users / N, share of its airtime in use"),
+    "rate": (2, "own rate of the last slot as a share of the need; log2(1 + SINR) / 8"),
+    "moved": (1, "whether a handover was made in the last slot"),
+    "failed": (1, "whether the link failed in the last slot"),
+    "position": (2, "own position / 150 m"),
+    "heading": (3, "direction of travel, and speed / 14 m/s"),
+    "route": (2 * len(LOOKS), f"own way in {', '.join(map(str, LOOKS))} slots by the planned route / 50 m"),
+    "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
+    "index": (1, "own index / N"),
+}
+ROUTE_SCALE = 50.0
+_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
+_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
+SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
+OBS_SIZE = _ENDS[-1]
+
+
+class View:
+    """Named views into observations [..., O]."""
+
+    free: Tensor
+    wait: Tensor
+    level: Tensor
+    reported: Tensor
+    serving: Tensor
+    load: Tensor
+    rate: Tensor
+    moved: Tensor
+    failed: Tensor
+    position: Tensor
+    heading: Tensor
+    route: Tensor
+    phase: Tensor
+    index: Tensor
+
+    def __init__(self, obs: Tensor) -> None:
+        for name, where in SLICES.items():
+            setattr(self, name, obs[..., where])
+
+
+def permute_stations(windows: dict[str, Tensor], generator: torch.Generator) -> None:
+    """Give the stations random numbers among MAX_STATIONS, the same for all users and all windows, so that a site stays one.
+
+    Which number a station has means nothing; a network trained on six and eight stations has then met every number.
+    """
+    order = torch.randperm(MAX_STATIONS, generator=generator)  # new station k is old station order[k]
+    view = View(windows["obs"])
+    renumber_choices(windows, order)
+    for stations in (view.level, view.reported, view.serving):
+        stations[:] = stations[..., order]
+
+
+def phases(period: int) -> Tensor:
+    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
+    slot = torch.arange(period)
+    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
+    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)
