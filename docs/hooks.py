@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,6 +52,17 @@ def observations() -> str:
 
 
 MADE: dict[str, Callable[[], str]] = {"<!-- command line -->": command_line, "<!-- observations -->": observations}
+
+
+def on_startup(**_: object) -> None:
+    """Copy the package for mkdocstrings: the checkout is the package, and holds environments and links into itself as well."""
+    package = ROOT / "build" / "api" / "wbench"  # see `paths` in mkdocs.yml
+    shutil.rmtree(package, ignore_errors=True)
+    parts = [init.parent for init in ROOT.glob("[a-z]*/__init__.py")]
+    for source in [*ROOT.glob("*.py"), *(file for part in parts for file in part.rglob("*.py"))]:
+        copied = package / source.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copied)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
