@@ -90,7 +90,7 @@ def values(kind: type[ValueModel], name: str, seed: int) -> Curve:
     label = kind.__name__.lower()
     packaged = kind.from_pretrained(f"{label}-small").config  # lends its settings, none of its weights
     torch.manual_seed(seed)
-    model = kind(replace(packaged, families={family.name: FamilyShape.of(family)}, evaluation_temperatures={}))
+    model = kind(replace(packaged, families={family.name: FamilyShape.of(family)}, evaluation_temperatures={}, site=0))
     site = RANGES["dev"][seed]
     environment = MeteredEnvironment(family, variant, site, ROUNDS * EPISODES)
     curve: Curve = []

@@ -212,7 +212,7 @@ def test_list_show_and_version(command):
 
     assert command("--version").out.strip() == f"wbench {__version__}"
     names = command("list", "--json").data
-    assert names["families"] == ["access", "offload", "power"]
+    assert names["families"] == ["access", "handover", "offload", "power"]
     assert {"networld", "bc", "random", "prior", "belief", "estimator", "oracle", "genie"} <= set(names["agents"])
     family = command("show", "access", "--json").data
     splits = list(family["variants"].values())

@@ -59,7 +59,10 @@ def test_a_config_survives_json():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 3}, "not Tester's: unknown fields width; allowed aim, depth, families, sampled, temperatures, values"),
+        (
+            {"width": 3},
+            "not Tester's: unknown fields width; allowed aim, depth, families, recipe, sampled, temperatures, values",
+        ),
         ({"values": None}, "not Tester's: no values"),
         ({"families": {"access": {"obs_size": 3}}}, r"families.access.descriptor_size is {'obs_size': 3}; Field required"),
         ({"families": [1]}, r"not Tester's: families is \[1\]; Input should be a valid dictionary"),

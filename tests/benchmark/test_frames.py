@@ -29,10 +29,10 @@ def test_gymnasium_makes_and_checks_every_family(name: str):
         check_env(env.unwrapped, skip_render_check=True)
     policy, total, over = wbench.load_policy("belief"), 0.0, False
     policy.adapt(f"{name}/{label}")
-    obs, _ = env.reset(seed=3)
+    obs, info = env.reset(seed=3)
     policy.reset(env)
     while not over:
-        obs, reward, _, over, _ = env.step(policy.act(obs))
+        obs, reward, _, over, info = env.step(policy.act(obs, info))
         total += reward
     found = wbench.play(*get_variant(f"{name}/{label}"), policy.agent, [1_000_000], [3])
     assert total == pytest.approx(found.returns.item(), abs=1e-4)
