@@ -20,7 +20,7 @@ def trace(
 ) -> None:
     """Trace the gain maps of `handover` with Sionna RT, and say how near they are to those of this package.
 
-    Needs the extra `sionna` and LLVM 19; some half a minute a district.
+    Needs the extra `sionna` and LLVM 19; some 20 CPU-seconds a district.
     """
     import numpy as np
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -245,12 +246,11 @@ def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: In
     if single:
         one, key = np.stack([tables[i][0] for i in single]), f"{entries[0].line.protocol_hash} {family} {shots}"
         better[single], worse[single] = index.counts(key, [entries[i].sha256 for i in single], one) if index else counts(one)
-    for i, table in enumerate(tables):
-        for j in range(len(tables)) if len(table) > 1 else ():
-            if j != i and (len(tables[j]) == 1 or j > i):
-                sign = trainings.paired(table, tables[j]).sign or 0
-                better[i if sign < 0 else j] += sign != 0
-                worse[j if sign < 0 else i] += sign != 0
+    several = [i for i, table in enumerate(tables) if len(table) > 1]
+    for i, j in [*product(several, single), *combinations(several, 2)]:
+        sign = trainings.paired(tables[i], tables[j]).sign or 0
+        better[i if sign < 0 else j] += sign != 0
+        worse[j if sign < 0 else i] += sign != 0
     return [RankInterval(1 + int(b), len(tables) - int(w)) for b, w in zip(better, worse, strict=True)]
 
 

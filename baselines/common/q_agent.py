@@ -66,11 +66,8 @@ class ValueAgent(Agent):
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
         self._pretrained.config.require_shape(family)
         self._model = self._from_scratch(0) if self.track == "online" else self._pretrained
-        self._read(family, variant, support)
-        if support is None:
-            return Adaptation()
         adaptation = Adaptation()
-        if self._adaptation.steps:
+        if support is not None and self._adaptation.steps:
             self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
             adaptation = Adaptation(steps, dict(notes))
         self._read(family, variant, support)

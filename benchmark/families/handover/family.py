@@ -12,7 +12,7 @@ from .env import ACTIONS, PRICE, WATTS, HandoverEnv
 from .genie import Genie
 from .layout import LAYOUT, OBS_SIZE, SLICES, permute_stations
 from .maps import districts
-from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, Revealed
+from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, RevealedEstimator
 from .scenario import SLOT
 from .site import draw_site
 from .variant import VARIANTS, HandoverVariant
@@ -59,7 +59,7 @@ FAMILY = Family(
         "belief": Belief,
         "estimator": Estimator,
         "oracle": Oracle,
-        "revealed": Revealed,
+        "revealed": RevealedEstimator,
         "genie": Genie,
     },
     layout=LAYOUT,

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..layout import Named, slices
 from ..permutation import renumber_choices
 
 MAX_STATIONS = 12  # observations and actions of fewer stations are padded to this
@@ -36,14 +37,14 @@ LAYOUT = {  # floats of each part, and what they are
     "index": (1, "own index / N"),
 }
 ROUTE_SCALE = 50.0
-_SIZES = {name: size for name, (size, _) in LAYOUT.items()}
-_ENDS = [sum(list(_SIZES.values())[: i + 1]) for i in range(len(_SIZES))]
-SLICES = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
-OBS_SIZE = _ENDS[-1]
+SLICES = slices(LAYOUT)
+OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View:
+class View(Named):
     """Named views into observations [..., O]."""
+
+    slices = SLICES
 
     free: Tensor
     wait: Tensor
@@ -59,10 +60,6 @@ class View:
     route: Tensor
     phase: Tensor
     index: Tensor
-
-    def __init__(self, obs: Tensor) -> None:
-        for name, where in SLICES.items():
-            setattr(self, name, obs[..., where])
 
 
 def permute_stations(windows: dict[str, Tensor], generator: torch.Generator) -> None:

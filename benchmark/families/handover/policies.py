@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...agent import Adaptation, Agent, State, Support
 from ...family import Family, Variant
+from ..revealed import Revealed
 from .env import INTERRUPTION, PRICE
 from .estimator import estimate
 from .layout import DB_SCALE, LOOKS, LOWEST, METRES, ROUTE_SCALE, View
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 HEARD = 0.35  # weight of a new measurement of a level
 KEEPS = 0.8  # correlation of a residual from slot to slot
 UNHEARD = -14.0  # dB that a station counts as which is not reported
-CERTAINTY = 100.0  # logged episodes that the truth counts as in the control `revealed`
 NOISE = 0.1  # variance of the logarithm of what a user's rate says of a backhaul
 ENOUGH = 0.97  # of the need, or of the airtime: more counts as all of it
 MARGIN, BLIND_MARGIN = 4.0, 8.0  # satisfied slots that a handover must gain, with and without a map
@@ -201,25 +201,8 @@ class Oracle(Planner):
         return true_knowledge(cast("HandoverEnv", state.env))
 
 
-class Revealed(Estimator):
-    """The control of the admission: an estimator that is shown the site, and reads logs besides; they should tell it nothing.
-
-    The truth counts as `CERTAINTY` episodes, the K that it reads as K.
-    """
-
-    name, privileged = "revealed", True
-    _shots: tuple[int, ...] = (0,)
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the logs, as every estimator does."""
-        self._shots = (0 if support is None else support.shots,)
-        return super().adapt(family, variant, support)
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """See `Estimator.join`."""
-        one = cast(Revealed, super().join(several))
-        one._shots = tuple(shots for each in several for shots in cast(Revealed, each)._shots)
-        return one
+class RevealedEstimator(Revealed, Estimator):
+    """The control of the admission, see `Revealed`."""
 
     def knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         """The sites as they are, mixed with what the logs say of them: of each pair of a site and a log that is played."""
@@ -229,12 +212,7 @@ class Revealed(Estimator):
         read, log = super().knowledge(state)
         pairs, place = (log * len(true.backhaul) + site).unique(return_inverse=True)
         site, log = pairs % len(true.backhaul), pairs // len(true.backhaul)
-        shots = torch.tensor(self._shots, device=site.device)[log]
-        part = shots / (shots + CERTAINTY)
-        mixed = {
-            name: value[site].lerp(getattr(read, name)[log], part.view(-1, *[1] * (value.dim() - 1)))
-            for name, value in vars(true).items()
-        }
+        mixed = {name: self.mixed(value[site], getattr(read, name)[log], log) for name, value in vars(true).items()}
         return Knowledge(**mixed | {"sure": true.sure[site], "level": true.level[site]}), place
 
 
