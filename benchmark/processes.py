@@ -16,6 +16,8 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
+from ..errors import InvalidValueError
+
 
 def spawn_context() -> SpawnContext:
     """Processes that start from nothing: a forked one would inherit PyTorch's threads in an unknown state."""
@@ -39,6 +41,16 @@ def die_with_parent(tie: Connection | None = None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def check_device(device: str) -> None:
+    """Raise `InvalidValueError` unless this machine can compute there."""
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InvalidValueError("--device", device, "cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 
 
 @contextmanager
