@@ -26,7 +26,6 @@ LARGEST = 32 << 20  # bytes of a file
 SMALL = 4 << 20  # of one of these protocols
 _SMALL = ("quick", "lite")
 _MARKS = {b"[": 100_000, b"{": 100_000, b",": 3_000_000, b'"': 2_000_000}  # what takes memory; `full` has a tenth of it
-_BEFORE_SITES = tuple(f"wbench-result/{number}" for number in (1, 2, 3))
 
 
 def load_result(path: Path | str) -> Result:
@@ -64,13 +63,9 @@ def parse(content: bytes) -> Result:
     """The result in the bytes of a file; raises `ResultError` at the first thing that is wrong."""
     data = _strict_json(content)
     schema = data.get("schema")
-    if schema in _BEFORE_SITES:
-        raise ResultError(
-            f"{schema} is from before variants were played at sites, so its scores compare with none of {VERSION}. "
-            "Play it anew: wbench eval --agent NAME --out result.json"
-        )
     if schema != VERSION:
-        raise ResultError(f"not a result: schema is {short(schema)}, but must be {VERSION}.")
+        again = "Play it anew: wbench eval --agent NAME --out result.json"
+        raise ResultError(f"not a result: schema is {short(schema)}, but must be {VERSION}. {again}")
     if len(content) > SMALL and data.get("protocol") in _SMALL:
         raise ResultError(f"not a result: {len(content) >> 20} MB; a result of {data['protocol']} has {SMALL >> 20} at most.")
     result = piecewise(data)
