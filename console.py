@@ -1,4 +1,4 @@
-"""What the commands share: tables on standard output, progress and notes on standard error."""
+"""What the commands share: options, tables on standard output, progress and notes on standard error."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _MEMORY = 3600.0  # seconds over which the time left is estimated: a step may take minutes
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+OnlyFamilies = Annotated[list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.")]
 
 
 class Messages(io.TextIOBase):
@@ -117,11 +119,9 @@ def plain(text: str, kept: str = "") -> str:
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
-def check_device(device: str) -> None:
-    """Raise `InvalidValueError` unless this machine can compute there."""
-    import torch
-
-    if device not in ("cpu", "cuda"):
-        raise InvalidValueError("--device", device, "cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
+def numbers(option: str, text: str, least: int = 0) -> list[int]:
+    """Whole numbers with commas, each this great or more; raises `InvalidValueError`."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
+        raise InvalidValueError(option, text, f"whole numbers of {least} or more with commas, e.g. {least},5")
+    return [int(part) for part in parts]

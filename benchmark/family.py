@@ -169,6 +169,7 @@ class Family:
         qos_range: least and greatest value that each quality of service of an episode can have, by name; None = not known.
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
+        draw: writes a picture of a site of a variant; None = there is none to draw.
     """
 
     name: str
@@ -190,6 +191,7 @@ class Family:
     permute: Permute | None = None
     choice: int | None = None
     qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
+    draw: Callable[[Family, Variant, int, Path], None] | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]

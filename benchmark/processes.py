@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
+
+from ..errors import InvalidValueError
 
 
 def spawn_context() -> SpawnContext:
@@ -36,6 +41,16 @@ def die_with_parent(tie: Connection | None = None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def check_device(device: str) -> None:
+    """Raise `InvalidValueError` unless this machine can compute there."""
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise InvalidValueError("--device", device, "cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 
 
 @contextmanager
@@ -68,7 +83,7 @@ def plain_types() -> Iterator[None]:
 def plain_torch() -> Iterator[None]:
     """Run with PyTorch and NumPy as they come; what is changed meanwhile for all of the process is undone afterwards.
 
-    So are the current folder and the variables that steer wbench.
+    So are the global generators, filters of warnings, the current folder and the variables that steer wbench.
     """
     import numpy as np
     import torch
@@ -89,12 +104,14 @@ def plain_torch() -> Iterator[None]:
 
 
 def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object], Any]]:
-    """What numbers depend on and holds for all of PyTorch: how it is read, how it is set, and what it is as PyTorch comes."""
+    """What play depends on and holds for all of the process: how it is read, how it is set, and what it is as PyTorch comes."""
+    import numpy as np
     import torch
 
     backends = torch.backends
-    kinds = (backends, backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn)  # type: ignore[attr-defined]
-    flags = [(kind, "fp32_precision", "ieee") for kind in kinds] + [(backends.mkldnn, "enabled", True)]
+    cpu, gpu = backends.mkldnn, backends.cudnn
+    kinds = (backends, cpu.matmul, cpu.conv, cpu.rnn, backends.cuda.matmul, gpu.conv, gpu.rnn)  # type: ignore[attr-defined]
+    flags = [(kind, "fp32_precision", "ieee") for kind in kinds] + [(cpu, "enabled", True)]
     return [
         (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
         (torch.is_grad_enabled, torch.set_grad_enabled, True),
@@ -103,8 +120,21 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object], Any]]:
         (torch.get_num_threads, torch.set_num_threads, None),
         (_matmul_precision, torch.set_float32_matmul_precision, "highest"),  # an older way to set what the flags set
         (_flushes_denormals, torch.set_flush_denormal, False),
+        *((partial(torch.is_autocast_enabled, on), partial(torch.set_autocast_enabled, on), False) for on in ("cpu", "cuda")),
+        (torch.get_rng_state, torch.set_rng_state, None),
+        (np.random.get_state, np.random.set_state, None),
+        (random.getstate, random.setstate, None),
+        (sys.getrecursionlimit, sys.setrecursionlimit, None),
+        (lambda: list(warnings.filters), _set_filters, None),
         *((partial(getattr, kind, name), partial(setattr, kind, name), plain) for kind, name, plain in flags),
     ]
+
+
+def _set_filters(kept: list[Any]) -> None:
+    """Put filters of warnings back; what was warned of once is told again only where they were changed."""
+    if warnings.filters != kept:
+        warnings.resetwarnings()
+        warnings.filters[:] = kept  # type: ignore[index]
 
 
 def _matmul_precision() -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Json, check_device, note, print_rows, progress
+from ..console import Device, Json, note, print_rows, progress
 from ..errors import InvalidValueError, ResultError, VerificationError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Result files: submit, verify, compare, export and rank them.")
 
 Store = Annotated[Path | None, typer.Option(help="Folder of results; default: leaderboard/results of the checkout you are in.")]
-ResultFile = Annotated[Path, typer.Argument(help="A result file of wbench eval.", show_default=False)]
+ResultFile = Annotated[Path, typer.Argument(help="A result file of wbench eval.")]
 
 
 @app.command()
@@ -30,8 +30,7 @@ def submit(
     file: ResultFile,
     store: Store = None,
     namespace: Annotated[
-        str | None,
-        typer.Option(help="Of the Hub: open a pull request on NAMESPACE/wbench-results. Left out: none.", show_default=False),
+        str | None, typer.Option(help="Of the Hub: open a pull request on NAMESPACE/wbench-results. Left out: none.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Validate, and only say what would be done.")] = False,
     as_json: Json = False,
@@ -72,14 +71,13 @@ def verify(
     agent: Annotated[
         str | None, typer.Option(help="FILE.py[:ATTR] of an agent in no package: the file that was played. Left out: none.")
     ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="Folder of the weights. Left out: what the result names.", show_default=False)
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    checkpoint: Annotated[str | None, typer.Option(help="Folder of the weights. Left out: what the result names.")] = None,
+    device: Device = "cpu",
     record: Annotated[bool, typer.Option("--record", help="Note a rerun that holds beside the file, for the board.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check a result in three depths, down to playing some of its episodes again. Exit code 1 where it does not hold."""
+    from ..benchmark.processes import check_device
     from ..leaderboard.verification import verify as library
     from ..leaderboard.verification.rerun import Plan
 
@@ -136,11 +134,10 @@ def leaderboard(
     protocol: Annotated[
         str | None, typer.Option(help="quick, lite, full or custom; default: lite, and all with --html.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help="Rank by this family only. Left out: by all.", show_default=False)] = None,
+    family: Annotated[str | None, typer.Option(help="Rank by this family only. Left out: by all.")] = None,
     shots: Annotated[int | None, typer.Option(help="Rank at this number of shots; default: 5, or the most played.")] = None,
     html: Annotated[
-        Path | None,
-        typer.Option(help="Write the board as a page into this folder. Left out: it is printed.", show_default=False),
+        Path | None, typer.Option(help="Write the board as a page into this folder. Left out: it is printed.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -176,9 +173,7 @@ def leaderboard(
 def compare(
     a: ResultFile,
     b: ResultFile,
-    shots: Annotated[
-        int | None, typer.Option(help="At this number of shots only. Left out: at each.", show_default=False)
-    ] = None,
+    shots: Annotated[int | None, typer.Option(help="At this number of shots only. Left out: at each.")] = None,
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Exit code 1 where A is below B and the interval excludes 0.")
     ] = False,
@@ -228,13 +223,10 @@ def compare(
 
 @app.command()
 def export(
-    files: Annotated[
-        list[Path], typer.Argument(help="Result files; eval-results and model-index take one.", show_default=False)
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Result files; eval-results and model-index take one.")],
     form: Annotated[str, typer.Option("--format", help="eval-results, model-index, csv or latex.")],
     namespace: Annotated[
-        str | None,
-        typer.Option(help="Of the datasets on the Hub, for eval-results. Left out: none is named.", show_default=False),
+        str | None, typer.Option(help="Of the datasets on the Hub, for eval-results. Left out: none is named.")
     ] = None,
 ) -> None:
     """Print results in another format: the Hub's .eval_results YAML, a model card's model-index, CSV, a LaTeX table."""

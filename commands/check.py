@@ -15,13 +15,12 @@ def check(
     target: Annotated[
         str,
         typer.Argument(
-            help="A family or variant; FILE.py[:ATTR] of a family or agent; MODULE:ATTR. Files run as your own code.",
-            show_default=False,
+            help="A family or variant; FILE.py[:ATTR] of a family or agent; MODULE:ATTR. Files run as your own code."
         ),
     ],
     episodes: Annotated[int, typer.Option(help="Episodes behind the references of each variant.")] = 32,
     checkpoint: Annotated[
-        str | None, typer.Option(help="Of an agent: folder or Hub id. Left out: what its file names.", show_default=False)
+        str | None, typer.Option(help="Of an agent: folder or Hub id. Left out: what its file names.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -57,10 +56,8 @@ def check(
 
 
 def admission(
-    family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.", show_default=False)
-    ] = None,
+    family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.")] = None,
     sites: Annotated[str, typer.Option(help="At these sites. Settings of the families were chosen on dev:0-49.")] = "dev:50-99",
     episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 4,
     write: Annotated[

@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The offline datasets: get, record, verify, list and publish them.")
 
 SizeName = Annotated[str, typer.Option("--release", help="Which release: mini or standard.")]
-Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.", show_default=False)]
-OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.", show_default=False)]
-To = Annotated[
-    Path | None,
-    typer.Option(help="The folder of the datasets. Left out: the cache of wbench (WBENCH_HOME).", show_default=False),
-]
+Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.")]
+OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")]
+To = Annotated[Path | None, typer.Option(help="The folder of the datasets. Left out: the cache of wbench (WBENCH_HOME).")]
 Namespace = Annotated[str, typer.Option(help="The user or organisation of the Hub that it is published under.")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; nothing is written or sent.")]
@@ -73,35 +70,24 @@ def build(
 @app.command()
 def download(
     families: Families = None,
-    release: Annotated[
-        str | None, typer.Option(help="Which release: mini or standard. Left out: mini.", show_default=False)
-    ] = None,
+    release: Annotated[str | None, typer.Option(help="Which release: mini or standard. Left out: mini.")] = None,
     revision: Annotated[
-        str | None,
-        typer.Option(help="A tag or commit of the Hub repository. Left out: the tag of the release.", show_default=False),
+        str | None, typer.Option(help="A tag or commit of the Hub repository. Left out: the tag of the release.")
     ] = None,
     quality: Annotated[
         list[str] | None,
         typer.Option(
-            help="These files only: random, medium, expert, mixed, support, held-out; may be repeated. Left out: all.",
-            show_default=False,
+            help="These files only: random, medium, expert, mixed, support, held-out; may be repeated. Left out: all."
         ),
     ] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="These variants only; may be repeated. Left out: all.", show_default=False)
-    ] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="These variants only; may be repeated. Left out: all.")] = None,
     to: To = None,
     source: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            help="A folder or URL with dataset folders, asked before anything is recorded. Left out: none.",
-            show_default=False,
-        ),
+        typer.Option("--from", help="A folder or URL with dataset folders, asked before anything is recorded. Left out: none."),
     ] = None,
     namespace: Annotated[
-        str | None,
-        typer.Option(help="The user or organisation of the Hub. Left out: WBENCH_NAMESPACE, if set.", show_default=False),
+        str | None, typer.Option(help="The user or organisation of the Hub. Left out: WBENCH_NAMESPACE, if set.")
     ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -276,10 +262,7 @@ def publish_datasets(
     namespace: Namespace,
     release: SizeName = "mini",
     family: OneFamily = None,
-    version: Annotated[
-        str | None,
-        typer.Option(help="Refused unless it is the release's version. Left out: that one.", show_default=False),
-    ] = None,
+    version: Annotated[str | None, typer.Option(help="Refused unless it is the release's version. Left out: that one.")] = None,
     to: To = None,
     private: Private = False,
     dry_run: DryRun = False,

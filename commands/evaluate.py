@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Json, note, print_rows, progress
-from ..errors import FailedCellsError, InvalidValueError
+from ..console import Device, Json, OnlyFamilies, note, numbers, print_rows, progress
+from ..errors import FailedCellsError
 
 if TYPE_CHECKING:
-    from ..benchmark.protocol.spec import Protocol
     from ..leaderboard.result import Result
 
 protocols = typer.Typer(help="What a protocol plays, and the hash over all that defines a score.")
@@ -25,67 +24,48 @@ protocols = typer.Typer(help="What a protocol plays, and the hash over all that 
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
     track: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
-    family: Annotated[
-        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.", show_default=False)
-    ] = None,
+    family: OnlyFamilies = None,
     variant: Annotated[
-        list[str] | None,
-        typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.", show_default=False),
+        list[str] | None, typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.")
     ] = None,
     shots: Annotated[
-        str | None,
-        typer.Option(help="Numbers of support episodes instead, e.g. 0,5. Left out: the protocol's.", show_default=False),
+        str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5. Left out: the protocol's.")
     ] = None,
     sites: Annotated[
-        str | None,
-        typer.Option(
-            help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3. Left out: the protocol's.", show_default=False
-        ),
+        str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3. Left out: the protocol's.")
     ] = None,
     support: Annotated[
-        str,
-        typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random)."),
+        str, typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random).")
     ] = "site",
     referee: Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")] = False,
-    episodes: Annotated[
-        int | None, typer.Option(help="Query episodes a cell instead. Left out: the protocol's.", show_default=False)
-    ] = None,
+    episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead. Left out: the protocol's.")] = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
     checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
     against: Annotated[
         list[str] | None,
         typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,belief,estimator."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,
     executor: Annotated[str, typer.Option(help="local, or ray for a cluster. The numbers are the same.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; default: start one here.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Result file; an interrupted run goes on from its cells. Left out: none.", show_default=False),
+        Path | None, typer.Option(help="Result file; an interrupted run goes on from its cells. Left out: none.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
-    from ..benchmark.protocol.spec import protocol as get_protocol
-    from ..benchmark.site import parse_sites
     from ..leaderboard.evaluate import evaluate as play
 
-    numbers = _numbers("--shots", shots)
-    chosen = get_protocol(
-        protocol,
-        families=family,
-        variants=variant,
-        sites=None if sites is None else parse_sites(sites, referee),
-        shots=numbers,
-        episodes=episodes,
-        support=support,
-        referee=referee,
-    )
     with redirect_stdout(sys.stderr):  # whatever an agent prints is no part of what a script reads
         result = play(
             agent,
-            chosen,
+            protocol,
+            family=family,
+            variant=variant,
+            shots=None if shots is None else numbers("--shots", shots),
+            sites=sites,
+            episodes=episodes,
             against=_rivals(against),
             jobs=jobs,
             executor=executor,
@@ -94,18 +74,22 @@ def evaluate(
             checkpoint=checkpoint,
             device=device,
             address=address,
+            support=support,
+            referee=referee,
         )
+    _print(result, as_json)
+    _note_next(result, out)
+    _note_cores(executor, jobs)
+    _require_all_played(result)
+
+
+def _print(result: Result, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.document(), allow_nan=False))
     else:
         from rich.console import Console
 
         Console(width=None if sys.stdout.isatty() else 160).print(result)
-    if out:
-        _note_next(out, chosen)
-    _note_seen(chosen)
-    _note_cores(executor, jobs)
-    _require_all_played(result)
 
 
 def _rivals(against: list[str] | None) -> list[str] | None:
@@ -114,21 +98,19 @@ def _rivals(against: list[str] | None) -> list[str] | None:
     return [name for name in names if name not in ("", "none")] if against else None
 
 
-def _note_next(out: Path, protocol: Protocol) -> None:
-    """Say what was written and what to do with it."""
+def _note_next(result: Result, out: Path | None) -> None:
+    """Say what was written and what to do with it, and which sites are no test of few-shot skill."""
     from ..benchmark.registry import typed
-
-    own = ";".join(typed(name) for name in protocol.families() if typed(name) != name)
-    known = f"WBENCH_FAMILIES={shlex.quote(own)} " if own else ""
-    after = "" if protocol.name in ("quick", "custom") else f", then wbench submit {out}"
-    note(f"wrote {out}. Next: {known}wbench results verify {out}{after}")
-
-
-def _note_seen(protocol: Protocol) -> None:
-    """Say which sites are no test of few-shot skill."""
     from ..benchmark.site import range_of, spans
+    from ..leaderboard.summary import Grid
 
-    if seen := [site for site in protocol.sites if range_of(site) == "train"]:
+    grid = Grid.of(result.contract)
+    if out:
+        own = ";".join(typed(name) for name in grid.families() if typed(name) != name)
+        known = f"WBENCH_FAMILIES={shlex.quote(own)} " if own else ""
+        after = "" if result.protocol in ("quick", "custom") else f", then wbench submit {out}"
+        note(f"wrote {out}. Next: {known}wbench results verify {out}{after}")
+    if seen := [site for site in grid.sites if range_of(site) == "train"]:
         note(f"pretrained agents have learned from these sites: {', '.join(spans(seen))}")
 
 
@@ -152,15 +134,6 @@ def _require_all_played(result: Result) -> None:
         f"{first.failure}. "
         "The others are kept; with --out, the same command plays the failed ones again."
     )
-
-
-def _numbers(option: str, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise InvalidValueError(option, text, "whole numbers with commas, e.g. 0,5") from None
 
 
 Size = Annotated[str, typer.Argument(help="quick, lite or full.")]
@@ -189,9 +162,7 @@ def hash_protocol(name: Size) -> None:
 
 @protocols.command("freeze")
 def freeze(
-    family: Annotated[
-        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.", show_default=False)
-    ] = None,
+    family: OnlyFamilies = None,
 ) -> None:
     """Put references and support of the held-out sites into the package: for those who change a family."""
     from ..benchmark.protocol import references

@@ -7,21 +7,6 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-MOVED = {  # spellings of before commands stood in groups
-    "ablate": "study ablate",
-    "admission": "protocol admission",
-    "build": "data build",
-    "card": "checkpoint card",
-    "compare": "results compare",
-    "export": "results export",
-    "fidelity": "study fidelity",
-    "publish": "data publish, or wbench checkpoint publish",
-    "report": "study report",
-    "transfer": "study transfer",
-    "verify": "results verify",
-    "verify-data": "data verify",
-}
-
 
 class Group(TyperGroup):
     """A group whose commands come first and whose groups come after them, in the order in which they were added."""
@@ -29,18 +14,17 @@ class Group(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names; a usage error with the nearest one where there is none."""
         if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            ctx.fail(self._unknown(args[0], root=ctx.parent is None))
+            ctx.fail(self._unknown(args[0]))
         return super().resolve_command(ctx, args)
 
-    def _unknown(self, given: str, root: bool) -> str:
-        if root and given in MOVED:
-            return f"{given!r} is now: wbench {MOVED[given]}."
-        paths = {name: name for name in self.commands}
+    def _unknown(self, given: str) -> str:
+        paths = {name: [name] for name in self.commands}
         for name, command in self.commands.items():
             for below in getattr(command, "commands", {}):
-                paths.setdefault(below, f"{name} {below}")
+                paths.setdefault(below, []).append(f"{name} {below}")
         close = difflib.get_close_matches(given, paths, n=1, cutoff=0.5)
-        return f"No such command {given!r}." + (f" Did you mean {paths[close[0]]!r}?" if close else "")
+        meant = " or ".join(map(repr, paths[close[0]])) if close else ""
+        return f"No such command {given!r}." + (f" Did you mean {meant}?" if meant else "")
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the first paragraph of every command and group."""

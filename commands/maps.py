@@ -12,9 +12,9 @@ from ..console import Json, print_rows, progress
 
 
 def trace(
-    out: Annotated[Path, typer.Option(help="The file that the maps are written to (.npz).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The file that the maps are written to (.npz).")],
     district: Annotated[
-        list[int] | None, typer.Option(help="Number of a district; may be repeated. Left out: all of them.", show_default=False)
+        list[int] | None, typer.Option(help="Number of a district; may be repeated. Left out: all of them.")
     ] = None,
     as_json: Json = False,
 ) -> None:

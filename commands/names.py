@@ -14,9 +14,7 @@ from .data import print_datasets
 
 
 def list_names(
-    what: Annotated[
-        str, typer.Argument(help="datasets: the releases, and what of them is here. Left out: all names.", show_default=False)
-    ] = "",
+    what: Annotated[str, typer.Argument(help="datasets: the releases, and what of them is here. Left out: all names.")] = "",
     as_json: Json = False,
 ) -> None:
     """List families, agents, protocols, releases and trainable agents; or the datasets."""
@@ -44,22 +42,16 @@ def list_names(
 
 
 def show(
-    name: Annotated[
-        str, typer.Argument(help="A family (or FILE.py of your own), variant, agent or protocol.", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(help="A family (or FILE.py of your own), variant, agent or protocol.")],
     site: Annotated[
         str | None,
-        typer.Option(
-            help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2. Left out: none.",
-            show_default=False,
-        ),
+        typer.Option(help="Of a variant: what is hidden at these sites, e.g. 3 (held out) or dev:0-2. Left out: none."),
     ] = None,
     layout: Annotated[
         bool, typer.Option("--observation", help="Of a family: what each number of an observation is, and its column in a log.")
     ] = False,
     picture: Annotated[
-        Path | None,
-        typer.Option(help="Of handover, with one --site: the file for a map. Left out: none is drawn.", show_default=False),
+        Path | None, typer.Option(help="Of handover, with one --site: the file for a map. Left out: none is drawn.")
     ] = None,
     as_json: Json = False,
 ) -> None:

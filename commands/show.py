@@ -65,22 +65,22 @@ def observation(name: str) -> Description:
 
 
 def draw(name: str, sites: Sequence[int], path: Path) -> None:
-    """Write the map of a site of `handover` as a picture.
+    """Write a picture of a site of a variant.
 
     Raises:
-        InvalidValueError: it is no variant of `handover`, these are not one site, or the file has no ending of a picture.
+        InvalidValueError: its family draws none, these are not one site, or the file has no ending of a picture.
     """
-    family, _, label = name.partition("/")
-    if family != "handover" or not label:
-        raise InvalidValueError("--picture", name, "a variant of handover, whose sites are places: wbench show handover")
+    family = get_family(name.partition("/")[0])
+    if family.draw is None or "/" not in name:
+        known = [one.name for one in all_families() if one.draw]
+        raise InvalidValueError(
+            "--picture", name, f"a variant of {', '.join(known)}, which draws its sites: wbench show {known[0]}"
+        )
     if len(sites) != 1:
         raise InvalidValueError("--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidValueError("--picture", str(path), "a file that ends in .png, .svg or .pdf")
-    from ..benchmark.families.handover.picture import save_picture
-
-    variant: Any = get_family(family).variant(name)
-    save_picture(variant, sites[0], path)
+    family.draw(family, family.variant(name), sites[0], path)
 
 
 def _family(family: Family) -> Description:

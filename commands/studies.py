@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Add, Json, print_rows, progress
+from ..console import Add, Json, OnlyFamilies, numbers, print_rows, progress
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ..benchmark.protocol.statistics import Interval
+    from ..benchmark.protocol.spec import Protocol
     from ..networld.model import NetWorld
     from ..networld.train import TrainConfig
 
+Variants = Annotated[
+    list[str] | None, typer.Option(help="These variants; may be repeated. Left out: two train variants a family.")
+]
+Sites = Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")]
+Episodes = Annotated[int, typer.Option(help="Episodes a cell.")]
+TrainSteps = Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")]
 app = typer.Typer(help="Studies of NetWorld and of trainings: what a mechanism is worth, how true the world model is.")
 Checkpoint = Annotated[str, typer.Option(help="A checkpoint of NetWorld: folder, Hub id or packaged name.")]
 PLAYED = 2  # train variants of a family: a choice that is made by this table has not seen a held-out one
@@ -32,40 +38,27 @@ def ablate(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="These ablations only; may be repeated. Left out: all that need no training, or all with --networks.",
-            show_default=False,
+            help="These ablations only; may be repeated. Left out: all that need no training, or all with --networks."
         ),
     ] = None,
-    family: Annotated[
-        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all.", show_default=False)
-    ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
-    ] = None,
+    family: OnlyFamilies = None,
+    variant: Variants = None,
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, with commas.")] = "0",
-    sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
-    episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
+    sites: Sites = "dev:0-2",
+    episodes: Episodes = 8,
     networks: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of networks that were trained without a mechanism. Left out: none is played.", show_default=False
-        ),
+        Path | None, typer.Option(help="Folder of networks that were trained without a mechanism. Left out: none is played.")
     ] = None,
-    train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
+    train_steps: TrainSteps = 0,
     trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
     from ..benchmark.protocol.spec import FAMILIES
-    from ..benchmark.protocol.spec import protocol as get_protocol
     from ..benchmark.registry import get_family
-    from ..benchmark.site import parse_sites
     from ..networld.studies import ablate as ablations
 
-    tasks = [get_family(name) for name in family or FAMILIES]
-    names = _variants(family, variant)
-    chosen = get_protocol("lite", variants=names, shots=_numbers(shots), sites=parse_sites(sites), episodes=episodes)
+    chosen = _protocol(family, variant, numbers("--shots", shots), sites, episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
     if trainings < 1:
         raise InvalidValueError("--trainings", trainings, "1 or more; intervals need 3")
@@ -73,17 +66,23 @@ def ablate(
     with progress() as add:
         if trained and train_steps:
             small = _small(train_steps)
+            tasks = [get_family(name) for name in family or FAMILIES]
             ablations.train_networks(tasks, wanted, small, trained, _bars(add, small.steps))
         times = [trainings if a.kind == "network" else 1 for a in wanted]
         wholes = {a.kind: n for a, n in zip(wanted, times, strict=True)}
         advance = add("cells", len(chosen.cells()) * (sum(times) + sum(wholes.values())), 0)
         rows = list(ablations.ablate(checkpoint, wanted, chosen, trained, lambda _: advance(1)))
     if as_json:
-        played = {"variants": names, "sites": sites, "episodes": episodes, "trainings": trainings if trained else None}
+        played = {
+            "variants": chosen.variants,
+            "sites": sites,
+            "episodes": episodes,
+            "trainings": trainings if trained else None,
+        }
         print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
         return
     header = ["", *(f"{what} at {k}" for k in chosen.shots for what in ("score", "against the whole"))]
-    cells = [[(_shown(row.score[k]), _shown(row.difference[k], "+.1f")) for k in chosen.shots] for row in rows]
+    cells = [[(f"{row.score[k]}", f"{row.difference[k]:+.1f}") for k in chosen.shots] for row in rows]
     print_rows(header, [[row.name, *chain.from_iterable(parts)] for row, parts in zip(rows, cells, strict=True)])
 
 
@@ -91,28 +90,21 @@ def ablate(
 def transfer(
     networks: Annotated[Path, typer.Option(help="Folder of the networks that lack a family each.")] = Path("runs/transfer"),
     family: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave these families out only; may be repeated. Left out: each in turn.", show_default=False),
+        list[str] | None, typer.Option(help="Leave these families out only; may be repeated. Left out: each in turn.")
     ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(help="These variants; may be repeated. Left out: two train variants a family.", show_default=False),
-    ] = None,
+    variant: Variants = None,
     shots: Annotated[str, typer.Option(help="Numbers of support episodes, 1 or more each, with commas.")] = "5",
-    sites: Annotated[str, typer.Option(help="Sites, e.g. dev:0-2.")] = "dev:0-2",
-    episodes: Annotated[int, typer.Option(help="Episodes a cell.")] = 8,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support. Left out: 300.", show_default=False)] = None,
-    train_steps: Annotated[int, typer.Option(help="Train the networks that the folder lacks, for so many steps; 0: none.")] = 0,
+    sites: Sites = "dev:0-2",
+    episodes: Episodes = 8,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps on the support. Left out: 300.")] = None,
+    train_steps: TrainSteps = 0,
     as_json: Json = False,
 ) -> None:
     """Leave one family out: a NetWorld of the others learns it from K episodes, beside one that starts from scratch."""
-    from ..benchmark.protocol.spec import protocol as get_protocol
-    from ..benchmark.site import parse_sites
     from ..networld.adapt import AdaptConfig
     from ..networld.studies import transfer as study
 
-    names = _variants(family, variant)
-    chosen = get_protocol("lite", variants=names, shots=_numbers(shots, least=1), sites=parse_sites(sites), episodes=episodes)
+    chosen = _protocol(family, variant, numbers("--shots", shots, least=1), sites, episodes)
     adaptation = AdaptConfig() if steps is None else AdaptConfig(whole_steps=steps)
     with progress() as add:
         if train_steps:
@@ -121,21 +113,17 @@ def transfer(
         advance = add("cells", 2 * len(chosen.cells()), 0)
         rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
     if as_json:
-        print(json.dumps({"variants": names, "sites": sites, "episodes": episodes, "rows": [asdict(row) for row in rows]}))
+        played = {"variants": chosen.variants, "sites": sites, "episodes": episodes}
+        print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
         return
-    table = [
-        [row.family, str(row.shots), _shown(row.transferred), _shown(row.scratch), _shown(row.difference, "+.1f")]
-        for row in rows
-    ]
+    table = [[row.family, str(row.shots), f"{row.transferred}", f"{row.scratch}", f"{row.difference:+.1f}"] for row in rows]
     print_rows(["family left out", "shots", "transferred", "from scratch", "difference"], table)
 
 
 @app.command()
 def fidelity(
     checkpoint: Checkpoint = "networld-small",
-    family: Annotated[
-        list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all.", show_default=False)
-    ] = None,
+    family: OnlyFamilies = None,
     rows: Annotated[int, typer.Option(help="Agent windows a family.")] = 2048,
     as_json: Json = False,
 ) -> None:
@@ -163,7 +151,7 @@ def fidelity(
 
 @app.command()
 def logs(
-    file: Annotated[Path, typer.Argument(help="What a network recorded: .csv or .parquet.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="What a network recorded: .csv or .parquet.")],
     variant: Annotated[str, typer.Option(help="The public description of the network, e.g. access/n8-c3-load0.15-l48.")],
     checkpoint: Checkpoint = "networld-small",
     draws: Annotated[int, typer.Option(help="Random slots of the logs that are looked at, all agents in each.")] = 160,
@@ -188,9 +176,7 @@ def logs(
 @app.command()
 def report(
     checkpoint: Annotated[str, typer.Argument(help="Folder of a training, of any agent, or packaged name.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The PNG. Left out: training_report.png in the folder.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The PNG. Left out: training_report.png in the folder.")] = None,
     fidelity: Annotated[
         bool, typer.Option("--fidelity", help="Of NetWorld: measure its world model too, in a minute.")
     ] = False,
@@ -241,25 +227,19 @@ def _measured(model: NetWorld, families: Sequence[str], rows: int) -> dict[str, 
     return found
 
 
-def _variants(families: list[str] | None, given: list[str] | None) -> list[str]:
-    """The variants given, of the families if there are any; without them two train variants of each family."""
-    from ..benchmark.protocol.spec import FAMILIES
+def _protocol(families: list[str] | None, given: list[str] | None, shots: list[int], sites: str, episodes: int) -> Protocol:
+    """Plays the variants given, of the families if there are any; without them two train variants of each family."""
+    from ..benchmark.protocol.spec import FAMILIES, protocol
     from ..benchmark.registry import get_family
+    from ..benchmark.site import parse_sites
 
     wanted = [get_family(name) for name in families or FAMILIES]
     labels = [each.name for each in wanted]
     for name in given or ():
         if families and name.partition("/")[0] not in labels:
             raise InvalidValueError("--variant", name, f"of {', '.join(labels)}, or leave --family out")
-    return given or [variant.name for each in wanted for variant in each.select("train")[:PLAYED]]
-
-
-def _numbers(shots: str, least: int = 0) -> list[int]:
-    """Numbers of support episodes, each this many or more."""
-    parts = shots.split(",")
-    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
-        raise InvalidValueError("--shots", shots, f"whole numbers of {least} or more with commas, e.g. {least},5")
-    return [int(part) for part in parts]
+    names = given or [variant.name for each in wanted for variant in each.select("train")[:PLAYED]]
+    return protocol("lite", variants=names, shots=shots, sites=parse_sites(sites), episodes=episodes)
 
 
 def _small(steps: int) -> TrainConfig:
@@ -275,9 +255,3 @@ def _bars(add: Add, steps: int) -> Callable[[str, int, Mapping[str, float]], Non
     """A progress bar for each training of so many steps, as it begins; takes its name, the step that it is at, and figures."""
     bar = cache(lambda name: add(f"train {name}", steps))
     return lambda name, step, figures: bar(name).trained(step, figures)
-
-
-def _shown(found: Interval, form: str = ".1f") -> str:
-    if found.ci_low is None or found.ci_high is None:
-        return format(found.iqm, form)
-    return f"{found.iqm:{form}} [{found.ci_low:{form}}, {found.ci_high:{form}}]"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..console import check_device, progress
+from ..console import progress
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError
 
-Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.", show_default=False)]
+Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.")]
 
 
 def train(
@@ -22,35 +22,24 @@ def train(
     ] = "small",
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="KEY=VALUE, e.g. learning_rate=3e-4; may be repeated. Left out: the preset's.", show_default=False
-        ),
+        typer.Option("--set", help="KEY=VALUE, e.g. learning_rate=3e-4; may be repeated. Left out: the preset's."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps. Left out: the preset's.", show_default=False)] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps. Left out: the preset's.")] = None,
     family: Annotated[
         list[str] | None,
-        typer.Option(
-            help="This family only, or FILE.py[:ATTR] with your own; may be repeated. Left out: all of the protocol.",
-            show_default=False,
-        ),
+        typer.Option(help="This family only, or FILE.py[:ATTR] with your own; may be repeated. Left out: all of the protocol."),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="A release (mini, standard), or a folder that `wbench data build --to` filled. Left out: the preset's.",
-            show_default=False,
+            help="A release (mini, standard), or a folder that `wbench data build --to` filled. Left out: the preset's."
         ),
     ] = None,
     log: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated. Left out: the folder.",
-            show_default=False,
-        ),
+        typer.Option(help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated. Left out: the folder."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint. Left out: runs/AGENT-PRESET.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint. Left out: runs/AGENT-PRESET.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the interrupted training in the folder.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of initialisation and sampling.")] = 0,
     device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
@@ -62,6 +51,7 @@ def train(
     """
     from dataclasses import asdict
 
+    from ..benchmark.processes import check_device
     from ..benchmark.protocol.spec import FAMILIES
     from ..benchmark.registry import get_family, typed
     from ..cards.model_card import write_model_card
@@ -109,11 +99,10 @@ def _release(agent: str, config: Any, data: str | None) -> list[str]:
 
 
 def card(
-    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of a checkpoint.")],
     agent: Annotated[str, typer.Option(help="The agent that it is of; `wbench list` names those that are trainable.")],
     results: Annotated[
-        Path | None,
-        typer.Option(help="A file of `wbench eval --out` with this checkpoint. Left out: none.", show_default=False),
+        Path | None, typer.Option(help="A file of `wbench eval --out` with this checkpoint. Left out: none.")
     ] = None,
 ) -> None:
     """Write the model card (README.md) of a checkpoint from its config, training report and results."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.agent import Agent
+from ..benchmark.processes import check_device
 from ..benchmark.protocol.executor import AgentSpec, Task, check_options, play_all
 from ..benchmark.protocol.journal import AgentKey, Journal, alone
 from ..benchmark.protocol.runner import CellResult
@@ -82,7 +83,7 @@ def evaluate(
         InterruptedRunError: the user stopped it; the message says how to go on.
     """
     where = _Where(executor or "local", jobs, address, progress)
-    _check_device(device)
+    check_device(device)
     cells = {"shots": shots, "sites": sites, "episodes": episodes}
     chosen = _protocol(protocol, family, variant, cells, support, referee)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
@@ -163,15 +164,6 @@ class _Where:
         if not (self.jobs in (None, 1) and self.executor == "local") and any(run.here for run in runs):
             allowed = "1 for an Agent, which plays in this process; or give its name or FILE.py"
             raise InvalidValueError("jobs", self.jobs, allowed)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device not in ("cpu", "cuda"):
-        raise InvalidValueError("--device", device, "cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 
 
 def _protocol(

@@ -22,6 +22,7 @@ from .result import Result
 from .schema import MOST_CELLS, Rival
 
 T = TypeVar("T")
+DEEPEST = 16  # levels of nesting
 _ITEMS = 1000  # of any list or object but those below
 _MOST = {"cells": MOST_CELLS, "spec": 64, "adaptation": 100, "qos": 64, "summary": 100, "gain": 100, "difference": 100}
 _MOST |= {"comparison": 100, "releases": 100, "versions": 100, "message_floats": 100, "families": 100, "support": 100}
@@ -54,14 +55,16 @@ def piecewise(data: dict[str, Any]) -> Result:
     return _row(Result, data, "", {"comparison": rows})
 
 
-def _containers(data: Any, where: str = "") -> Iterator[tuple[str, list[Any] | dict[str, Any]]]:
+def _containers(data: Any, where: str = "", level: int = 1) -> Iterator[tuple[str, list[Any] | dict[str, Any]]]:
     """Every list and object, by the names on the way to it."""
+    if level > DEEPEST:
+        raise too_deep()
     yield where, data
-    parts = data.items() if isinstance(data, dict) else enumerate(data)
-    for name, value in parts:
+    listed = isinstance(data, list)
+    for name, value in enumerate(data) if listed else data.items():
         if isinstance(value, dict | list):
-            inside = where if isinstance(data, list) else f"{where}.{name:.64}" if where else f"{name:.64}"
-            yield from _containers(value, inside)
+            inside = where if listed else f"{where}.{name:.64}" if where else f"{name:.64}"
+            yield from _containers(value, inside, level + 1)
 
 
 def _check_contract(contract: Any) -> None:
@@ -117,6 +120,11 @@ def _made(kind: type[T], data: Any, where: str) -> T:
         at = ".".join(str(part) for part in (*filter(None, [where]), *one["loc"]))
         given = "" if one["type"] == "missing" else f", not {short(one['input'])}"
         raise _wrong(f"{at or 'the file'}: {one['msg']}{given}") from error
+
+
+def too_deep() -> ResultError:
+    """What is said of a file whose lists and objects are nested without need."""
+    return _wrong(f"nested deeper than {DEEPEST} levels")
 
 
 def _wrong(said: str) -> ResultError:

@@ -17,7 +17,7 @@ from ..benchmark.data.paths import READ_ONLY
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
-from .pieces import piecewise, printable, short
+from .pieces import piecewise, printable, short, too_deep
 from .result import VERSION, Result
 from .schema import MOST_CELLS, AgentRecord, Row
 from .summary import Grid
@@ -26,8 +26,6 @@ LARGEST = 32 << 20  # bytes of a file
 SMALL = 4 << 20  # of one of these protocols
 _SMALL = ("quick", "lite")
 _MARKS = {b"[": 100_000, b"{": 100_000, b",": 3_000_000, b'"': 2_000_000}  # what takes memory; `full` has a tenth of it
-DEEPEST = 16  # levels of nesting
-_BEFORE_SITES = tuple(f"wbench-result/{number}" for number in (1, 2, 3))
 
 
 def load_result(path: Path | str) -> Result:
@@ -65,13 +63,9 @@ def parse(content: bytes) -> Result:
     """The result in the bytes of a file; raises `ResultError` at the first thing that is wrong."""
     data = _strict_json(content)
     schema = data.get("schema")
-    if schema in _BEFORE_SITES:
-        raise ResultError(
-            f"{schema} is from before variants were played at sites, so its scores compare with none of {VERSION}. "
-            "Play it anew: wbench eval --agent NAME --out result.json"
-        )
     if schema != VERSION:
-        raise ResultError(f"not a result: schema is {short(schema)}, but must be {VERSION}.")
+        again = "Play it anew: wbench eval --agent NAME --out result.json"
+        raise ResultError(f"not a result: schema is {short(schema)}, but must be {VERSION}. {again}")
     if len(content) > SMALL and data.get("protocol") in _SMALL:
         raise ResultError(f"not a result: {len(content) >> 20} MB; a result of {data['protocol']} has {SMALL >> 20} at most.")
     result = piecewise(data)
@@ -80,19 +74,16 @@ def parse(content: bytes) -> Result:
 
 
 def _strict_json(content: bytes) -> dict[str, Any]:
-    """JSON without what no result needs: NaN and infinity, repeated keys, depth."""
+    """JSON without what no result needs: NaN and infinity, repeated keys, endless nesting."""
     for mark, most in _MARKS.items():
         if content.count(mark) > most:
             raise ResultError(f"not a result: more than {most} times {mark.decode()!r}.")
     try:
         data = json.loads(content, object_pairs_hook=_no_repeats, parse_constant=_finite, parse_float=_finite)
-        depth = _depth(data)
     except RecursionError:
-        depth = DEEPEST + 1
+        raise too_deep() from None
     except ValueError as error:
         raise ResultError(f"not a result: {printable(str(error))}.") from error
-    if depth > DEEPEST:
-        raise ResultError(f"not a result: nested deeper than {DEEPEST} levels.")
     if not isinstance(data, dict):
         raise ResultError(f"not a result: {type(data).__name__} at its top, where an object is wanted.")
     return data
@@ -112,16 +103,6 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"key {short(again)} is repeated")
     return found
-
-
-def _depth(data: Any) -> int:
-    """Levels of nesting, counted level by level as far as `DEEPEST` and one more."""
-    level, depth = [data], 0
-    while level and depth <= DEEPEST:
-        inside = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list))
-        level = [child for children in inside for child in children if isinstance(child, dict | list)]
-        depth += 1
-    return depth
 
 
 # What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.

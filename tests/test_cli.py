@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.registry import get_variant
-from wbench.commands.group import MOVED
 
 STREAMS = [
     ("--version 2>&-", 0, ""),
@@ -86,8 +85,8 @@ def test_controls_are_played_with_other_logs(command, kind):
         (("eval", "--agent", "random", "--family", "acces"), "Did you mean 'access'"),
         (("eval", "--agent", "random", "--variant", "access/n8-c3-load0.3-l49"), "Did you mean 'access/n8-c3-load0.3-l48'"),
         (("eval", "--agent", "random", "--protocol", "ful"), "Did you mean 'full'"),
-        (("eval", "--agent", "random", "--shots", "-1"), "--shots is -1"),
-        (("eval", "--agent", "random", "--shots", "many"), "whole numbers with commas"),
+        (("eval", "--agent", "random", "--shots", "-1"), "--shots is .-1.*whole numbers of 0 or more"),
+        (("eval", "--agent", "random", "--shots", "many"), "whole numbers of 0 or more with commas"),
         (("eval", "--agent", "random", "--sites", "two"), "--sites is 'two'.*like 3, 0-4 or dev:0-9"),
         (("eval", "--agent", "random", "--sites", "sealed:0-9"), "sealed sites are the referee's"),
         (("eval", "--agent", "random", "--support", "rong"), "Did you mean 'wrong'"),
@@ -108,8 +107,8 @@ def test_controls_are_played_with_other_logs(command, kind):
         (("evall",), "No such command 'evall'. Did you mean 'eval'"),
         (("fidelty",), "Did you mean 'study fidelity'"),
         (("data", "bild"), "Did you mean 'build'.*Try: wbench data --help"),
-        (("verify-data", "access"), "'verify-data' is now: wbench data verify"),
-        (("compare", "a.json", "b.json"), "'compare' is now: wbench results compare"),
+        (("verify-data", "access"), "Did you mean 'data verify' or 'results verify'"),
+        (("compare", "a.json", "b.json"), "Did you mean 'results compare'"),
         (("train", "mappi"), "unknown trainable agent 'mappi'"),
         (("train", "networld", "--preset", "smal"), "Did you mean 'small'"),
         (("data", "build", "--release", "maxi"), "Did you mean 'mini'"),
@@ -125,13 +124,6 @@ def test_bad_input_gets_one_line_and_exit_code_2(command, monkeypatch, arguments
 
 def test_a_process_ends_with_the_line_and_the_code_too(process):
     assert "Did you mean 'networld'" in one_line(process("eval", "--agent", "netwrld"))
-
-
-@pytest.mark.parametrize("old", MOVED)
-def test_an_old_spelling_names_the_new_one(command, old):
-    assert re.search(rf"'{old}' is now: wbench \w+ \w+", one_line(command(old)))
-    for path in MOVED[old].split(", or wbench "):
-        assert command(*path.split(), "--help").code == 0
 
 
 def test_commands_of_the_top_are_those_of_the_groups(command):

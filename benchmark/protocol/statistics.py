@@ -117,20 +117,28 @@ def iqm(scores: Scores) -> float:
 
 def interval(scores: Scores) -> Interval:
     """IQM of scores [variant][site] with its interval."""
-    return Interval(*_with_interval(_iqm, scores))
+    return _intervals(_table(scores)[None])[0]
+
+
+def _intervals(tables: np.ndarray) -> list[Interval]:
+    """IQM of each of several tables [n, variants, sites] with its interval, all on the same resamples."""
+    bounds = _bounds(_iqm, tables)
+    lows, highs = bounds.tolist() if bounds is not None else [[None] * len(tables)] * 2
+    return [Interval(*ends) for ends in zip(_iqm(tables).tolist(), lows, highs, strict=True)]
 
 
 def summarise(scores: Mapping[str, Sequence[float]]) -> Summary:
     """All point estimates of scores by full variant name, each with its interval."""
     families = dict.fromkeys(name.partition("/")[0] for name in scores)
-    total, mean, median, gap = _with_intervals((_iqm, _mean, _median, _optimality_gap), list(scores.values()))
+    table = _table(list(scores.values()))
+    total, mean, median, gap = _with_intervals((_iqm, _mean, _median, _optimality_gap), table)
     return Summary(
         *total,
         mean=Estimate(*mean),
         median=Estimate(*median),
         optimality_gap=Estimate(*gap),
         families={f: interval([row for name, row in scores.items() if name.partition("/")[0] == f]) for f in families},
-        variants={name: interval([row]) for name, row in scores.items()},
+        variants=dict(zip(scores, _intervals(table[:, None]), strict=True)),
     )
 
 

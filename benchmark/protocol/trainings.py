@@ -25,7 +25,6 @@ from ...errors import InvalidValueError
 from . import statistics
 from .statistics import CONFIDENCE, GAMMA, MIN_SITES, TRIM, Estimate, Interval, Summary
 
-MIN_TRAININGS = 3  # of a row that may be ranked above others of three
 Influence = Callable[[np.ndarray], np.ndarray]  # [..., variants, sites] of some crossed trainings -> the same shape
 
 

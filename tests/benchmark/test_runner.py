@@ -9,6 +9,7 @@ import os
 import random
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,30 @@ SPOILS = {
     "exact algorithms": (lambda: torch.use_deterministic_algorithms(True), torch.are_deterministic_algorithms_enabled),
     "more threads": (lambda: torch.set_num_threads(2), torch.get_num_threads),
     "numpy that raises": (lambda: np.seterr(all="raise"), np.geterr),
+    "half precision wherever it can be": (
+        lambda: torch.set_autocast_enabled("cpu", True),
+        lambda: torch.is_autocast_enabled("cpu"),
+    ),
+    "rough products on a GPU": (
+        lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+        lambda: torch.backends.cuda.matmul.fp32_precision,
+    ),
+    "warnings that raise": (lambda: warnings.simplefilter("error"), lambda: list(warnings.filters)),
+    "more depth": (lambda: sys.setrecursionlimit(3000), sys.getrecursionlimit),
 }
+
+
+def test_the_generators_of_a_script_go_on_after_a_cell_as_if_there_was_none():
+    def draw():
+        return torch.rand(2).tolist(), np.random.rand(), random.random()
+
+    draws = []
+    for cells in (0, 2):
+        torch.manual_seed(3), np.random.seed(3), random.seed(3)
+        for _ in range(cells):
+            run_cell(Scripted(), cell(0), 1)
+        draws.append(draw())
+    assert draws[0] == draws[1]
 
 
 @pytest.mark.parametrize("what", SPOILS)
@@ -202,6 +226,9 @@ def test_what_an_agent_sets_for_all_of_torch_ends_with_its_cell_and_reaches_no_s
         torch.set_flush_denormal(False)
         torch.backends.mkldnn.enabled, torch.backends.mkldnn.matmul.fp32_precision = True, "none"
         os.environ.pop("WBENCH_PRECISION", None)
+        torch.set_autocast_enabled("cpu", False)
+        torch.backends.cuda.matmul.fp32_precision = "none"
+        sys.setrecursionlimit(1000)
         np.seterr(all="warn", under="ignore")
 
 

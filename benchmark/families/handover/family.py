@@ -12,6 +12,7 @@ from .env import ACTIONS, PRICE, WATTS, HandoverEnv
 from .genie import Genie
 from .layout import LAYOUT, OBS_SIZE, SLICES, permute_stations
 from .maps import districts
+from .picture import save_picture
 from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, RevealedEstimator
 from .scenario import SLOT
 from .site import draw_site
@@ -67,6 +68,7 @@ FAMILY = Family(
     permute=permute_stations,
     choice=SLICES["free"].start,
     qos_range=_qos_range,
+    draw=save_picture,
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import MissingPackageError
+from ...family import Family, Variant
 from ...rollout import Slot, play
 from ...seeds import DEV_SEEDS
-from .family import FAMILY
 from .layout import METRES, View
 from .maps import districts
 from .site import Site, draw_site
@@ -70,7 +70,7 @@ def draw_way(axes: Axes, where: np.ndarray, serving: np.ndarray) -> None:
     axes.scatter(where[moved, 0], where[moved, 1], s=110, facecolors="none", edgecolors="tab:red", linewidths=1.5, zorder=5)
 
 
-def save_picture(variant: HandoverVariant, site: int, path: Path) -> None:
+def save_picture(family: Family, variant: Variant, site: int, path: Path) -> None:
     """Write a picture of a site, with the way of the user that makes most handovers when `oracle` plays an episode there.
 
     Raises:
@@ -80,8 +80,9 @@ def save_picture(variant: HandoverVariant, site: int, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError('pictures need matplotlib. Try: pip install "wbench[docs]"') from error
+    assert isinstance(variant, HandoverVariant)
     slots: list[Slot] = []
-    play(FAMILY, variant, FAMILY.policies["oracle"](), [site], [DEV_SEEDS], record=slots.append)
+    play(family, variant, family.policies["oracle"](), [site], [DEV_SEEDS], record=slots.append)
     views = [View(slot.next_obs[0]) for slot in slots]
     where = np.stack([view.position.numpy() * METRES for view in views])  # [T, N, 2]
     serving = np.stack([view.serving.argmax(-1).numpy() for view in views])
