@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UnknownNameError
-from .family import PRIVILEGED, Env, Family, Variant
+from .family import PRIVILEGED, Env, Family, Variant, require
 from .randomness import EpisodeRandom
 
 if TYPE_CHECKING:
@@ -89,6 +89,15 @@ class Support:
     def informs_values(self) -> bool:
         """Whether a behaviour-conditioned value learns from it: not where a genie saw more than agents do."""
         return any(quality != PRIVILEGED for quality in self.quality)
+
+    def require_fitting(self, family: Family, variant: Variant) -> None:
+        """Raise `InvalidValueError` unless these are whole episodes of the variant, in finite numbers."""
+        told, size = f"support of {variant.name}", (variant.horizon, variant.agents, family.obs_size)
+        found = tuple(self.obs.shape[1:])
+        require(found == size, told, f"of {found} (slots, agents, observation)", f"of {size}: logs of this very variant")
+        for name in ("obs", "reward", "action"):
+            shown = f"{name} of the {told}"
+            require(bool(getattr(self, name).isfinite().all()), shown, "NaN or infinite somewhere", "finite; mend the log")
 
     def __repr__(self) -> str:
         """Shapes instead of numbers."""

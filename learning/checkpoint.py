@@ -62,7 +62,9 @@ class CheckpointConfig:
         unknown, missing = sorted(set(data) - set(known)), sorted(needed - set(data))
         if unknown or missing:
             allowed = f"unknown fields {', '.join(unknown)}; allowed {', '.join(sorted(known))}"
-            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {allowed if unknown else 'no ' + ', '.join(missing)}.")
+            what = allowed if unknown else "no " + ", ".join(missing)
+            hint = "Give --checkpoint one that this version trained."
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s, or of another edition: {what}. {hint}")
         try:
             config: Self = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:

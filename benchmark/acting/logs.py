@@ -20,7 +20,7 @@ import torch
 from ...errors import DataError, InvalidValueError
 from ..agent import Support
 from ..data.recorder import behaviours
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..registry import get_family, get_variant
 from .observation import allowed, choices, columns_of, meaning_of, usual_range
 
@@ -50,9 +50,7 @@ def load_logs(path: str | Path, task: str | Variant, *, family: Family | None = 
 def as_support(family: Family, variant: Variant, shots: Support | Dataset | str | Path) -> Support:
     """Logged episodes in any of the forms that `Policy.adapt` takes."""
     if isinstance(shots, Support):
-        wanted = (variant.agents, family.obs_size)
-        given = tuple(shots.obs.shape[2:])
-        require(given == wanted, "shots", f"logs of {given[0]} agents, {given[1]} numbers each", f"{wanted} in {variant.name}")
+        shots.require_fitting(family, variant)
         return shots
     if isinstance(shots, str | Path):
         return load_logs(shots, variant, family=family)

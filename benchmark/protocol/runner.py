@@ -19,9 +19,9 @@ import torch
 from pydantic import Field
 
 from ...errors import WbenchError
-from ..agent import Adaptation, Agent, Support
+from ..agent import Adaptation, Agent
 from ..data.support import support
-from ..family import Family, Variant, closed, require
+from ..family import closed, require
 from ..meter import MeteredEnvironment
 from ..processes import one_thread, plain_torch
 from ..registry import get_variant
@@ -157,7 +157,8 @@ class _Attempt:
         self._family, self._variant = get_variant(cell.variant)
         online = agent.track != "offline" and cell.shots > 0
         self._support = None if online else support(self._family, self._variant, cell.site, cell.shots, logs)
-        _require_fitting(self._support, self._family, self._variant)
+        if self._support is not None:
+            self._support.require_fitting(self._family, self._variant)
         self._meter = MeteredEnvironment(self._family, self._variant, cell.site, cell.shots, device) if online else None
         self._query_steps, self._act_seconds, self._calls = 0, 0.0, agent.planner_calls
         self._wall, self._cpu = time.perf_counter(), time.process_time()
@@ -192,14 +193,6 @@ class _Attempt:
             seconds=round(time.perf_counter() - self._wall, 3),
             cpu_seconds=round(time.process_time() - self._cpu, 3),
         )
-
-
-def _require_fitting(logs: Support | None, family: Family, variant: Variant) -> None:
-    """Raise `InvalidValueError` where logs are of other sizes than episodes of the variant, as those of another one are."""
-    if logs is not None:
-        told, size = f"support of {variant.name}", (variant.horizon, variant.agents, family.obs_size)
-        found = tuple(logs.obs.shape[1:])
-        require(found == size, told, f"of {found} (slots, agents, observation)", f"of {size}: logs of this very variant")
 
 
 def _checked(found: object, name: str) -> Adaptation:

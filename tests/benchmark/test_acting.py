@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,14 @@ def test_one_episode_without_a_batch_and_coins_of_its_own():
     assert any(not torch.equal(policy.act(obs[0]), first) for _ in range(3))
 
 
+def spoilt(column):
+    """Two logs, one number of which is NaN."""
+    logs = wbench.load_support(ACCESS, "dev:0", shots=2)
+    numbers = getattr(logs, column).clone()
+    numbers[1, 5, 3] = float("nan")
+    return dataclasses.replace(logs, **{column: numbers})
+
+
 def test_what_is_wrong_in_a_loop_is_said_in_one_line():
     policy, env = wbench.load_policy("bc"), wbench.make(ACCESS, "dev:0")
     obs = torch.zeros(1, 8, env.family.obs_size)
@@ -147,7 +156,12 @@ def test_what_is_wrong_in_a_loop_is_said_in_one_line():
         (lambda: policy.reset(env), "env is 'not reset yet'"),
         (lambda: policy.reset(3), "env is 'int'"),
         (lambda: policy.adapt(ACCESS, 5), "shots is 5, but must be None, a Support"),
-        (lambda: policy.adapt(ACCESS, wbench.load_support(POWER)), "shots is 'logs of .* agents"),
+        (
+            lambda: policy.adapt(ACCESS, wbench.load_support(POWER)),
+            r"support of access/n8-.* is 'of .96, 20, 21. .*of .128, 8, 37.: logs of this very",
+        ),
+        (lambda: policy.adapt(ACCESS, spoilt("obs")), "obs of the support of access/n8-.* is 'NaN or infinite somewhere'"),
+        (lambda: policy.adapt(ACCESS, spoilt("reward")), "reward of the support of access/n8-"),
         (lambda: wbench.load_policy(Talker(), "x"), "checkpoint is 'x'"),
         (lambda: wbench.load_support(ACCESS, "dev:0-3"), "site is 'dev:0-3', but must be one site"),
         (lambda: wbench.load_support(ACCESS, "dev:0", shots=0), "shots is 0"),

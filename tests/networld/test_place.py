@@ -95,7 +95,7 @@ def test_bad_input_is_named(world, place):
     logs = place.support
     for act, said in (
         (lambda: world.at(ACCESS, None), "shots is None, but must be one episode or more"),
-        (lambda: world.at(POWER, logs), "shots is 'logs of 8 agents"),
+        (lambda: world.at(POWER, logs), r"support of .* is 'of \(128, 8, 37\)"),
         (lambda: place.imagine("random", 2, 0), r"horizon is 0, but must be in \[1, 128\]"),
         (lambda: place.imagine("random", 2, 8, start=125), r"horizon is 8, but must be in \[1, 3\] from slot 125"),
         (lambda: place.environment(start=128), "start is 128"),

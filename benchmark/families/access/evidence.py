@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ...agent import Support
-from ...family import require
 from .env import CHARGE, worth
 from .layout import View
 from .rule import Table, to_grain
@@ -91,8 +90,6 @@ def believed(busy: Tensor, hit: Tensor) -> Table:
 
 def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
     """What K joint episodes say: the logs show who sent where, so that what is left are the incumbents."""
-    shape = tuple(logs.obs.shape[1:3])
-    require(shape == (variant.horizon, variant.agents), "support", shape, f"{variant.horizon} slots of {variant.agents} users")
     obs, reward = logs.obs.cpu(), logs.reward[:, :-1].cpu()
     before, after = View(obs[:, :-1]), View(obs[:, 1:])
     sent, heard = after.sent[..., : variant.channels], after.heard[..., : variant.channels]  # [K, T - 1, N, C]
