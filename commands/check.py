@@ -90,6 +90,6 @@ def admission(
     shown = ("belief", *(f"estimator@{k}" for k in table.SHOTS), "oracle", "wrong@20", "revealed@20")
     rows = []
     for name, row in found.items():
-        scores = [f"{mean:.1f} +-{error:.1f}" for mean, error in map(row.score, shown)]
+        scores = ["{:.1f} +-{:.1f}".format(*row.score(column)) if column in row.returns else "-" for column in shown]
         rows.append([name, *scores, "; ".join(row.failures()) or "yes"])
     print_rows(["variant", *shown, "admitted"], rows)

@@ -31,9 +31,9 @@ told the site, `prior` the average site, `belief` learns the site in play, `esti
 controls: `wrong` reads logs of another site; `revealed` is shown the site, which counts as 100 logs, and reads K logs besides.
 `hindsight` is a solver that sees what is to come: no policy, and no proof either, but it says how much the genie leaves.
 
-A variant is admitted if `oracle` is 10 points and a fifth of its score ahead of `belief`, `estimator` at 20 shots gets 60 % of
-that, its curve rises beyond two errors from 0 to 1 and from 1 to 20 shots, logs of another site do not help, the curve of
-`revealed` is flat, and nobody but `hindsight` scores above 102. A dash stands for what was not measured.
+A variant is admitted if all of this holds. `oracle` is 10 points and a fifth of its score ahead of `belief`. `estimator` at 20
+shots gets 60 % of that. Its curve rises beyond two errors from 0 to 1 and from 1 to 20 shots. Logs of another site do not help.
+The curve of `revealed` is flat. No policy but `hindsight` scores above 102. A dash stands for what was not measured.
 
 Made by `wbench protocol admission --write` and `python docs/build.py`.
 """

@@ -81,12 +81,15 @@ function guides(protocol, view) {
   })).filter(({ points }) => points.length);
 }
 
+/* Names stand above the ends of their lines, from the top down, and make room for each other. */
 function drawGuides({ root, px, py }, lines, width) {
-  for (const { name, points } of lines) {
+  let last = -Infinity;
+  for (const { name, points } of [...lines].sort((a, b) => b.points.at(-1)[1] - a.points.at(-1)[1])) {
     const [x, y] = points.at(-1);
+    last = Math.max(py(y) - 5, last + 12);
     root.append(svg("g", {},
       svg("path", { class: "guide", d: points.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("") }),
-      svg("text", { x: Math.min(px(x), width - MARGIN.right), y: py(y) - 5, "text-anchor": "end" }, name)));
+      svg("text", { x: Math.min(px(x), width - MARGIN.right), y: last, "text-anchor": "end" }, name)));
   }
 }
 

@@ -1,7 +1,7 @@
 /* The heat map is a real table: it can be read aloud, copied and searched, and needs no second form. */
 
 function heatFigure(protocol, view) {
-  const cell = (score) => html("td", { class: score == null ? "heat-none" : `heat-${level(score)}` }, fixed(score, 0));
+  const cell = (score) => html("td", { class: score == null ? "heat-none" : `heat-${level(score)}` }, fixed(score));
   const kept = protocol.variants.map((name, i) => [name, i]).filter(([name]) => view.family === "all" || name.startsWith(`${view.family}/`));
   const shown = chartedRows(view).flatMap(({ row }) => kept.map(([, i]) => row.variants[i][view.shots])).filter((score) => score != null);
   const low = Math.min(...shown), high = Math.max(...shown), level = (score) => Math.min(8, Math.floor((9 * (score - low)) / (high - low || 1)));

@@ -21,6 +21,7 @@ from ..tables import ALL
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
 PROFILED = 100  # rows of a protocol that have profiles and gains by family: a bootstrap each, for every number of shots
+SHOWN = 1  # digits of a score; the scripts show as many, so that a number is rounded once, as the terminal's table is
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
 _TOLD = ("agent", "trainings", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
 _SIZES = {"full": 0, "lite": 1, "quick": 3}  # the order of protocols; `custom` comes between
@@ -86,7 +87,7 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "ranks": {scope: [entry.rank(k, scope) for k in grid.shots] for scope in scopes},
         "scores": {scope: [_ends(entry.estimate(k, scope)) for k in grid.shots] for scope in scopes},
         "gains": {ALL: [_ends(entry.gain(k)) for k in grid.shots]},
-        "variants": [[s and round(s.variants[name].iqm, 1) for s in summaries] for name in grid.variants],
+        "variants": [[s and round(s.variants[name].iqm, SHOWN) for s in summaries] for name in grid.variants],
         "samples": list(result.samples),
         "qos": {name: [pair and list(pair) for pair in pairs] for name, pairs in result.delivery.items()},
         "facts": _facts(result) | ({"Rerun": str(entry.record)} if entry.record else {}),
@@ -99,7 +100,7 @@ def _ends(found: Interval | None) -> list[float | None] | None:
     """`[iqm, low, high]`, the ends None where there are too few sites; None where cells are missing."""
     if found is None:
         return None
-    return [None if end is None else round(end, 2) for end in (found.iqm, found.ci_low, found.ci_high)]
+    return [None if end is None else round(end, SHOWN) for end in (found.iqm, found.ci_low, found.ci_high)]
 
 
 def _profiles(entry: Entry, grid: Grid) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def _profiles(entry: Entry, grid: Grid) -> dict[str, Any]:
         if table is None:
             return None
         found = profile(table.mean(0), THRESHOLDS)
-        return [None if ends is None else [round(x, 3) for x in ends] for ends in (found.fraction, found.ci_low, found.ci_high)]
+        return [None if ends is None else [round(x, 2) for x in ends] for ends in (found.fraction, found.ci_low, found.ci_high)]
 
     return {scope: [at(scope, k) for k in grid.shots] for scope in (ALL, *grid.families())}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,3 +115,11 @@ def test_every_variant_of_the_committed_table_is_listed_and_admitted():
     for name, found in frozen().items():
         assert name in get_family(name.partition("/")[0]).variants
         assert not found.failures(), name
+
+
+def test_a_family_without_the_revealed_control_is_measured_all_the_same(command):
+    example = Path(__file__).parents[2] / "docs" / "examples" / "own_family.py"
+    done = command("protocol", "admission", "--family", str(example), "--sites", "dev:0-1", "--episodes", "1")
+    assert done.code == 0, done.err
+    (row,) = (line for line in done.out.splitlines() if "beacon/n4-load0.6" in line)
+    assert [cell.strip() for cell in row.split("│")][-3] == "-"  # revealed@20, before the verdict

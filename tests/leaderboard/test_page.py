@@ -44,14 +44,14 @@ def test_the_numbers_of_a_row_follow_from_its_result(rows):
     k = board["shots"].index(5)
 
     summary = entry.result.summary["5"]
-    assert shown["scores"][ALL][k] == [round(end, 2) for end in (summary.iqm, summary.ci_low, summary.ci_high)]
+    assert shown["scores"][ALL][k] == [round(end, 1) for end in (summary.iqm, summary.ci_low, summary.ci_high)]
     at_0 = np.array([[scores[v, s, 0] for s in CONTRACT["sites"]] for v in CONTRACT["variants"]])
     gain = paired(at_5, at_0)
-    assert shown["gains"][ALL][k] == [round(end, 2) for end in (gain.iqm, gain.ci_low, gain.ci_high)]
+    assert shown["gains"][ALL][k] == [round(end, 1) for end in (gain.iqm, gain.ci_low, gain.ci_high)]
     power = paired(at_5[2:4], at_0[2:4])
-    assert shown["gains"]["power"][k][0] == round(power.iqm, 2) and shown["gains"]["power"][0] is None
+    assert shown["gains"]["power"][k][0] == round(power.iqm, 1) and shown["gains"]["power"][0] is None
     fraction, low, high = shown["profiles"][ALL][k]
-    assert fraction == [round(float((at_5 > tau).mean()), 3) for tau in THRESHOLDS]
+    assert fraction == [round(float((at_5 > tau).mean()), 2) for tau in THRESHOLDS]
     assert all(a <= b <= c for a, b, c in zip(low, fraction, high, strict=True))
     assert shown["ranks"][ALL][k] == (entry.rank(5).best, entry.rank(5).worst)
     assert (shown["latency"], shown["bits"], shown["environment_steps"]) == (0.66, 0.0, 0)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from wbench.leaderboard.board import Entry
-from wbench.leaderboard.page.render import model as page_model
 from wbench.leaderboard.page.render import write
 from wbench.leaderboard.tables import ALL, RankInterval
 
@@ -197,7 +196,7 @@ def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypa
     nothing = {"goodput": (0.0,) * EPISODES}
     cells = [replace(cell, qos=cell.qos | (nothing if cell.family == "access" else {})) for cell in cast[1].cells]
     cast[1] = replace(cast[1], cells=tuple(cells))
-    monkeypatch.setattr(page_model, "PROFILED", 2)
+    monkeypatch.setattr("wbench.leaderboard.page.model.PROFILED", 2)
     tab = visit(page=write([Entry(f"{one.label}.json", one, "reported") for one in cast], tmp_path))
     delay, profiles = (
         tab.locator("figure", has=tab.get_by_role("heading", name=name)) for name in ("Delay against", "profiles")
