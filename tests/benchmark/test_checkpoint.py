@@ -61,7 +61,7 @@ def test_a_config_survives_json():
     [
         (
             {"width": 3},
-            "not Tester's, or of another edition: unknown fields width; allowed aim, depth, families, recipe, sampled, temperatures, values",
+            "or of another edition: unknown fields width; allowed aim, depth, families, recipe, sampled, temperatures, values",
         ),
         ({"values": None}, "not Tester's: no values"),
         ({"families": {"access": {"obs_size": 3}}}, r"families.access.descriptor_size is {'obs_size': 3}; Field required"),
