@@ -50,8 +50,8 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
     families = lite.families()
     shots = board.HEADLINE
     lines = [
-        f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} | parameters | verified |",
-        "| --- | --- | --: | --: " + "| --: " * len(families) + "| --: | --- |",
+        f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} | trainings | parameters | verified |",
+        "| --- | --- | --: | --: " + "| --: " * len(families) + "| --: | --: | --- |",
     ]
     for entry in entries:
         one = board.standing(entry, shots)
@@ -62,6 +62,7 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
             shown(one.score),
             shown(entry.estimate(0)),
             *parts,
+            str(one.trainings or "-"),
             short(one.parameters),
             TIER_NAMES[one.tier],
         ]

@@ -63,7 +63,7 @@ def test_a_config_survives_json():
             {"width": 3},
             "or of another edition: unknown fields width; allowed aim, depth, families, recipe, sampled, temperatures, values",
         ),
-        ({"values": None}, "not Tester's: no values"),
+        ({"values": None}, "not Tester's, or of another edition: no values"),
         ({"families": {"access": {"obs_size": 3}}}, r"families.access.descriptor_size is {'obs_size': 3}; Field required"),
         ({"families": [1]}, r"not Tester's: families is \[1\]; Input should be a valid dictionary"),
         ({"depth": "3x"}, "not Tester's: depth is '3x'; Input should be a valid integer"),
