@@ -232,6 +232,8 @@ def eligible(entry: Entry) -> bool:
 def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: Index | None = None) -> list[RankInterval]:
     """Rank intervals at K shots: who is significantly better or worse by the paired difference on common episodes.
 
+    A learner of fewer than `trainings.ENOUGH` trainings is better than no row of as many: its interval knows nothing of its next one.
+
     Args:
         entries: eligible ones of one protocol hash.
         shots: K.
@@ -249,9 +251,16 @@ def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: In
     several = [i for i, table in enumerate(tables) if len(table) > 1]
     for i, j in [*product(several, single), *combinations(several, 2)]:
         sign = trainings.paired(tables[i], tables[j]).sign or 0
-        better[i if sign < 0 else j] += sign != 0
-        worse[j if sign < 0 else i] += sign != 0
+        above, below = (j, i) if sign < 0 else (i, j)
+        if sign and not _stands_on_less(entries[above], entries[below]):
+            better[below] += 1
+            worse[above] += 1
     return [RankInterval(1 + int(b), len(tables) - int(w)) for b, w in zip(better, worse, strict=True)]
+
+
+def _stands_on_less(entry: Entry, other: Entry) -> bool:
+    """Whether a learner has too few trainings to be ranked above another that has enough."""
+    return bool(entry.line.checkpoint) and len(entry.trainings) < trainings.ENOUGH <= len(other.trainings)
 
 
 def order(entries: Sequence[Entry], shots: int, family: str = ALL) -> list[Entry]:

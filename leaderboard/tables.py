@@ -17,6 +17,7 @@ from .schema import Rival, Row
 ALL = "all"  # the key of what is over all families
 _NOTES = (
     "Rank: 1 + agents significantly better to n - those significantly worse (paired difference's 95 % interval excludes 0).\n"
+    "A learner of fewer than three trainings counts as better than none of three.\n"
     "Score: 0 = random, 100 = genie; interquartile mean [95 % interval]. Gain: over the agent's own scores at 0 shots.\n"
     "Claimed: not run again yet by a maintainer. Verified: see docs/reference/results.md.\n"
     "Env. steps: of training and of all cells together.\n"

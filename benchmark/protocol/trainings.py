@@ -27,6 +27,8 @@ from .statistics import CONFIDENCE, GAMMA, MIN_SITES, TRIM, Estimate, Interval, 
 
 Influence = Callable[[np.ndarray], np.ndarray]  # [..., variants, sites] of some crossed trainings -> the same shape
 
+ENOUGH = 3  # trainings of a recipe before it is said to be ahead of another of as many
+
 
 @dataclass(frozen=True)
 class Training:

@@ -61,6 +61,15 @@ def test_a_lucky_training_does_not_outrank_a_rule(rows):
     assert [str(one.rank(5)) for one in sorted(alone, key=lambda one: -one.estimate(5).iqm)] == ["1", "2", "3", "4"]
 
 
+def test_fewer_than_three_trainings_are_not_ranked_above_three(tmp_path):
+    other = hashlib.sha256(b"other").hexdigest()
+    three = [training(seed, 0.5 + 0.01 * seed) for seed in range(3)]
+    lucky = training(3, 0.9, other, "lucky")
+    poor = training(4, 0.1, hashlib.sha256(b"poor").hexdigest(), "poor")
+    ranks = {row.line.label: str(row.rank(5)) for row in board.ranked(stored(tmp_path, *three, lucky, poor))}
+    assert ranks == {"learner": "1-2", "lucky": "1-2", "poor": "3"}
+
+
 def test_the_order_of_rows_does_not_change_ranks(rows):
     found = [str(row.rank(5)) for row in board.ranked(list(rows.values()))]
     assert found == [str(row.rank(5)) for row in board.ranked(list(rows.values())[::-1])][::-1]
