@@ -50,7 +50,8 @@ def _rows(entries: list[Entry], lite: Protocol) -> str:
     families = lite.families()
     shots = board.HEADLINE
     lines = [
-        f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} | trainings | parameters | verified |",
+        f"| rank | agent | {shots} shots | 0 shots | {' | '.join(f'`{name}`' for name in families)} "
+        "| trainings | parameters | verified |",
         "| --- | --- | --: | --: " + "| --: " * len(families) + "| --: | --: | --- |",
     ]
     for entry in entries:

@@ -232,7 +232,7 @@ def eligible(entry: Entry) -> bool:
 def intervals(entries: Sequence[Entry], shots: int, family: str = ALL, index: Index | None = None) -> list[RankInterval]:
     """Rank intervals at K shots: who is significantly better or worse by the paired difference on common episodes.
 
-    A learner of fewer than `trainings.ENOUGH` trainings is better than no row of as many: its interval knows nothing of its next one.
+    A learner of fewer than `trainings.ENOUGH` trainings is better than no row of as many.
 
     Args:
         entries: eligible ones of one protocol hash.

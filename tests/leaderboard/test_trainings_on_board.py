@@ -86,4 +86,4 @@ def test_table_and_page_tell_how_many_trainings(rows):
     assert told == {"learner": 3, "rule": 0}
     page = {row["agent"]: row for row in model(rows.values())["protocols"][0]["rows"]}
     assert page["learner"]["trainings"] == 3
-    assert page["learner"]["scores"]["all"][1][0] == round(rows["learner"].estimate(5).iqm, 2)
+    assert page["learner"]["scores"]["all"][1][0] == round(rows["learner"].estimate(5).iqm, 1)
