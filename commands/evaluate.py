@@ -78,7 +78,7 @@ def evaluate(
             referee=referee,
         )
     _print(result, as_json)
-    _note_next(result, out)
+    _note_next(result, out, agent)
     _note_cores(executor, jobs)
     _require_all_played(result)
 
@@ -98,10 +98,11 @@ def _rivals(against: list[str] | None) -> list[str] | None:
     return [name for name in names if name not in ("", "none")] if against else None
 
 
-def _note_next(result: Result, out: Path | None) -> None:
+def _note_next(result: Result, out: Path | None, agent: str) -> None:
     """Say what was written and what to do with it, and which sites are no test of few-shot skill."""
     from ..benchmark.registry import typed
     from ..benchmark.site import range_of, spans
+    from ..benchmark.user_code import is_file
     from ..leaderboard.summary import Grid
 
     grid = Grid.of(result.contract)
@@ -109,7 +110,8 @@ def _note_next(result: Result, out: Path | None) -> None:
         own = ";".join(typed(name) for name in grid.families() if typed(name) != name)
         known = f"WBENCH_FAMILIES={shlex.quote(own)} " if own else ""
         after = "" if result.protocol in ("quick", "custom") else f", then wbench submit {out}"
-        note(f"wrote {out}. Next: {known}wbench results verify {out}{after}")
+        trusted = f" --trust --agent {shlex.quote(agent)}" if is_file(agent) else ""
+        note(f"wrote {out}. Next: {known}wbench results verify {out}{trusted}{after}")
     if seen := [site for site in grid.sites if range_of(site) == "train"]:
         note(f"pretrained agents have learned from these sites: {', '.join(spans(seen))}")
 

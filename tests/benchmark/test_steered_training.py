@@ -193,8 +193,11 @@ def test_long_paths_of_datasets_are_whole(command, monkeypatch: pytest.MonkeyPat
 
 def test_what_was_written_is_said(command, tmp_path: Path):
     few = ("--family", "access", "--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none")
-    done = command("eval", "--agent", "belief", *few, "--out", str(tmp_path / "r.json"))
-    assert done.code == 0 and f"wrote {tmp_path / 'r.json'}. Next: wbench results verify {tmp_path / 'r.json'}" in done.err
+    own = str(FAMILY.with_name("own_agent.py"))
+    for agent, trusted in (("belief", ""), (own, f" --trust --agent {own}")):
+        out = tmp_path / f"{Path(agent).stem}.json"
+        done = command("eval", "--agent", agent, *few, "--out", str(out))
+        assert done.code == 0 and f"wrote {out}. Next: wbench results verify {out}{trusted}\n" in done.err
 
 
 def test_a_result_on_a_family_of_ones_own_is_verified_as_it_is_said(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
