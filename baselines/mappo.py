@@ -99,13 +99,13 @@ class MappoAgent(Agent):
 
     Args:
         model: the pretrained network; never changed, learning works on a copy.
-        scratch: how it learns in track `online`.
-        careful: how it learns on in track `online-pretrained`.
+        scratch: how it learns in track `scratch`.
+        careful: how it learns on in track `online`.
         device: where it computes.
     """
 
     name = "mappo"
-    tracks: tuple[str, ...] = ("online", "online-pretrained")
+    tracks: tuple[str, ...] = ("scratch", "online")
     privileged_training = True  # the critic sees all agents' observations
 
     def __init__(
@@ -119,7 +119,7 @@ class MappoAgent(Agent):
     def enter(self, track: str) -> None:
         """Take part in a track; from scratch, the checkpoint lends nothing but its width and history."""
         super().enter(track)
-        pretrained = track == "online-pretrained"
+        pretrained = track == "online"
         self.source_steps = self._pretrained.config.source_steps if pretrained else 0
         self.checkpoint_digest = digest(self._pretrained) if pretrained else ""
         self.settings_digest = settings_digest(self._pretrained.config) if pretrained else ""
@@ -127,7 +127,7 @@ class MappoAgent(Agent):
 
     def knows(self, family: Family) -> bool:
         """Any family from scratch; with a checkpoint, those that it was trained on."""
-        return self.track == "online" or family.name in self._pretrained.config.families
+        return self.track == "scratch" or family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Zero shots: the checkpoint as it is, or a network that has learned nothing."""
@@ -137,7 +137,7 @@ class MappoAgent(Agent):
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
         """Spend exactly the budget, a round of updates after every episode."""
         model = self._start(environment.family, environment.seed)
-        config = self._scratch if self.track == "online" else self._careful
+        config = self._scratch if self.track == "scratch" else self._careful
         rounds = environment.left // environment.variant.horizon
         returns: list[float] = []
         steps = learn(
@@ -148,10 +148,10 @@ class MappoAgent(Agent):
 
     def _start(self, family: Family, seed: int) -> Mappo:
         """A copy of the checkpoint, or a fresh network for this family alone."""
-        if self.track == "online":
+        if self.track == "scratch":
             config = replace(self._pretrained.config, families={family.name: FamilyShape.of(family)}, source_steps=0)
             return fresh(config, seed).to(self._device)
-        self._pretrained.config.require_shape(family, hint=" Try --track online.")
+        self._pretrained.config.require_shape(family, hint=" Try --track scratch.")
         return copy.deepcopy(self._pretrained)
 
     def _play_with(self, model: Mappo) -> None:

@@ -152,7 +152,7 @@ class Agent:
             it are trainings of one recipe, and one row of a board.
         planner_calls: network evaluations made by a planner since the agent was built.
         tracks: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
-            slots with a network from scratch (`online`) or a pretrained one (`online-pretrained`). The first is the default.
+            slots with a network from scratch (`scratch`) or a pretrained one (`online`). The first is the default.
         track: which of them it plays in.
         privileged_training: a part of it saw global state in training (a mixer, a centralised critic).
         source_transitions: logged agent transitions of train variants that its checkpoint was trained on.
@@ -179,7 +179,7 @@ class Agent:
         return self.name if len(self.tracks) == 1 else f"{self.name}/{self.track}"
 
     def enter(self, track: str) -> None:
-        """Take part in this track. A learner overrides it to put pretrained weights away in track `online`.
+        """Take part in this track. A learner overrides it to put pretrained weights away in track `scratch`.
 
         Raises:
             UnknownNameError: it has no such track.

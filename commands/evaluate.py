@@ -23,7 +23,7 @@ protocols = typer.Typer(help="What a protocol plays, and the hash over all that 
 
 def evaluate(
     agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
-    track: Annotated[str | None, typer.Option(help="offline, online or online-pretrained; default: the agent's first.")] = None,
+    track: Annotated[str | None, typer.Option(help="offline, scratch or online; default: the agent's first.")] = None,
     family: OnlyFamilies = None,
     variant: Annotated[
         list[str] | None, typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.")

@@ -85,7 +85,7 @@ def mappo(name: str, seed: int) -> Curve:
 
 
 def values(kind: type[ValueModel], name: str, seed: int) -> Curve:
-    """Train QMIX or IQL as track `online` does, with 960 shots; a point is an evaluation of the averaged network."""
+    """Train QMIX or IQL as track `scratch` does, with 960 shots; a point is an evaluation of the averaged network."""
     family, variant = get_variant(name)
     label = kind.__name__.lower()
     packaged = kind.from_pretrained(f"{label}-small").config  # lends its settings, none of its weights

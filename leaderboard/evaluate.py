@@ -64,7 +64,7 @@ def evaluate(
         executor: `local` (None) or `ray`, for a cluster.
         out: result file. Finished cells are kept beside it; the same call goes on from them.
         progress: whether to show bars on standard error.
-        track: `offline`, `online` or `online-pretrained`; None = the agent's first.
+        track: `offline`, `scratch` or `online`; None = the agent's first.
         checkpoint: folder, Hub id or packaged name; None = the packaged one.
         device: where agents and environments compute, `cpu` or `cuda`.
         address: of a running Ray cluster, e.g. `auto`; None = start one on this machine.

@@ -35,7 +35,7 @@ class ValueAgent(Agent):
         self,
         name: str,
         model: ValueModel,
-        tracks: tuple[str, ...] = ("offline", "online"),
+        tracks: tuple[str, ...] = ("offline", "scratch"),
         adaptation: FineTuneConfig | None = None,
         practice: PracticeConfig | None = None,
         privileged_training: bool = False,
@@ -51,7 +51,7 @@ class ValueAgent(Agent):
     def enter(self, track: str) -> None:
         """Take part in a track; from scratch the checkpoint lends its settings, none of its weights."""
         super().enter(track)
-        scratch = track == "online"
+        scratch = track == "scratch"
         self.source_transitions = 0 if scratch else self._pretrained.config.transitions
         self.checkpoint_digest = "" if scratch else digest(self._pretrained)
         self.settings_digest = "" if scratch else settings_digest(self._pretrained.config)
@@ -65,7 +65,7 @@ class ValueAgent(Agent):
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
         """Fine-tune on the support; its own validation split decides whether the result is kept."""
         self._pretrained.config.require_shape(family)
-        self._model = self._from_scratch(0) if self.track == "online" else self._pretrained
+        self._model = self._from_scratch(0) if self.track == "scratch" else self._pretrained
         adaptation = Adaptation()
         if support is not None and self._adaptation.steps:
             self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)

@@ -193,7 +193,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("track", ["online", "online-pretrained"])
+@pytest.mark.parametrize("track", ["scratch", "online"])
 def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, track: str):
     agent = make_agent("mappo", str(checkpoint), track=track)
     family, variant = get_variant(VARIANTS[0])
@@ -210,9 +210,9 @@ def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, tr
 
 def test_arms_say_what_they_start_from(checkpoint: Path):
     agent = make_agent("mappo", str(checkpoint))
-    assert agent.tracks == ("online", "online-pretrained") and agent.track == "online" and agent.privileged_training
+    assert agent.tracks == ("scratch", "online") and agent.track == "scratch" and agent.privileged_training
     assert agent.source_steps == 0 and agent.checkpoint_digest == "" and agent.knows(Game.family)
-    agent.enter("online-pretrained")
+    agent.enter("online")
     preset = PRESETS["debug"]
     assert agent.source_steps == preset.rounds * preset.variants * preset.episodes * (128 + 96 + 96)
     assert len(agent.checkpoint_digest) == 64 and not agent.knows(Game.family)
@@ -224,7 +224,7 @@ def test_arms_say_what_they_start_from(checkpoint: Path):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoint: Path, name: str):
-    agent = make_agent("mappo", str(checkpoint), track="online-pretrained")
+    agent = make_agent("mappo", str(checkpoint), track="online")
     family, variant = get_variant(name)
     agent.adapt(family, variant, None)
     together = play(family, variant, agent, range(7)).returns
@@ -235,7 +235,7 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoint: Path, name: str
 def test_practice_leaves_the_checkpoint_alone(checkpoint: Path):
     model = Mappo.from_pretrained(checkpoint)
     agent = MappoAgent(model)
-    agent.enter("online-pretrained")
+    agent.enter("online")
     family, variant = get_variant(VARIANTS[1])
     agent.adapt(family, variant, None)
     before = play(family, variant, agent, range(3)).returns

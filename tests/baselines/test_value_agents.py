@@ -113,7 +113,7 @@ def test_a_behaviour_conditioned_value_is_left_alone_where_nothing_could_judge_i
 def test_from_scratch_means_none_of_the_checkpoints_weights(checkpoints, name):
     pretrained = KINDS[name].from_pretrained(checkpoints[name])
     agent = ValueAgent(name, pretrained, practice=QUICK)
-    agent.enter("online")
+    agent.enter("scratch")
     assert agent.source_transitions == 0 and agent.checkpoint_digest == ""
     agent.adapt(tiny.FAMILY, SHORT, None)
     untrained = digest(agent._model)
@@ -142,7 +142,7 @@ def test_a_log_changes_what_is_played_and_another_site_again(checkpoints, name):
 def test_bad_input_is_named(checkpoints, tmp_path):
     agent = make_agent("brq", str(checkpoints["brq"]))
     with pytest.raises(UnknownNameError, match="offline"):
-        agent.enter("online")
+        agent.enter("scratch")
     with pytest.raises(CheckpointError, match=r"not trained on family 'radar', only on access"):
         agent.adapt(replace(tiny.FAMILY, name="radar"), HELD_OUT, None)
     with pytest.raises(CheckpointError, match=r"unknown fields|another model"):

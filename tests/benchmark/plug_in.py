@@ -15,7 +15,7 @@ import torch
 from wbench.benchmark.agent import Adaptation, Agent
 
 class Moody(Agent):
-    name, tracks = "moody", ("offline", "online")
+    name, tracks = "moody", ("offline", "scratch")
 
     def begin(self, state):
         mood, _, value = os.environ.get("MOODY", "").partition(" ")

@@ -47,7 +47,7 @@ def moody(tmp_path_factory):
     patch.undo()
 
 
-AGENTS = (AgentSpec("moody"), AgentSpec("estimator"), AgentSpec("moody", track="online"))
+AGENTS = (AgentSpec("moody"), AgentSpec("estimator"), AgentSpec("moody", track="scratch"))
 
 
 def play(executor="local", jobs=None, agents=AGENTS, cells=CHOSEN.cells()):  # noqa: B008
@@ -66,7 +66,7 @@ def play(executor="local", jobs=None, agents=AGENTS, cells=CHOSEN.cells()):  # n
 def in_one_process(moody):
     found = play()
     assert all(result["failure"] == "" for result in found.values())
-    assert found["moody", "online", CHOSEN.cells()[1]]["ledger"]["environment_steps"] == 1
+    assert found["moody", "scratch", CHOSEN.cells()[1]]["ledger"]["environment_steps"] == 1
     return found
 
 

@@ -26,8 +26,8 @@ AGENTS = [
     ("networld", "offline"),
     ("bc", "offline"),
     ("brq", "offline"),
-    *((name, "online") for name in ("mappo", "iql", "qmix")),
-    ("mappo", "online-pretrained"),
+    *((name, "scratch") for name in ("mappo", "iql", "qmix")),
+    ("mappo", "online"),
 ]
 VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {

@@ -46,7 +46,7 @@ def idle(obs):
 class Scripted(Agent):
     """Idles; every part of it can be replaced. Broadcasts two floats."""
 
-    name, message_size, tracks = "scripted", 2, ("offline", "online")
+    name, message_size, tracks = "scripted", 2, ("offline", "scratch")
 
     def __init__(self, track="offline", **parts):
         self.track, self.heard = track, []
@@ -83,7 +83,7 @@ def test_the_offline_track_adapts_on_the_support_and_plays_the_query_episodes():
 
 
 def test_the_online_track_practises_with_a_meter_and_the_harness_reads_it():
-    agent = Scripted("online")
+    agent = Scripted("scratch")
     found = run_cell(agent, cell(5), 2)
     meter = agent.heard[0]
     assert (meter.budget, found.ledger.environment_steps) == (5 * SLOTS, 20)
@@ -110,9 +110,9 @@ def boom(*_):
         ("offline", {"adapt": boom}, r"^RuntimeError: two lines \(test_runner\.py:\d+\)$"),
         ("offline", {"act": boom}, "^RuntimeError: two lines"),
         ("offline", {"message": boom}, "^RuntimeError: two lines"),
-        ("online", {"practise": boom}, "^RuntimeError: two lines"),
-        ("online", {"practise": overdraw}, "^BudgetError: .*1 more slots wanted, 0 of 128 left"),
-        ("online", {"practise": lambda environment: None}, "returned after adapting is 'NoneType'.*an Adaptation"),
+        ("scratch", {"practise": boom}, "^RuntimeError: two lines"),
+        ("scratch", {"practise": overdraw}, "^BudgetError: .*1 more slots wanted, 0 of 128 left"),
+        ("scratch", {"practise": lambda environment: None}, "returned after adapting is 'NoneType'.*an Adaptation"),
         ("offline", {"adapt": lambda *_: Adaptation(-1)}, "gradient_steps of scripted is -1"),
         ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": float("nan")})}, "note 'loss' of scripted is nan"),
         ("offline", {"adapt": lambda *_: Adaptation(0, {"loss": [1]})}, "note 'loss' of scripted"),
@@ -134,8 +134,8 @@ def boom(*_):
         ("offline", {"message": lambda obs, state: obs[..., :2] * 0 + 3e38}, r"is 'NaN or huge', but must be within \+-1e\+30"),
         ("offline", {"message": lambda obs, state: obs[..., :2] * 1j}, "dtype of scripted's message is .*real numbers"),
         ("offline", {"act": lambda *_: sys.exit(4)}, "^SystemExit: 4"),
-        ("online", {"practise": copy.deepcopy}, "^BudgetError: .*cannot be copied"),
-        ("online", {"practise": lambda environment: environment.step(None)}, "step is 'before reset'"),
+        ("scratch", {"practise": copy.deepcopy}, "^BudgetError: .*cannot be copied"),
+        ("scratch", {"practise": lambda environment: environment.step(None)}, "step is 'before reset'"),
     ],
 )
 def test_a_bad_agent_fails_its_cell_with_a_reason_and_nothing_is_made_up(track, parts, reason):
@@ -327,10 +327,10 @@ def test_a_cell_depends_on_nothing_that_happened_before():
 def test_an_agent_enters_one_of_its_tracks():
     agent = Scripted()
     assert agent.label == "scripted/offline"
-    agent.enter("online")
-    assert agent.label == "scripted/online" and make_agent("random", track="offline").label == "random"
-    with pytest.raises(UnknownNameError, match=r"unknown track of random 'online'.*Allowed: offline"):
-        make_agent("random", track="online")
+    agent.enter("scratch")
+    assert agent.label == "scripted/scratch" and make_agent("random", track="offline").label == "random"
+    with pytest.raises(UnknownNameError, match=r"unknown track of random 'scratch'.*Allowed: offline"):
+        make_agent("random", track="scratch")
 
 
 def test_a_cell_is_the_same_whatever_is_played_before_or_beside_it():
@@ -388,7 +388,7 @@ def test_a_journal_gives_back_what_was_written(tmp_path, played):
         journal.add(agent, found)
     again = Journal(path, CHOSEN, agent)
     assert list(again.cells(agent).values()) == played
-    for changes in ({"label": "scripted/online"}, {"checkpoint": "0" * 64}, {"settings": "1" * 64}, {"code": ""}):
+    for changes in ({"label": "scripted/scratch"}, {"checkpoint": "0" * 64}, {"settings": "1" * 64}, {"code": ""}):
         assert again.cells(dataclasses.replace(agent, **changes)) == {}, changes
 
 

@@ -72,7 +72,7 @@ def refused() -> Iterator[tuple[str, bytes]]:
         yield f"{agent} with other parameters", _file(row(agent=agent, label=agent, **fixed, parameters=7))
         packaged = {"origin": Origin("packaged", f"{agent}-small", ""), "package": _wbench()}
         yield f"{agent} with weights of its own as packaged ones", _file(row(agent=agent, label=agent, **packaged))
-        for track in ("offline", "online", "online-pretrained", "psychic"):
+        for track in ("offline", "scratch", "online", "psychic"):
             told = {"agent": agent, "label": f"{agent}/{track}", "track": track, **fixed}
             yield f"{agent} in track {track}", _file(row(**told, parameters=0))
     for name in ALIKE:

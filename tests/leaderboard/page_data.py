@@ -65,10 +65,10 @@ CAST = (
     Made("networld-no-mf", (70.1, 76.0, 66.3), 8, parameters=2_840_002, milliseconds=36.9),
     Made("bcq", (73.0, 77.0, 68.8), 6, parameters=612_354, milliseconds=1.9),
     Made("iql", (68.4, 70.2, 61.7), 7, parameters=410_112, milliseconds=0.61),
-    Made("iql/online-pretrained", (68.4, 70.2, 61.7), 5, "online-pretrained", 410_112, 0.61),
+    Made("iql/online", (68.4, 70.2, 61.7), 5, "online", 410_112, 0.61),
     Made("qmix", (62.0, 66.8, 55.0), 8, parameters=498_304, milliseconds=0.66, privileged_training=True),
-    Made("mappo/online", (2.0, -3.0, 1.0), 34, "online", 301_570, 0.58, privileged_training=True),
-    Made("mappo/online-pretrained", (71.9, 80.4, 58.1), 4, "online-pretrained", 301_570, 0.58, privileged_training=True),
+    Made("mappo/scratch", (2.0, -3.0, 1.0), 34, "scratch", 301_570, 0.58, privileged_training=True),
+    Made("mappo/online", (71.9, 80.4, 58.1), 4, "online", 301_570, 0.58, privileged_training=True),
     Made("bc", (74.9, 63.5, 11.8), 3, parameters=301_314, milliseconds=0.55),
     Made("estimator", (61.0, 55.5, 58.1), 24),
     Made("belief", (61.0, 55.5, 58.1), 0),
@@ -98,7 +98,7 @@ def result(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) ->
         lost = {"score": None, "return_mean": None, "returns": (), "qos": {}, "failure": "RuntimeError: out of memory"}
         cells[place] = replace(cells[place], **lost)
     agent = made.label.partition("/")[0]
-    pretrained = made.parameters and "online" not in made.track
+    pretrained = made.parameters and made.track == "offline"
     found = Result(
         **row_fields(contract, cells),
         schema=VERSION,
@@ -116,7 +116,7 @@ def result(made: Made, missing: int = 0, contract: dict[str, Any] = CONTRACT) ->
         privileged=made.privileged,
         privileged_training=made.privileged_training,
         source_transitions=19_600_000 if pretrained else 0,
-        source_steps=4_000_000 if made.track == "online-pretrained" else 0,
+        source_steps=4_000_000 if made.track == "online" else 0,
         releases=tuple(Release(f, "standard", "v1.0.0", "1", _digest(f)) for f in FAMILIES),
         comparison=(),
         command=f"wbench eval --agent {agent} --protocol lite --against none --out result.json",

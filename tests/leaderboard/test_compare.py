@@ -123,11 +123,11 @@ def test_model_index_and_eval_results_are_read_by_the_hub_s_own_classes():
 
 
 def test_csv_holds_every_episode_and_latex_every_score():
-    a, b = named("a/online", 0.6), named("b", 0.5)
+    a, b = named("a/scratch", 0.6), named("b", 0.5)
     rows = list(csv.DictReader(io.StringIO(export([a, b], "csv"))))
     assert len(rows) == 2 * 20 * 3
     assert [float(row["return"]) for row in rows[:3]] == list(a.cells[0].returns)
-    assert {row["label"] for row in rows} == {"a/online", "b"} and float(rows[0]["goodput"]) == a.cells[0].qos["goodput"][0]
+    assert {row["label"] for row in rows} == {"a/scratch", "b"} and float(rows[0]["goodput"]) == a.cells[0].qos["goodput"][0]
     lines = export([a, b], "latex").splitlines()
     summary = b.summary["5"]
     assert lines[5:9:3] == ["\\midrule", "\\midrule"] and lines[-1] == "\\end{tabular}"

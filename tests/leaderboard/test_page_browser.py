@@ -129,7 +129,7 @@ def test_it_sorts_by_mouse_and_by_keyboard(visit):
 def test_it_filters_by_text_family_shots_and_protocol(visit, rows):
     tab = visit()
     tab.fill("#filter", "Mappo RERUN")
-    assert set(names(tab)) == {"mappo/online", "mappo/online-pretrained"} and names(tab, "unranked") == []
+    assert set(names(tab)) == {"mappo/scratch", "mappo/online"} and names(tab, "unranked") == []
     tab.fill("#filter", "no such agent")
     assert tab.locator("#empty").text_content() == "No row matches “no such agent”." and not tab.locator("#board").is_visible()
     tab.fill("#filter", "")

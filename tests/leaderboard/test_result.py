@@ -42,7 +42,7 @@ def test_the_schema_and_its_page_are_those_of_the_code():
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
-    made = samples.composed(samples.small(), samples.run(), samples.run("other/online", 0.4))
+    made = samples.composed(samples.small(), samples.run(), samples.run("other/scratch", 0.4))
     found = load_result(str(made.save(tmp_path / "r.json")))
     assert found == made and found.document() == json.loads((tmp_path / "r.json").read_text())
     one = found.summary["5"]
@@ -92,8 +92,8 @@ def test_nothing_in_a_result_tells_of_the_host():
 
 
 def test_the_command_makes_the_same_hash_again():
-    data = samples.document("made-up/online", checkpoint="", origin=Origin(kind="none", name="", revision=""))
-    expected = "wbench eval --agent made-up --track online --variant access/n8-c3-load0.15-l48 --variant offload/n8-e2-p0.15 "
+    data = samples.document("made-up/scratch", checkpoint="", origin=Origin(kind="none", name="", revision=""))
+    expected = "wbench eval --agent made-up --track scratch --variant access/n8-c3-load0.15-l48 --variant offload/n8-e2-p0.15 "
     assert data["command"].startswith(expected + "--sites held-out:0-4 --shots 0,5 --episodes 3 --against none")
     sites = parse_sites("held-out:0-4")
     again = protocol("quick", variants=samples.VARIANTS, shots=[0, 5], sites=sites, episodes=3)

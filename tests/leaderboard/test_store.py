@@ -29,7 +29,7 @@ def submission(**changes) -> Submission:
 
 
 def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
-    with_rival = samples.composed(samples.small(), samples.run("made-up/online"), samples.run("other")).document()
+    with_rival = samples.composed(samples.small(), samples.run("made-up/scratch"), samples.run("other")).document()
     first = Submission.read(save(tmp_path / "a.json", with_rival))
     alone = Submission.read(save(tmp_path / "b.json", with_rival | {"comparison": []}))
     assert (
