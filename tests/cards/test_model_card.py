@@ -80,5 +80,5 @@ def test_every_agent_that_trains_has_a_card_whose_code_loads_its_checkpoint(agen
     found: dict = {}
     exec(code.replace("FOLDER", repr(str(folder))), found)
     assert digest(found["model"]) == digest_of_file(folder / "model.safetensors")
-    learns = "scratch" if agent == "mappo" else "offline"
+    learns = "online" if agent == "mappo" else "offline"
     assert f"{learns}-reinforcement-learning" in card.data.tags and f"# {agent} for power" in card.text

@@ -61,8 +61,8 @@ def test_the_numbers_of_a_row_follow_from_its_result(rows):
 def test_slots_played_count_as_the_transitions_of_all_agents(rows):
     board = model(rows)["protocols"][0]
     scratch = next(row for row in board["rows"] if row["agent"] == "mappo/scratch")
-    assert online["samples"] == [0, 1000, 5000, 20000]
-    assert online["environment_steps"] == 6 * 5 * 100 * (0 + 1 + 5 + 20)
+    assert scratch["samples"] == [0, 1000, 5000, 20000]
+    assert scratch["environment_steps"] == 6 * 5 * 100 * (0 + 1 + 5 + 20)
 
 
 def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):

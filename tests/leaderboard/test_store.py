@@ -34,8 +34,8 @@ def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
     alone = Submission.read(save(tmp_path / "b.json", with_rival | {"comparison": []}))
     assert (
         first == alone
-        and first.name.startswith("made-up-online-custom-")
-        and len(first.name) == len("made-up-online-custom-") + 21
+        and first.name.startswith("made-up-scratch-custom-")
+        and len(first.name) == len("made-up-scratch-custom-") + 21
     )
     done = submit(first, tmp_path / "store")
     stored = tmp_path / "store" / done.name
