@@ -119,9 +119,12 @@ def plain(text: str, kept: str = "") -> str:
     return "".join(c if c.isprintable() or c in kept else ascii(c)[1:-1] for c in text)
 
 
+DIGITS = 18  # of a number that somebody may mean
+
+
 def numbers(option: str, text: str, least: int = 0) -> list[int]:
     """Whole numbers with commas, each this great or more; raises `InvalidValueError`."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) >= least for part in parts):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) <= DIGITS and int(part) >= least for part in parts):
         raise InvalidValueError(option, text, f"whole numbers of {least} or more with commas, e.g. {least},5")
     return [int(part) for part in parts]

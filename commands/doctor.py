@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def _releases() -> list[Symptom]:
 
 
 def _checkpoint(name: str, path: Path) -> Symptom:
-    agent = name.rpartition("-")[0]  # AGENT-PRESET
+    agent = re.sub(r"-[a-z]+(-\d+)?$", "", name)  # AGENT-PRESET, or AGENT-PRESET-SEED of a further training
     try:
         return Symptom(f"checkpoint {name}", f"as shipped, {make_agent(agent, str(path)).parameters:,} parameters")
     except WbenchError as error:

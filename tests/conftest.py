@@ -16,6 +16,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from filelock import FileLock
+from wbench.benchmark.registry import get_family
 from wbench.cli import main
 from wbench.learning.training import REPORT
 
@@ -23,6 +24,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run beside each other: a thread each
 torch.set_num_threads(1)
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_ones_own():
+    """Families and data folders that one test makes known are not those of the next."""
+    names = ("WBENCH_FAMILIES", "WBENCH_DATASETS")
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    if {name: os.environ.get(name) for name in names} != before:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+        get_family.cache_clear()
 
 
 @pytest.fixture(scope="session")
