@@ -170,6 +170,8 @@ class Family:
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
         draw: writes a picture of a site of a variant; None = there is none to draw.
+        turns: names of the layout's parts that tell of an agent's fixed turns and of the slot alone; the first begins with 1
+            in the own turn. Agents differ in nothing else that lasts, and may exchange turns; empty = there are none.
     """
 
     name: str
@@ -192,6 +194,7 @@ class Family:
     choice: int | None = None
     qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
     draw: Callable[[Family, Variant, int, Path], None] | None = None
+    turns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]
@@ -205,6 +208,12 @@ class Family:
     def mask_size(self) -> int:
         """Length A of an action mask: the choices of the categorical component, or 1 (always allowed) where there is none."""
         return self.actions[0].size if self.actions[0].kind == "categorical" else 1
+
+    def parts(self, names: Sequence[str]) -> Tensor:
+        """Where these parts of the layout stand in an observation, one after another, [P]."""
+        sizes = [size for size, _ in self.layout.values()]
+        where = dict(zip(self.layout, torch.arange(sum(sizes)).split(sizes), strict=True))
+        return torch.cat([where[name] for name in names])
 
     def variant(self, name: str) -> Variant:
         """The variant of this name; raises `UnknownNameError` with the nearest one."""

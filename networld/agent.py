@@ -14,8 +14,10 @@ from .adapt import AdaptConfig, adapt, train_from_scratch
 from .config import PlannerConfig
 from .model import NetWorld
 from .planner import BLOCK, Planner, PlannerInputs, in_blocks
+from .turns import Turns, exchange
 
 DEFAULT_CHECKPOINT = "networld-small"
+LOGS_FOR_TURNS = 3  # one or two mislead
 
 
 class NetWorldAgent(Agent):
@@ -40,6 +42,7 @@ class NetWorldAgent(Agent):
     ) -> None:
         self._pretrained = self._model = model.to(device).eval()
         self._site: Tensor | None = None
+        self._turns: Turns | None = None
         self._shots = 0
         self.planner, self.adaptation = planner or PlannerConfig(), adaptation or AdaptConfig()
         self.message_size = model.config.message
@@ -59,7 +62,18 @@ class NetWorldAgent(Agent):
         else:
             adapted = adapt(self._pretrained, family, variant, support, self.adaptation)
         self._model, self._site, self._shots = adapted.model, adapted.site, support.shots if support else 0
+        self._turns = self._exchanged(family, variant, support)
         return Adaptation(adapted.steps, adapted.notes)
+
+    def _exchanged(self, family: Family, variant: Variant, support: Support | None) -> Turns | None:
+        """Turns by what the logs say of the site, where they say enough."""
+        if support is None or support.shots < LOGS_FOR_TURNS or not (self.planner.turns and self._model.config.world_model):
+            return None
+        assert self._site is not None
+        temperature = self.planner.temperature * self._model.config.evaluation_temperature(
+            family.name, variant.agents, support.shots
+        )
+        return exchange(self._model, self._site, family, variant, support, temperature)
 
     def begin(self, state: State) -> None:
         """Empty histories."""
@@ -70,6 +84,7 @@ class NetWorldAgent(Agent):
         descriptor = torch.tensor(state.variant.descriptor(), device=device)
         with torch.no_grad():
             state.memory["scenario"] = self._model.scenario(descriptor, state.family.name).expand(rows, -1)
+        state.memory["seen"] = torch.zeros(rows, c.history, state.family.obs_size, device=device)
         state.memory["latents"] = torch.zeros(rows, c.history, c.latent, device=device)
         state.memory["inboxes"] = torch.zeros(rows, c.history, 2 * c.message, device=device)
         state.memory["plan"] = torch.zeros(rows, c.horizon, c.latent, device=device)
@@ -90,17 +105,27 @@ class NetWorldAgent(Agent):
     def _see(self, obs: Tensor, inbox: Tensor, state: State) -> PlannerInputs:
         """Take in a slot: observations [R, O] and inboxes [R, M] of all agents, each into its own history."""
         memory, family = state.memory, state.family.name
-        (latent,) = in_blocks(lambda rows: (self._model(obs[rows], family).float(),), len(obs), obs.device, self.block)
+        memory["latents"] = self._latents(obs, state)
         heard = read(inbox, torch.tensor(state.variant.agents - 1.0, device=obs.device))
-        for name, newest in (("latents", latent), ("inboxes", heard)):
-            memory[name] = torch.cat([memory[name][:, 1:], newest.unsqueeze(1)], dim=1)
+        memory["inboxes"] = torch.cat([memory["inboxes"][:, 1:], heard.unsqueeze(1)], dim=1)
         rows = torch.arange(len(obs), device=obs.device)
         assert self._site is not None
         site = self._site[:, state.slot % state.variant.period].repeat(state.batch, 1)
-        prospects, told = self._told(latent, memory["scenario"], site, family)
+        prospects, told = self._told(memory["latents"][:, -1], memory["scenario"], site, family)
         mask = state.action_mask.flatten(0, 1)
+        mask = self._turns.allowed(mask, state.slot) if self._turns else mask
         known = memory["latents"], memory["inboxes"], memory["scenario"], prospects, told
         return PlannerInputs(rows, *known, mask, memory["plan"])
+
+    def _latents(self, obs: Tensor, state: State) -> Tensor:
+        """Latents of the last slots, the current one [R, O] included, [R, L, D]; 0 before the first."""
+        memory, family = state.memory, state.family.name
+        memory["seen"] = torch.cat([memory["seen"][:, 1:], obs.unsqueeze(1)], dim=1)
+        fresh = self._turns.history(memory["seen"], state.slot) if self._turns else obs.unsqueeze(1)
+        (latents,) = in_blocks(lambda rows: (self._model(fresh[rows], family).float(),), len(obs), obs.device, self.block)
+        kept = memory["latents"][:, latents.shape[1] :]
+        known = torch.arange(latents.shape[1], device=obs.device) >= latents.shape[1] - 1 - state.slot
+        return torch.cat([kept, latents * known.unsqueeze(-1)], dim=1)
 
     def _told(self, latent: Tensor, scenario: Tensor, site: Tensor, family: str) -> tuple[Tensor, Tensor]:
         """Prospects and what is told, see `NetWorld`."""

@@ -127,20 +127,22 @@ class PlannerConfig:
         choice: the `mode` of the improved policy, a `sample` of it, or the `best` value among actions that it allows.
         plan: whether it plans at all; without, the behaviour head alone proposes actions.
         recovery: share of an action's log-probability that plans give by inverse dynamics; the behaviour head gives the rest.
+        turns: whether agents exchange their turns by what the logs say of the site, in families that have turns.
         bfloat16: matrix products in bfloat16 where the processor has it: twice as fast there, but another processor plays other
             episodes.
     """
 
     guidance: Guidance = "mcss"
     scale: float = 1.0
-    candidates: int = 4
-    steps: int = 2
+    candidates: int = 1
+    steps: int = 1
     replan: int = 1
     warm_start: float = 1.0
     temperature: float = 1.0
     choice: Choice = "mode"
     plan: bool = True
     recovery: float = 0.05
+    turns: bool = True
     bfloat16: bool = False
 
     def __post_init__(self) -> None:

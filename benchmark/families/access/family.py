@@ -45,6 +45,7 @@ FAMILY = Family(
     reward_range=(-CHARGE, 1.0),
     policies=POLICIES | {"revealed": Revealed},
     layout=LAYOUT,
+    turns=("turn", "static", "clock"),
     shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
     behaviours={
         "random": (("random", 0.0),),
