@@ -34,7 +34,12 @@ PLAYED = 2  # train variants of a family: a choice that is made by this table ha
 
 @app.command()
 def ablate(
-    checkpoint: Checkpoint = "networld-small",
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Trainings of NetWorld: folders, Hub ids, packaged names; may be repeated. Left out: networld-small."
+        ),
+    ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,7 +55,7 @@ def ablate(
         Path | None, typer.Option(help="Folder of networks that were trained without a mechanism. Left out: none is played.")
     ] = None,
     train_steps: TrainSteps = 0,
-    trainings: Annotated[int, typer.Option(help="Trainings of each network; their intervals are over these.")] = 3,
+    trainings: Annotated[int, typer.Option(help="Trainings of each network that is trained for the purpose.")] = 3,
     as_json: Json = False,
 ) -> None:
     """Play NetWorld with one mechanism changed or taken away, on the same episodes as the whole."""
@@ -61,17 +66,17 @@ def ablate(
     chosen = _protocol(family, variant, numbers("--shots", shots), sites, episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
     if trainings < 1:
-        raise InvalidValueError("--trainings", trainings, "1 or more; intervals need 3")
-    trained = ablations.Networks(networks, trainings) if networks else None
+        raise InvalidValueError("--trainings", trainings, "1 or more; a claim needs 3")
+    trained, wholes = ablations.Networks(networks, trainings) if networks else None, checkpoint or ["networld-small"]
     with progress() as add:
         if trained and train_steps:
             small = _small(train_steps)
             tasks = [get_family(name) for name in family or FAMILIES]
             ablations.train_networks(tasks, wanted, small, trained, _bars(add, small.steps))
-        times = [trainings if a.kind == "network" else 1 for a in wanted]
-        wholes = {a.kind: n for a, n in zip(wanted, times, strict=True)}
-        advance = add("cells", len(chosen.cells()) * (sum(times) + sum(wholes.values())), 0)
-        rows = list(ablations.ablate(checkpoint, wanted, chosen, trained, lambda _: advance(1)))
+        times = [trainings if a.kind == "network" else len(wholes) for a in wanted]
+        compared = {a.kind: n for a, n in zip(wanted, times, strict=True)}
+        advance = add("cells", len(chosen.cells()) * (sum(times) + sum(compared.values())), 0)
+        rows = list(ablations.ablate(wholes, wanted, chosen, trained, lambda _: advance(1)))
     if as_json:
         played = {
             "variants": chosen.variants,

@@ -7,13 +7,11 @@ keeps all variants: a benchmark's variants are chosen, its sites are luck. Whate
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import stdtrit
 
 from ...errors import InvalidValueError
 from .fields import Name, Number, Slashed, record
@@ -146,19 +144,6 @@ def paired(ours: Scores, theirs: Scores) -> Interval:
     """IQM of the differences `ours - theirs` [variant][site] on common random numbers, with its interval."""
     x, y = _pair(ours, theirs)
     return interval(x - y)
-
-
-def over_trainings(values: Sequence[float]) -> Interval:
-    """Mean of what independent trainings got, each an IQM or a difference of two, with Student's interval.
-
-    A bootstrap of three values is too narrow; Student's is exact where they are normal, however few.
-    """
-    table = _table([values])[0]
-    mean = float(table.mean())
-    if table.size < MIN_SITES:
-        return Interval(mean, None, None)
-    width = float(stdtrit(table.size - 1, 0.5 + CONFIDENCE / 200) * table.std(ddof=1) / math.sqrt(table.size))
-    return Interval(mean, mean - width, mean + width)
 
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> Estimate:

@@ -1,8 +1,8 @@
 """Ablations: NetWorld with one mechanism changed or taken away, on the same episodes as the whole.
 
-Some change how it plays; those are compared with the checkpoint itself, and their intervals are over sites. Others
-change the network, which must then be trained: they are compared with whole networks trained for as many steps, and their
-intervals are over several trainings, since what one training happens to find can be worth more than a mechanism.
+Some change how it plays; those are compared with the checkpoints themselves, each training with itself. Others change the
+network, which must then be trained: they are compared with whole networks trained for as many steps. Intervals are over
+trainings and sites, since what one training happens to find can be worth more than a mechanism.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from ...benchmark.agent import State
 from ...benchmark.family import Family
 from ...benchmark.protocol.runner import run_cell
 from ...benchmark.protocol.spec import Protocol
-from ...benchmark.protocol.statistics import Interval, Scores, interval, iqm, over_trainings, paired
+from ...benchmark.protocol.statistics import Interval
+from ...benchmark.protocol.trainings import interval, paired
 from ...errors import CheckpointError, InvalidValueError, UnknownNameError
 from ..adapt import AdaptConfig
 from ..agent import NetWorldAgent
@@ -66,6 +68,7 @@ ABLATIONS = (
     *(Ablation(f"candidates {n}", planner={"candidates": n}) for n in (1, 2, 8, 16, 32)),
     *(Ablation(f"steps {n}", planner={"steps": n}) for n in (1, 10)),
     Ablation("replan 4", planner={"replan": 4}),
+    Ablation("fixed turns", planner={"turns": False}),
     Ablation("nobody hears", deaf=True),
     Ablation("code refined", adaptation={"steps": 40}),
     Ablation("no pretraining", adaptation={"scratch": True}),
@@ -114,8 +117,8 @@ class AblationRow:
 
     Attributes:
         name: of the ablation.
-        kind: whether it was trained for the purpose; then IQMs are means over trainings, and intervals over them.
-        score: IQM.
+        kind: whether it was trained for the purpose.
+        score: IQM over trainings, variants and sites.
         difference: IQM of the paired differences to the whole.
         families: these differences in each family.
     """
@@ -144,7 +147,7 @@ def select(names: Sequence[str], shots: Sequence[int]) -> tuple[Ablation, ...]:
 
 
 def ablate(
-    checkpoint: str,
+    checkpoints: Sequence[str],
     ablations: Sequence[Ablation],
     protocol: Protocol,
     networks: Networks | None,
@@ -153,7 +156,7 @@ def ablate(
     """Play the protocol with the whole and with each ablation.
 
     Args:
-        checkpoint: the whole NetWorld.
+        checkpoints: trainings of the whole NetWorld, one or more.
         ablations: what to change.
         protocol: what is played.
         networks: checkpoints of each network ablation and of the whole, see `train_networks`.
@@ -168,7 +171,7 @@ def ablate(
     for kind in kinds:
         whole: list[Played] = []
         for ablation in [Ablation(WHOLE), *(each for each in ablations if each.kind == kind)]:
-            sources = [checkpoint] if kind == "play" or networks is None else networks.of(ablation.name)
+            sources = checkpoints if kind == "play" or networks is None else networks.of(ablation.name)
             told = partial(on_cell, ablation.name)
             played = [score_cells(_agent(str(source), ablation), protocol, told) for source in sources]
             whole = whole or played
@@ -207,36 +210,35 @@ def _agent(checkpoint: str, ablation: Ablation) -> NetWorldAgent:
     return maker(NetWorld.from_pretrained(checkpoint), planner, adaptation)
 
 
-Played = dict[int, list[list[float]]]  # scores [variant][site] by number of shots
+Played = dict[int, np.ndarray]  # scores [variants, sites] by number of shots
 
 
 def score_cells(agent: NetWorldAgent, protocol: Protocol, on_cell: Callable[[], object]) -> Played:
-    """Scores [variant][site] by number of shots."""
-    found: Played = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
+    """Scores [variants, sites] by number of shots."""
+    found: dict[int, list[list[float]]] = {shots: [[] for _ in protocol.variants] for shots in protocol.shots}
     for cell in protocol.cells():
         result = run_cell(agent, cell, protocol.episodes)
         if result.score is None:
             raise CheckpointError(f"{cell.variant} at {cell.shots} shots failed: {result.failure}")
         found[cell.shots][protocol.variants.index(cell.variant)].append(result.score)
         on_cell()
-    return found
+    return {shots: np.array(scores) for shots, scores in found.items()}
 
 
 def _row(name: str, kind: Kind, protocol: Protocol, ours: list[Played], whole: list[Played]) -> AblationRow:
-    def differences(shots: int, chosen: Sequence[int]) -> Interval:
-        pairs = [([x[shots][i] for i in chosen], [y[shots][i] for i in chosen]) for x, y in zip(ours, whole, strict=True)]
-        return paired(*pairs[0]) if kind == "play" else over_trainings([paired(x, y).iqm for x, y in pairs])
+    def table(played: list[Played], shots: int) -> np.ndarray:
+        return np.stack([one[shots] for one in played])  # [trainings, variants, sites]
 
-    def scores(shots: int) -> Interval:
-        tables: list[Scores] = [played[shots] for played in ours]
-        return interval(tables[0]) if kind == "play" else over_trainings([iqm(table) for table in tables])
+    def differences(shots: int, chosen: Sequence[int]) -> Interval:
+        x, y = (table(played, shots)[:, chosen] for played in (ours, whole))
+        return interval(x - y) if kind == "play" else paired(x, y)
 
     everywhere = range(len(protocol.variants))
     members = {f: [i for i in everywhere if protocol.variants[i].partition("/")[0] == f] for f in protocol.families()}
     return AblationRow(
         name,
         kind,
-        {shots: scores(shots) for shots in protocol.shots},
+        {shots: interval(table(ours, shots)) for shots in protocol.shots},
         {shots: differences(shots, everywhere) for shots in protocol.shots},
         {f: {shots: differences(shots, chosen) for shots in protocol.shots} for f, chosen in members.items()},
     )

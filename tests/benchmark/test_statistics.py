@@ -11,7 +11,6 @@ from scipy import stats
 from wbench.benchmark.protocol.statistics import (
     interval,
     iqm,
-    over_trainings,
     paired,
     probability_of_improvement,
     profile,
@@ -70,18 +69,6 @@ def test_interval_agrees_with_scipys_bootstrap_and_covers_the_truth():
     assert ours.ci_high == pytest.approx(theirs.confidence_interval.high, abs=0.4)
     covered = [found.ci_low <= 0 <= found.ci_high for found in map(interval, rng.normal(0, 1, size=(200, 3, 10)))]
     assert 0.86 <= np.mean(covered) <= 0.99
-
-
-def test_trainings_are_few_so_their_interval_is_students():
-    values = [1.5, -2.0, 7.25]
-    found, known = over_trainings(values), stats.ttest_1samp(values, 0.0).confidence_interval()
-    assert found.iqm == 2.25 and (found.ci_low, found.ci_high) == pytest.approx((known.low, known.high))
-    rng = np.random.default_rng(2)
-    covered = [found.ci_low <= 0 <= found.ci_high for found in map(over_trainings, rng.normal(0, 1, size=(400, 3)))]
-    assert 0.92 <= np.mean(covered) <= 0.98
-    assert over_trainings(values[:2]).ci_low is None and over_trainings(values[:2]).iqm == -0.25
-    with pytest.raises(InvalidValueError):
-        over_trainings([1.0, float("nan"), 2.0])
 
 
 def test_variants_are_strata():

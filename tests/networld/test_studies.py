@@ -7,13 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from wbench import NetWorld
 from wbench.benchmark.family import QUALITIES
+from wbench.benchmark.protocol import trainings
 from wbench.benchmark.protocol.spec import protocol
-from wbench.benchmark.protocol.statistics import over_trainings
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError
 from wbench.networld.agent import NetWorldAgent
@@ -25,42 +26,52 @@ from ..playing import DEV
 FAMILY = get_family("access")
 VARIANT = FAMILY.variant("access/n8-c3-load0.15-l48")
 ONE_CELL = protocol("quick", variants=[VARIANT.name], shots=[0], sites=[DEV], episodes=2)
+THREE_SITES = protocol("quick", variants=[VARIANT.name], shots=[0], sites=[DEV, DEV + 1, DEV + 2], episodes=2)
 
 
 def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
     played: list[str] = []
     chosen = ablate.select(["candidates 1", "no value"], [0])
-    rows = {row.name: row for row in ablate.ablate(str(debug_checkpoint), chosen, ONE_CELL, None, played.append)}
+    rows = {row.name: row for row in ablate.ablate([str(debug_checkpoint)], chosen, ONE_CELL, None, played.append)}
     assert list(rows) == ["whole", "candidates 1", "no value"] and rows["whole"].difference[0].iqm == 0.0
     assert played == list(rows)
     for row in rows.values():
         assert row.difference[0].iqm == pytest.approx(row.score[0].iqm - rows["whole"].score[0].iqm)
 
 
-def test_networks_are_compared_over_several_trainings(tmp_path):
-    """Each training with the whole of its own seed, and the interval is over trainings, not over sites."""
+def test_networks_are_compared_over_trainings_and_sites(tmp_path):
     config = replace(PRESETS["debug"], steps=24)
     chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
     for steps in (1, 0):  # the second time there is nothing left to train
         trained: list[str] = []
         ablate.train_networks([FAMILY], chosen, config, networks, lambda name, step, figures, seen=trained: seen.append(name))
         assert len({*trained}) == 6 * steps
-    rows = {row.name: row for row in ablate.ablate("networld-small", chosen, ONE_CELL, networks, lambda name: None)}
-    assert list(rows) == ["whole, as long trained", "mean field off"]
-    scores = {
-        name: [
-            ablate.score_cells(NetWorldAgent(NetWorld.from_pretrained(folder)), ONE_CELL, lambda: None)[0][0][0]
-            for folder in networks.of(name)
-        ]
-        for name in ("whole", "mean field off")
-    }
-    assert len({*scores["whole"]}) == 3
-    found = rows["mean field off"]
-    known = over_trainings([x - y for x, y in zip(scores["mean field off"], scores["whole"], strict=True)])
-    assert found.difference[0] == found.families["access"][0] == known
-    assert found.score[0] == over_trainings(scores["mean field off"])
+    found = list(ablate.ablate(["networld-small"], chosen, THREE_SITES, networks, lambda name: None))
+    assert [row.name for row in found] == ["whole, as long trained", "mean field off"]
+    tables = {name: _table(networks.of(name)) for name in ("whole", "mean field off")}
+    assert len(np.unique(tables["whole"])) == 9
+    known = trainings.paired(tables["mean field off"], tables["whole"])
+    assert known.ci_low is not None and found[1].difference[0] == found[1].families["access"][0] == known
+    assert found[1].score[0] == trainings.interval(tables["mean field off"])
     with pytest.raises(CheckpointError, match="no network trained 4 times for 'whole', 'mean field off'"):
-        next(ablate.ablate("networld-small", chosen, ONE_CELL, ablate.Networks(tmp_path, 4), lambda name: None))
+        next(ablate.ablate(["networld-small"], chosen, ONE_CELL, ablate.Networks(tmp_path, 4), lambda name: None))
+
+
+def test_play_is_compared_over_trainings_each_with_itself(debug_checkpoint):
+    """Two trainings that differ by far, and a change that costs both the same, leave a narrow interval."""
+    sources = ["networld-small", str(debug_checkpoint)]
+    rows = list(ablate.ablate(sources, ablate.select(["nobody hears"], [0]), THREE_SITES, None, lambda name: None))
+    whole, deaf = (
+        np.stack([ablate.score_cells(kind(NetWorld.from_pretrained(s)), THREE_SITES, lambda: None)[0] for s in sources])
+        for kind in (NetWorldAgent, ablate.DeafAgent)
+    )
+    assert rows[1].difference[0] == trainings.interval(deaf - whole) and rows[0].score[0] == trainings.interval(whole)
+
+
+def _table(folders) -> np.ndarray:
+    """Scores [trainings, variants, sites] at zero shots."""
+    agents = [NetWorldAgent(NetWorld.from_pretrained(folder)) for folder in folders]
+    return np.stack([ablate.score_cells(agent, THREE_SITES, lambda: None)[0] for agent in agents])
 
 
 def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
@@ -73,7 +84,7 @@ def test_what_is_unknown_or_not_trained_is_named(wbench, tmp_path):
     assert missing.code == 2 and "no network trained 3 times for 'whole', 'mean field off'" in missing.err
     assert "--train-steps 1000" in missing.err
     none = wbench("study", "ablate", "--networks", str(tmp_path), "--trainings", "0")
-    assert none.code == 2 and "1 or more; intervals need 3" in none.err
+    assert none.code == 2 and "1 or more; a claim needs 3" in none.err
 
 
 def test_fidelity_of_fresh_episodes(debug_checkpoint):
