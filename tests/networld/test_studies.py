@@ -31,9 +31,9 @@ THREE_SITES = protocol("quick", variants=[VARIANT.name], shots=[0], sites=[DEV, 
 
 def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
     played: list[str] = []
-    chosen = ablate.select(["candidates 1", "no value"], [0])
+    chosen = ablate.select(["4 candidates, 2 steps", "no value"], [0])
     rows = {row.name: row for row in ablate.ablate([str(debug_checkpoint)], chosen, ONE_CELL, None, played.append)}
-    assert list(rows) == ["whole", "candidates 1", "no value"] and rows["whole"].difference[0].iqm == 0.0
+    assert list(rows) == ["whole", "4 candidates, 2 steps", "no value"] and rows["whole"].difference[0].iqm == 0.0
     assert played == list(rows)
     for row in rows.values():
         assert row.difference[0].iqm == pytest.approx(row.score[0].iqm - rows["whole"].score[0].iqm)

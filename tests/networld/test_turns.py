@@ -44,7 +44,7 @@ def test_an_agent_sees_the_turns_of_its_place_and_waits_in_others(small, logs):
     agent = NetWorldAgent(small)
     agent.adapt(FAMILY, VARIANT, logs)
     turns = agent._turns
-    assert turns is not None and turns.turn.sum(1).tolist() == ([3, 3, 2] * 43)[:128]  # two users have the third slot of a frame
+    assert turns is not None and turns.turn.sum(1).tolist() == ([3, 3, 2] * 43)[:128]  # eight users on three channels
     slot = 5
     place = turns.place[slot]
     assert sorted(place.tolist()) == list(range(8)) and place.tolist() != list(range(8))
