@@ -19,6 +19,7 @@ from ..errors import InvalidValueError, UnknownNameError
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
 Permute = Callable[[dict[str, Tensor], torch.Generator], None]
+Scene = Callable[[Any, Any], tuple[str, Any]]  # of an `acting.frames.Film` and the axes: what waits at agents [N], by what name
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,7 @@ class Family:
         choice: place in an observation that is 1 where the agent may choose freely, and 0 where only choice 0 is allowed: it
             makes the action mask of an imagined observation; None = agents may always choose.
         draw: writes a picture of a site of a variant; None = there is none to draw.
+        scene: draws the last slots of an episode for a frame, and says what waits at every agent; None = only what they did.
     """
 
     name: str
@@ -192,6 +194,7 @@ class Family:
     choice: int | None = None
     qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
     draw: Callable[[Family, Variant, int, Path], None] | None = None
+    scene: Scene | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]

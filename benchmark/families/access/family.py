@@ -11,6 +11,7 @@ from .env import CHARGE, INITIAL_MAX, AccessEnv
 from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
 from .revealed import Revealed
+from .scene import scene
 from .site import draw_site
 from .variant import AccessVariant, listed
 
@@ -55,4 +56,5 @@ FAMILY = Family(
     permute=permute_channels,
     choice=SLICES["queue"].start,
     qos_range=_qos_range,
+    scene=scene,
 )

@@ -13,6 +13,7 @@ from .env import CPU_ENERGY, RADIO_POWER, OffloadEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, OBS_SIZE, SLICES, SLOT
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, RevealedEstimator, Shortest
+from .scene import scene
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
 
@@ -66,6 +67,7 @@ FAMILY = Family(
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     choice=SLICES["task"].start,
     qos_range=_qos_range,
+    scene=scene,
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),

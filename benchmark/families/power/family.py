@@ -13,6 +13,7 @@ from .env import ACTIONS, INITIAL_MAX, PowerEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, OBS_SIZE, SLICES
 from .policies import reference_policies
+from .scene import scene
 from .site import BAND, P_MAX, draw_site
 from .variant import SLOT, PowerVariant, listed
 
@@ -51,6 +52,7 @@ FAMILY = Family(
     policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
     layout=LAYOUT,
     qos_range=_qos_range,
+    scene=scene,
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),
