@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Json, note, print_rows, progress
+from ..console import Json, OneFamily, answer, note, print_rows, progress
 from ..errors import DataError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ app = typer.Typer(help="The offline datasets: get, record, verify, list and publ
 
 SizeName = Annotated[str, typer.Option("--release", help="Which release: mini or standard.")]
 Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.")]
-OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")]
 To = Annotated[Path | None, typer.Option(help="The folder of the datasets. Left out: the cache of wbench (WBENCH_HOME).")]
 Namespace = Annotated[str, typer.Option(help="The user or organisation of the Hub that it is published under.")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")]
@@ -235,10 +234,8 @@ def doctor(as_json: Json = False) -> None:
 
     found = examine()
     ill = [symptom for symptom in found if not symptom.healthy]
-    if as_json:
-        print(json.dumps({"healthy": not ill, "findings": [asdict(symptom) for symptom in found]}))
-    else:
-        print_rows(["what", "found", ""], [[s.what, s.found, "ok" if s.healthy else "NOT OK"] for s in found])
+    told = {"healthy": not ill, "findings": [asdict(symptom) for symptom in found]}
+    answer(as_json, told, ["what", "found", ""], [[s.what, s.found, "ok" if s.healthy else "NOT OK"] for s in found])
     if ill:
         raise WbenchError(f"{len(ill)} of {len(found)} checks failed: {', '.join(symptom.what for symptom in ill)}")
 

@@ -14,6 +14,7 @@ from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
 from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
 from ..benchmark.site import spans, text_of
+from ..console import answer
 from ..errors import InvalidValueError, UnknownNameError
 from ..learning.settings import described
 from ..learning.training import get_trainer, trainer_names
@@ -27,6 +28,14 @@ class Description:
     text: str
     header: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
+
+
+def print_description(found: Description, as_json: bool) -> None:
+    """Print it for scripts or for people."""
+    if not as_json:
+        print(found.text)
+    if as_json or found.rows:
+        answer(as_json, found.data, found.header, found.rows)
 
 
 def describe(name: str, sites: Sequence[int] = ()) -> Description:
