@@ -148,6 +148,8 @@ def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **nam
 class Family:
     """A kind of task, and all that the harness, the data and the agents need to know about it.
 
+    Its functions take its own kind of variants.
+
     Attributes:
         name: its name.
         version: version of the dynamics; any change of a score's meaning raises it, and with it the protocol hash.
@@ -178,21 +180,21 @@ class Family:
     version: str
     summary: str
     variants: Mapping[str, Variant]
-    make: Callable[[Variant, torch.device | str], Env]
+    make: Callable[[Any, torch.device | str], Env]
     obs_size: int
     descriptor_size: int
     actions: tuple[ActionComponent, ...]
     reward_range: tuple[float, float]
     policies: Mapping[str, Callable[[], Any]]
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
-    hidden: Callable[[Variant, int], Mapping[str, Any]]
+    hidden: Callable[[Any, int], Mapping[str, Any]]
     support: tuple[tuple[str, float], ...] = (("random", 0.0), ("medium", 0.05), ("belief", 0.05))
     references: Path | None = None
     layout: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
     choice: int | None = None
-    qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
+    qos_range: Callable[[Any], Mapping[str, tuple[float, float]]] | None = None
     draw: Callable[[Family, Variant, int, Path], None] | None = None
     scene: Scene | None = None
 

@@ -17,7 +17,8 @@ from ..leaderboard.reading import parse
 from ..leaderboard.result import Result
 from ..leaderboard.verification.verify import arithmetic_holds
 from ..learning.checkpoint import WEIGHTS, digest_of_file
-from ..learning.training import REPORT, get_trainer
+from ..learning.run import REPORT
+from ..learning.training import get_trainer
 from .training_report import PICTURE
 
 _TEXT = """

@@ -83,7 +83,7 @@ def train(
 @contextmanager
 def _interruptible(folder: Path) -> Iterator[None]:
     """Say what is left of a training in this folder that the user stops."""
-    from ..learning.training import STATE
+    from ..learning.run import STATE
 
     try:
         yield

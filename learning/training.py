@@ -20,12 +20,8 @@ from ..errors import UnknownNameError
 from .checkpoint import Pretrained
 from .logging import Logger, named
 from .parallel import Processes
-from .run import LOG as LOG
-from .run import REPORT as REPORT
-from .run import STATE as STATE
 from .run import Part as Part
-from .run import Run
-from .run import Settings as Settings
+from .run import Run, Settings
 from .settings import changed, shortened
 
 TINY = "tiny"  # a preset that every training with a preset `small` has

@@ -18,7 +18,8 @@ from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError
 from ..learning.descent import Descent, DescentConfig
 from ..learning.parallel import Processes
-from ..learning.training import REPORT, Callback, Learner, Trainer
+from ..learning.run import REPORT
+from ..learning.training import Callback, Learner, Trainer
 from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld

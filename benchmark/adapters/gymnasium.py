@@ -11,11 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...errors import InvalidValueError
-from ..acting.environment import describe, places_text
+from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .arrays import batch_action
-from .spaces import TRAIN_SITES, action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
 
 
 class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):

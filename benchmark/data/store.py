@@ -27,9 +27,9 @@ from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import MAPS, Cache, Receipt
-from .download import mirrors_for, obtain_into
+from .download import mirrors_for, obtain
 from .manifest import shipped
-from .paths import datasets_root, inside, locked, seal, sealed, writable, writing
+from .paths import datasets_root, locked, seal, sealed, writable, writing
 from .recorder import Columns, behaviours
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
 from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
@@ -99,13 +99,8 @@ def load_columns(family: Family, variant: Variant, quality: str, release: Releas
 def read(cache: Cache, shard: Shard) -> pa.Table:
     """A verified file; fetched first if it is missing, refused if it is damaged."""
     ensure(cache, [shard])
-    return _verified(cache, shard)
-
-
-def _verified(cache: Cache, shard: Shard) -> pa.Table:
-    """A file that is here, refused if it is damaged."""
     _require(cache, shard)
-    return shards.read(inside(cache.folder, shard.path))
+    return shards.read(cache.path(shard))
 
 
 def _require(cache: Cache, shard: Shard) -> Receipt:
@@ -123,7 +118,7 @@ def _require(cache: Cache, shard: Shard) -> Receipt:
 def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
     """Have these files here; says on standard error what it does, and how far it is."""
     family, release = cache.family, cache.release
-    missing = [shard for shard in wanted if not inside(cache.folder, shard.path).is_file()]
+    missing = [shard for shard in wanted if not cache.path(shard).is_file()]
     if not missing:
         return
     say(f"{family.name} {release.name}: getting {len(missing)} files into {cache.folder}")
@@ -137,7 +132,7 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
             said = time.monotonic()
             say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
 
-    obtain_into(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
+    obtain(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
 
 
 def say(text: str) -> None:
@@ -179,7 +174,7 @@ def _join(cache: Cache, wanted: Sequence[Shard]) -> Columns:
 
 
 def _columns(cache: Cache, shard: Shard) -> Columns:
-    columns = shards.to_columns(_verified(cache, shard), cache.family, cache.family.variant(shard.variant))
+    columns = shards.to_columns(shards.read(cache.path(shard)), cache.family, cache.family.variant(shard.variant))
     quality = _qualities(cache.family)[columns["behaviour"]] if shard.quality == SUPPORT else QUALITIES.index(shard.quality)
     count = len(columns["site"])
     return columns | {"quality": np.full(count, quality), "telling": np.full(count, shard.quality in TELLING)}

@@ -11,10 +11,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
-from ..data.paths import home, write_atomically
+from ..data.paths import home, write_rows
 from ..family import Family, Variant
 from ..registry import get_variant
 from ..rollout import play
@@ -81,9 +81,7 @@ def freeze(table: Mapping[str, Mapping[int, Frame]], path: Path | None = None) -
         for name, frames in table.items():
             if path is not None or _file(get_variant(name)[0]) == target:
                 rows.setdefault(name, {}).update({str(site): frame for site, frame in frames.items()})
-        lines = [f" {json.dumps(name)}: {json.dumps({s: asdict(f) for s, f in rows[name].items()})}" for name in sorted(rows)]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, partial(_write_text, "{\n" + ",\n".join(lines) + "\n}\n"))
+        write_rows(target, {name: {site: asdict(frame) for site, frame in frames.items()} for name, frames in rows.items()})
     _read.cache_clear()
 
 
@@ -106,7 +104,3 @@ def _read(path: Path) -> dict[str, dict[str, Frame]]:
         name: {site: Frame(**{**row, "errors": tuple(row["errors"])}) for site, row in frames.items()}
         for name, frames in table.items()
     }
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

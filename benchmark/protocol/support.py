@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from ..data import shards
-from ..data.paths import write_text
+from ..data.paths import write_rows
 from ..data.support import support
 from ..family import Family, Variant
 from ..site import RANGES
@@ -53,8 +53,7 @@ def digest(variant: str, sites: Sequence[int]) -> str | None:
 def freeze(table: Mapping[str, Mapping[int, Fingerprint]]) -> None:
     """Put the fingerprints of some variants into the package, in the place of what it knew of them."""
     rows = {**_table(PATH), **{name: {str(site): row for site, row in sites.items()} for name, sites in table.items()}}
-    lines = [f" {json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
-    write_text(PATH, "{\n" + ",\n".join(lines) + "\n}\n")
+    write_rows(PATH, rows)
     _table.cache_clear()
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...family import ActionComponent, Env, Family, Variant
+from ...family import ActionComponent, Family
 from .env import CHARGE, INITIAL_MAX, AccessEnv
 from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
@@ -16,17 +14,11 @@ from .site import draw_site
 from .variant import AccessVariant, listed
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, AccessVariant)
-    return AccessEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, AccessVariant)
+def _hidden(variant: AccessVariant, site: int) -> dict[str, Any]:
     return vars(draw_site(variant, site))
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: AccessVariant) -> dict[str, tuple[float, float]]:
     """A channel carries a packet a slot; a user sends once a slot and gets one new packet at most."""
     slots, users = float(variant.horizon), variant.agents
     longest = {"delay_mean": (0.0, slots), "delay_p95": (0.0, slots)}
@@ -38,7 +30,7 @@ FAMILY = Family(
     version="2",
     summary="slotted random access on several channels beside hopping incumbents; discrete action: idle or a channel",
     variants=listed(),
-    make=_make,
+    make=AccessEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=6,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...family import Env, Family, Variant
+from ...family import Family
 from ...physics.channel import from_db
 from ...physics.interference import RATE_CAP
 from .env import ACTIONS, INITIAL_MAX, PowerEnv
@@ -18,19 +16,12 @@ from .site import BAND, P_MAX, draw_site
 from .variant import SLOT, PowerVariant, listed
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, PowerVariant)
-    return PowerEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, PowerVariant)
+def _hidden(variant: PowerVariant, site: int) -> dict[str, Any]:
     return vars(draw_site(variant, site))
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: PowerVariant) -> dict[str, tuple[float, float]]:
     """No link is faster than the cap, offered more than it on average, or louder than full power."""
-    assert isinstance(variant, PowerVariant)
     slots, links, fastest = variant.horizon, variant.agents, RATE_CAP * BAND[variant.layout] / 1e6  # Mbit/s
     longest = {"delay_mean": (0.0, slots + 1.0), "delay_p95": (0.0, slots + 1.0)}
     joules = float(from_db(P_MAX[variant.layout] - 30.0)) * SLOT
@@ -43,7 +34,7 @@ FAMILY = Family(
     version="2",
     summary="power control with queues among links that disturb each other; continuous action: amplitude",
     variants=listed(),
-    make=_make,
+    make=PowerEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=8,
