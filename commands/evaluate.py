@@ -171,7 +171,10 @@ def hash_protocol(name: Size) -> None:
 def freeze(
     family: OnlyFamilies = None,
 ) -> None:
-    """Put references and support of the held-out sites into the package: for those who change a family."""
+    """Freeze references and support of the held-out sites: for those who change a family.
+
+    They go into the package; of a family of your own, beside the file that it names, else into wbench's cache.
+    """
     from ..benchmark.protocol import references
     from ..benchmark.protocol import support as manifest
     from ..benchmark.protocol.spec import FAMILIES
@@ -185,6 +188,6 @@ def freeze(
             for site in manifest.held_out():
                 frames[site], prints[site] = references.measure(task, one, site), manifest.measure(task, one, site)
                 bar(1)
-            references.freeze({one.name: frames})
-            manifest.freeze({one.name: prints})
+            references.freeze(one.name, frames)
+            manifest.freeze(one.name, prints)
     note("references and support are frozen; protocol hashes have changed if the data has")

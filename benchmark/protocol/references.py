@@ -1,8 +1,8 @@
 """Frozen references: the returns that score 0 and 100 at every held-out site of every variant.
 
 `references.json` is made by `wbench protocol freeze` and committed; scores are framed by it, never by a fresh run. A family
-of another package names a file of its own (`Family.references`). At other sites, such as dev sites, the two policies are
-played when they are asked for, and kept in wbench's cache.
+that is not wbench's names a file of its own (`Family.references`). Without one, and at other sites, such as dev sites, the
+two policies are played when they are asked for, and kept in wbench's cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..data.paths import home, write_rows
 from ..family import Family, Variant
-from ..registry import get_variant
+from ..registry import BUILT_IN, get_variant
 from ..rollout import play
 from ..seeds import REFERENCE_SEEDS
 from . import statistics
@@ -64,7 +64,7 @@ def references(name: str, site: int) -> Frame:
         if (found := _read(path).get(name, {}).get(str(site))) is not None:
             return found
     frame = measure(family, variant, site)
-    freeze({name: {site: frame}}, _cached(family))
+    freeze(name, {site: frame}, _cached(family))
     return frame
 
 
@@ -74,20 +74,18 @@ def known(name: str, site: int) -> bool:
     return any(str(site) in _read(path).get(name, {}) for path in (_file(family), _cached(family)))
 
 
-def freeze(table: Mapping[str, Mapping[int, Frame]], path: Path | None = None) -> None:
-    """Keep references in a file, beside those that it already holds; default: the file of the family."""
-    for target in {path or _file(get_variant(name)[0]) for name in table}:
-        rows = {name: dict(frames) for name, frames in _read(target).items()}
-        for name, frames in table.items():
-            if path is not None or _file(get_variant(name)[0]) == target:
-                rows.setdefault(name, {}).update({str(site): frame for site, frame in frames.items()})
-        write_rows(target, {name: {site: asdict(frame) for site, frame in frames.items()} for name, frames in rows.items()})
+def freeze(name: str, frames: Mapping[int, Frame], path: Path | None = None) -> None:
+    """Keep references of a variant's sites in a file, beside those that it already holds; default: the file of its family."""
+    path = path or _file(get_variant(name)[0])
+    rows = _read(path)
+    rows = rows | {name: rows.get(name, {}) | {str(site): frame for site, frame in frames.items()}}
+    write_rows(path, {variant: {site: asdict(frame) for site, frame in kept.items()} for variant, kept in rows.items()})
     _read.cache_clear()
 
 
 def _file(family: Family) -> Path:
-    """Where the references of a family are frozen: its own file, or the package's."""
-    return family.references or PATH
+    """Where the references of a family are frozen: its own file; else the package's of a family of wbench, and the cache's."""
+    return family.references or (PATH if family.name in BUILT_IN else _cached(family))
 
 
 def _cached(family: Family) -> Path:
