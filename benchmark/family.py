@@ -297,9 +297,5 @@ def _require_within(field: str, values: Tensor, low: float, high: float) -> None
 
 
 Quality = Literal["random", "medium", "expert", "mixed"]
-
-
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
-
-
 PRIVILEGED: Quality = "mixed"  # holds a genie's play, which acts on what no agent sees

@@ -29,7 +29,7 @@ from . import shards
 from .cache import MAPS, Cache, Receipt
 from .download import mirrors_for, obtain
 from .manifest import shipped
-from .paths import datasets_root, locked, seal, sealed, writable, writing
+from .paths import locked, seal, sealed, writable, writing
 from .recorder import Columns, behaviours
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
 from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
@@ -222,12 +222,12 @@ def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) ->
     return datasets.Dataset(InMemoryTable(cast), info=info, split=datasets.NamedSplit(shard.quality.replace("-", "_")))
 
 
-def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
+def list_datasets() -> list[dict[str, int | str | bool]]:
     """Every release of every family: files, size, and what of it is here (by name, not verified)."""
     rows: list[dict[str, int | str | bool]] = []
     for family in all_families():
         for release in RELEASES.values():
-            folder = dataset_folder(family, release, datasets_root(root))
+            folder = dataset_folder(family, release)
             files = contents(family, release)
             here = [folder / shard.path for shard in files if (folder / shard.path).is_file()]
             slots = sum(transitions(family, shard) for shard in files)

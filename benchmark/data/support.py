@@ -5,8 +5,6 @@ They are recorded by policies that are not told the site, so that cloning a log 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -54,9 +52,3 @@ def of_columns(columns: Columns, quality: tuple[str, ...]) -> Support:
     slots = columns["reward"].shape[1]
     found = {name: torch.from_numpy(columns[name][:, :slots]) for name in ("obs", "action", "reward", "action_mask")}
     return Support(found["obs"], found["action"], found["reward"], found["action_mask"], quality)
-
-
-def first(logs: Support, shots: int) -> Support:
-    """The first K episodes of a support."""
-    part = {name: getattr(logs, name)[:shots] for name in ("obs", "action", "reward", "action_mask")}
-    return replace(logs, **part, quality=logs.quality[:shots])

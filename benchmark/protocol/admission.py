@@ -18,7 +18,7 @@ import numpy as np
 
 from ..agent import Agent, Support
 from ..data.paths import write_rows
-from ..data.support import first, of_columns, record_support
+from ..data.support import of_columns, record_support
 from ..family import Family, Variant
 from ..rollout import play
 from ..seeds import query_seeds
@@ -115,7 +115,7 @@ def measure(
     logs = logged(family, variant, sites)
     for policy in dict.fromkeys(policy for policy, _ in READERS.values() if policy in family.policies):
         for shots in SHOTS:
-            read = [first(one, shots) for one in logs]
+            read = [one.choose(range(shots)) for one in logs]
             columns |= {f"{name}@{shots}": found for name, found in _read(family, variant, policy, read, sites, episodes)}
             on_part()
     return Admission(columns, tuple(sites))

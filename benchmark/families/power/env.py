@@ -32,21 +32,9 @@ PACKET = 0.2  # bits of a packet over those of a slot at 1 bit/s/Hz
 INITIAL_MAX = 4.0  # each queue starts with 0 to this many slots of mean arrivals
 
 EPISODIC = (  # what a `PowerEnv` holds of each episode
-    *("backlog", "direct", "gain", "links", "need", "outside", "price", "site", "transmitter"),
-    *(
-        "_accepted",
-        "_arrivals",
-        "_departed",
-        "_dropped",
-        "_energy",
-        "_gains",
-        "_noise",
-        "_outside",
-        "_power",
-        "_served",
-        "_sinr",
-    ),
-)
+    "backlog direct gain links need outside price site transmitter _accepted _arrivals _departed _dropped _energy _gains "
+    "_noise _outside _power _served _sinr"
+).split()
 
 
 class PowerEnv:
