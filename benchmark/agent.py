@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import UnknownNameError
+from ..errors import require_known
 from .family import PRIVILEGED, Env, Family, Variant, require
 from .randomness import EpisodeRandom
 
@@ -181,8 +181,7 @@ class Agent:
         Raises:
             UnknownNameError: it has no such track.
         """
-        if track not in self.tracks:
-            raise UnknownNameError(f"track of {self.name}", track, self.tracks, f"wbench show {self.name}")
+        require_known(f"track of {self.name}", track, self.tracks, f"wbench show {self.name}")
         self.track = track
 
     def knows(self, family: Family) -> bool:

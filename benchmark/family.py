@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, require_known
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
@@ -213,8 +213,7 @@ class Family:
 
     def variant(self, name: str) -> Variant:
         """The variant of this name; raises `UnknownNameError` with the nearest one."""
-        if name not in self.variants:
-            raise UnknownNameError("variant", name, self.variants, f"wbench show {self.name}")
+        require_known("variant", name, self.variants, f"wbench show {self.name}")
         return self.variants[name]
 
     def select(self, split: Split) -> tuple[Variant, ...]:

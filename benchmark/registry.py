@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, require_known
 from .processes import plain_torch
 from .user_code import is_file, load
 
@@ -169,8 +169,7 @@ def plugins() -> dict[str, EntryPoint]:
 def get_family(name: str) -> Family:
     """The family of this name; raises `UnknownNameError`."""
     found = _families()
-    if name not in found:
-        raise UnknownNameError("family", name, found, "wbench list")
+    require_known("family", name, found, "wbench list")
     return found[name]()  # type: ignore[return-value]
 
 

@@ -168,11 +168,12 @@ def report(
     rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
 ) -> None:
     """Draw a training, finished or going on: its losses, and the figures of `wbench study fidelity` below them."""
+    from ..benchmark.data.publish import packaged_checkpoints
     from ..cards import training_report
 
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
-    folder = _folder(checkpoint)
+    folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
     log = training_report.read_log(folder)
     measured = None
     if fidelity:
@@ -188,12 +189,6 @@ def report(
     title = f"{folder.resolve().name}: {last['step'] + 1} steps, {last['seconds'] / 60:.0f} min{state}"
     training_report.draw(log, picture, title, measured)
     print(picture)
-
-
-def _folder(checkpoint: str) -> Path:
-    """The folder of a checkpoint: of a packaged name, else the one given."""
-    packaged = [Path(__file__).parents[1] / part / "checkpoints" / checkpoint for part in ("networld", "baselines")]
-    return next((folder for folder in packaged if "/" not in checkpoint and folder.is_dir()), Path(checkpoint))
 
 
 def _measured(model: NetWorld, families: Sequence[str], rows: int) -> dict[str, dict[str, Any]]:

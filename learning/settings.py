@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, require_known
 
 C = TypeVar("C")
 AT_LEAST_ONE = ("steps", "save_every", "batch_size", "rounds", "hidden", "width")
@@ -41,8 +41,7 @@ def changed(config: C, pairs: Iterable[str], network: type | None, families: Ite
             raise InvalidValueError("--set", pair, "KEY=VALUE, e.g. learning_rate=3e-4")
         ends = [name for name in allowed if name.endswith(f".{key}")]
         key = ends[0] if key not in allowed and len(ends) == 1 else key
-        if key not in allowed:
-            raise UnknownNameError(f"setting of {agent}", key, allowed, f"wbench show {agent}")
+        require_known(f"setting of {agent}", key, allowed, f"wbench show {agent}")
         config = _with(config, key.split("."), _value(key, text, allowed[key]))
     return config
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..benchmark.family import Family
 from ..benchmark.registry import provided
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, require_known
 from .checkpoint import Pretrained
 from .logging import Logger, named
 from .parallel import Processes
@@ -181,6 +181,5 @@ def trainer_names() -> list[str]:
 def get_trainer(name: str) -> Trainer:
     """The trainer of an agent; raises `UnknownNameError`, or `DataError` where a plug-in cannot be loaded."""
     found = provided("trainers")
-    if name not in found:
-        raise UnknownNameError("trainable agent", name, found, "wbench train networld --preset debug")
+    require_known("trainable agent", name, found, "wbench train networld --preset debug")
     return found[name]()  # type: ignore[return-value]

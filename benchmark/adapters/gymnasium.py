@@ -10,7 +10,6 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ...errors import InvalidValueError
 from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
@@ -58,8 +57,8 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
             seed: which scenarios.
             options: there are none; a `reset_mask` is refused, for the episodes of a batch run in step.
         """
-        if "reset_mask" in (options or {}):
-            raise InvalidValueError("options", "a reset_mask", "empty: the episodes of a batch start and end together")
+        fits = "reset_mask" not in (options or {})
+        require(fits, "options", "a reset_mask", "empty: the episodes of a batch start and end together")
         if seed is None:
             return self._start(None)
         scenarios = [

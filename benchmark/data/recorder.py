@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import UnknownNameError
+from ...errors import require_known
 from ..agent import Agent, State, random_action
 from ..family import Family, Variant
 from ..rollout import Slot, play
@@ -50,8 +50,7 @@ def behaviours(family: Family) -> list[Behaviour]:
 
 def mixture(family: Family, quality: str) -> tuple[Behaviour, ...]:
     """The behaviours that record a train file, in turns; raises `UnknownNameError`."""
-    if quality not in TRAIN_FILES:
-        raise UnknownNameError("quality", quality, TRAIN_FILES, "wbench show " + family.name)
+    require_known("quality", quality, TRAIN_FILES, f"wbench show {family.name}")
     return family.support if quality == SUPPORT else family.behaviours[quality]
 
 

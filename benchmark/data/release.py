@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from ...errors import DataError, InvalidValueError, UnknownNameError
+from ...errors import DataError, InvalidValueError, require_known
 from ..family import Family, Variant
 from ..processes import die_with_parent, one_thread, spawn_context
 from ..registry import get_family
@@ -68,8 +68,7 @@ RELEASES = {r.name: r for r in (Release("mini", "2.0.0", 200, _FEW, 2, 5), Relea
 
 def get_release(name: str) -> Release:
     """The release of this name; raises `UnknownNameError`."""
-    if name not in RELEASES:
-        raise UnknownNameError("release", name, RELEASES, "wbench data list")
+    require_known("release", name, RELEASES, "wbench data list")
     return RELEASES[name]
 
 
@@ -155,8 +154,7 @@ def select(
     for name in names:
         family.variant(name)
     for quality in qualities or ():
-        if quality not in (*TRAIN_FILES, HELD_OUT):
-            raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
+        require_known("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
     chosen = tuple(
         shard
         for shard in contents(family, release)

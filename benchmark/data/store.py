@@ -22,7 +22,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...errors import DataError, UnknownNameError
+from ...errors import DataError, UnknownNameError, require_known
 from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
@@ -202,8 +202,7 @@ def _write(folder: Path, columns: Columns, about: object) -> None:
 def _shard(family: Family, variant: Variant, release: Release, quality: str | None) -> Shard:
     """The file that holds what was asked for."""
     quality = quality or ("mixed" if variant.split == "train" else HELD_OUT)
-    if quality not in (*TRAIN_FILES, HELD_OUT):
-        raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
+    require_known("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
     found = [s for s in contents(family, release) if s.variant == variant.name and s.quality == quality]
     if not found:
         allowed = [v.name for v in family.select("train")]

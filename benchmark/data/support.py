@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...errors import UnknownNameError
+from ...errors import require_known
 from ..agent import Support
 from ..family import Family, Variant
 from ..seeds import support_seeds
@@ -31,8 +31,7 @@ def support(family: Family, variant: Variant, site: int, shots: int, kind: str =
     Raises:
         UnknownNameError: there is no such kind.
     """
-    if kind not in SUPPORTS:
-        raise UnknownNameError("support", kind, SUPPORTS, "--support site")
+    require_known("support", kind, SUPPORTS, "--support site")
     if shots == 0:
         return None
     turns = _SHIFTED if kind == "shifted" else family.support

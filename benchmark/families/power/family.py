@@ -10,7 +10,7 @@ from ...physics.interference import RATE_CAP
 from .env import ACTIONS, INITIAL_MAX, PowerEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, OBS_SIZE, SLICES
-from .policies import reference_policies
+from .policies import POLICIES
 from .scene import scene
 from .site import BAND, P_MAX, draw_site
 from .variant import SLOT, PowerVariant, listed
@@ -40,7 +40,7 @@ FAMILY = Family(
     descriptor_size=8,
     actions=ACTIONS,
     reward_range=(-3.0, 10.0),
-    policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
+    policies={**POLICIES, "genie": Genie, "hindsight": Hindsight},
     layout=LAYOUT,
     qos_range=_qos_range,
     scene=scene,
