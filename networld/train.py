@@ -57,7 +57,7 @@ PRESETS = {
 }
 
 
-class WorldModel(Descent):
+class Pretraining(Descent):
     """Trains a NetWorld: world model, site code, value and behaviour head.
 
     Args:
@@ -99,7 +99,7 @@ def learner(families: Sequence[Family], config: TrainConfig, processes: Processe
     model.observation.fit_sources(samplers)
     if model.support is not None:
         model.support.fit_sources(samplers)
-    return WorldModel(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
+    return Pretraining(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
 
 
 TRAINER = Trainer("networld", NetWorld, PRESETS, learner)

@@ -21,7 +21,7 @@ from ..family import closed, require
 from ..meter import MeteredEnvironment
 from ..processes import one_thread, plain_torch, seed_everything
 from ..registry import get_variant
-from ..rollout import Episodes, play
+from ..rollout import Rollout, play
 from ..seeds import query_seeds
 from ..site import open_sealed, range_of
 from .fields import Key, Name, Number, PerEpisode, Plain, Text, printable, record
@@ -168,7 +168,7 @@ class _Attempt:
                 found = self._agent.adapt(self._family, self._variant, self._support)
         return _checked(found, self._agent.name)
 
-    def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Episodes:
+    def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Rollout:
         """Play the query episodes."""
         sites, seeds = [self._cell.site] * episodes, query_seeds(episodes)
         start = time.perf_counter()

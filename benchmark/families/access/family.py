@@ -8,7 +8,7 @@ from ...family import ActionComponent, Family
 from .env import CHARGE, INITIAL_MAX, AccessEnv
 from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
-from .revealed import Revealed
+from .revealed import RevealedEstimator
 from .scene import scene
 from .site import draw_site
 from .variant import AccessVariant, listed
@@ -36,7 +36,7 @@ FAMILY = Family(
     descriptor_size=6,
     actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
     reward_range=(-CHARGE, 1.0),
-    policies=POLICIES | {"revealed": Revealed},
+    policies=POLICIES | {"revealed": RevealedEstimator},
     layout=LAYOUT,
     shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
     behaviours={
