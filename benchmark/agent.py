@@ -110,8 +110,9 @@ class Support:
     def choose(self, episodes: Sequence[int] | slice, slots: slice = slice(None)) -> Support:
         """Some of the episodes, by number, and some of their slots."""
         numbers = list(range(self.shots)[episodes] if isinstance(episodes, slice) else episodes)
-        columns = (x[numbers][:, slots] for x in (self.obs, self.action, self.reward, self.action_mask))
-        return Support(*columns, tuple(self.quality[k] for k in numbers))
+        columns = (self.obs, self.action, self.reward, self.action_mask)
+        obs, action, reward, mask = (x[numbers][:, slots] for x in columns)
+        return Support(obs, action, reward, mask, tuple(self.quality[k] for k in numbers))
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""
