@@ -161,11 +161,8 @@ class Cache:
         return pinned if pinned and pinned.sha256 == entry.sha256 else self._describe(shard)
 
     def _describe(self, shard: Shard) -> FileEntry:
-        path, variant = self.path(shard), self.family.variant(shard.variant)
-        table = shards.read_bounded(path, self.family, variant, shard.rows(self.family))
-        sites = [site for site in shard.numbers for _ in range(shard.episodes)]
-        shards.require_sound(table, self.family, variant, sites, str(path))
-        return shards.describe(path, shard.path, table)
+        variant = self.family.variant(shard.variant)
+        return shards.inspect(self.path(shard), shard.path, self.family, variant, shard.places)
 
     def agreement(self, entry: FileEntry) -> Check:
         """How a file agrees with the release; raises `DataError` where it differs."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import require_known
 from ..agent import Agent, State, random_action
-from ..family import Family, Variant
+from ..family import QUALITIES, Family, Variant
 from ..rollout import Slot, play
 from .schema import QOS, SUPPORT, TRAIN_FILES
 
@@ -46,6 +46,11 @@ class NoisyPolicy(Agent):
 def behaviours(family: Family) -> list[Behaviour]:
     """Every (policy, noise) that records data, without repeats; the `behaviour` column is an index into it."""
     return sorted({*family.support, *(behaviour for several in family.behaviours.values() for behaviour in several)})
+
+
+def support_qualities(family: Family) -> np.ndarray:
+    """The quality that each of the behaviours counts as where it recorded a support: `random`, else `medium`."""
+    return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
 
 
 def mixture(family: Family, quality: str) -> tuple[Behaviour, ...]:

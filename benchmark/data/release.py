@@ -113,6 +113,11 @@ class Shard:
         """Numbers of its sites."""
         return list(RANGES[HELD_OUT if self.quality == HELD_OUT else "train"][: self.sites])
 
+    @property
+    def places(self) -> list[int]:
+        """The site of each of its episodes."""
+        return [site for site in self.numbers for _ in range(self.episodes)]
+
     def rows(self, family: Family) -> int:
         """How many rows it has: one a slot, and one more an episode."""
         return self.sites * self.episodes * (family.variant(self.variant).horizon + 1)
@@ -188,9 +193,8 @@ def record(family: Family, shard: Shard, folder: Path) -> FileEntry:
         if shard.quality == HELD_OUT:
             columns = record_support(family, variant, shard.numbers, shard.episodes)
         else:
-            sites = [site for site in shard.numbers for _ in range(shard.episodes)]
-            seeds = train_seeds(TRAIN_FILES.index(shard.quality), len(sites))
-            columns = recorder.record(family, variant, recorder.mixture(family, shard.quality), sites, seeds)
+            seeds = train_seeds(TRAIN_FILES.index(shard.quality), len(shard.places))
+            columns = recorder.record(family, variant, recorder.mixture(family, shard.quality), shard.places, seeds)
     path = folder / shard.path
     with writing(folder):
         table = shards.write(path, family, variant, columns, shard.about(family))

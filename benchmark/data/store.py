@@ -30,7 +30,7 @@ from .cache import MAPS, Cache, Receipt
 from .download import mirrors_for, obtain
 from .manifest import shipped
 from .paths import locked, seal, sealed, writable, writing
-from .recorder import Columns, behaviours
+from .recorder import Columns, support_qualities
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
 from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
 
@@ -174,15 +174,12 @@ def _join(cache: Cache, wanted: Sequence[Shard]) -> Columns:
 
 
 def _columns(cache: Cache, shard: Shard) -> Columns:
-    columns = shards.to_columns(shards.read(cache.path(shard)), cache.family, cache.family.variant(shard.variant))
-    quality = _qualities(cache.family)[columns["behaviour"]] if shard.quality == SUPPORT else QUALITIES.index(shard.quality)
+    family = cache.family
+    columns = shards.to_columns(shards.read(cache.path(shard)), family, family.variant(shard.variant))
+    support = shard.quality == SUPPORT
+    quality = support_qualities(family)[columns["behaviour"]] if support else QUALITIES.index(shard.quality)
     count = len(columns["site"])
     return columns | {"quality": np.full(count, quality), "telling": np.full(count, shard.quality in TELLING)}
-
-
-def _qualities(family: Family) -> np.ndarray:
-    """The quality that a behaviour of a support counts as: `random`, else `medium`."""
-    return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
 
 
 def _write(folder: Path, columns: Columns, about: object) -> None:
