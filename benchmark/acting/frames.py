@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ...errors import InvalidValueError
-from ..family import Family, Scene, Variant
+from ..family import Family, Scene, Variant, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +24,7 @@ GREY, GREEN, RED, BLUE = "0.75", "tab:green", "tab:red", "tab:blue"
 
 def check_mode(mode: str | None) -> str | None:
     """The render mode, if there is such a one; raises `InvalidValueError`."""
-    if mode not in (None, *MODES):
-        raise InvalidValueError("render_mode", mode, " or ".join(MODES))
+    require(mode in (None, *MODES), "render_mode", mode, " or ".join(MODES))
     return mode
 
 
@@ -85,8 +83,8 @@ class Film:
         import matplotlib
         import matplotlib.pyplot as plt
 
-        if matplotlib.get_backend().lower() == "agg":
-            raise InvalidValueError("render_mode", "human", "rgb_array here: matplotlib finds no display")
+        window = matplotlib.get_backend().lower() != "agg"
+        require(window, "render_mode", "human", "rgb_array here: matplotlib finds no display")
         if self._window is None:
             axes = plt.figure(figsize=SIZE).add_axes((0.0, 0.0, 1.0, 1.0))
             axes.set_axis_off()

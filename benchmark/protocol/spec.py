@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from ...errors import InvalidValueError, UnknownNameError, require_known
+from ...errors import UnknownNameError, require_known
 from ..data.support import SUPPORTS
 from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
@@ -251,9 +251,8 @@ def protocol(
     chosen = [variant.name for each in map(get_family, order) for variant in _played(each, size.variants)]
     standard = Protocol(name, tuple(chosen), tuple(RANGES["held-out"][: size.sites]), size.shots, size.episodes)
     for each in variants or ():
-        if families and get_variant(each)[0].name not in named:
-            raise InvalidValueError("--variant", each, f"of family {' or '.join(order)}, or leave --family out")
-        get_variant(each)
+        asked = get_variant(each)[0].name in named or not families
+        require(asked, "--variant", each, f"of family {' or '.join(order)}, or leave --family out")
     changed = replace(
         standard,
         variants=tuple(dict.fromkeys(variants)) if variants and {*variants} != {*standard.variants} else standard.variants,
