@@ -11,7 +11,7 @@ from .policies import POLICIES
 from .revealed import RevealedEstimator
 from .scene import scene
 from .site import draw_site
-from .variant import AccessVariant, listed
+from .variant import VARIANTS, AccessVariant
 
 
 def _hidden(variant: AccessVariant, site: int) -> dict[str, Any]:
@@ -29,7 +29,7 @@ FAMILY = Family(
     name="access",
     version="2",
     summary="slotted random access on several channels beside hopping incumbents; discrete action: idle or a channel",
-    variants=listed(),
+    variants=VARIANTS,
     make=AccessEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,

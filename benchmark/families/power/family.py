@@ -13,7 +13,7 @@ from .layout import LAYOUT, OBS_SIZE, SLICES
 from .policies import POLICIES
 from .scene import scene
 from .site import BAND, P_MAX, draw_site
-from .variant import SLOT, PowerVariant, listed
+from .variant import SLOT, VARIANTS, PowerVariant
 
 
 def _hidden(variant: PowerVariant, site: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ FAMILY = Family(
     name="power",
     version="2",
     summary="power control with queues among links that disturb each other; continuous action: amplitude",
-    variants=listed(),
+    variants=VARIANTS,
     make=PowerEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
