@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _MEMORY = 3600.0  # seconds over which the time left is estimated: a step may ta
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 OnlyFamilies = Annotated[list[str] | None, typer.Option(help="These families only; may be repeated. Left out: all of them.")]
+OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")]
 
 
 class Messages(io.TextIOBase):
@@ -107,6 +109,14 @@ def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for row in rows:
         table.add_row(*(escape(plain(cell, "\n")) for cell in row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def answer(as_json: bool, data: object, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """What a command found: one JSON object for scripts, or a table for people."""
+    if as_json:
+        print(json.dumps(data))
+    else:
+        print_rows(header, rows)
 
 
 def note(text: str) -> None:

@@ -7,7 +7,7 @@ exits with the error's `exit_code`; a traceback appears only under `WBENCH_DEBUG
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _LONGEST = 200  # characters of what was given, in a message
@@ -47,6 +47,12 @@ class UnknownNameError(WbenchError, LookupError):
         guess = f" Did you mean {close[0]!r}?" if close else ""
         shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
         super().__init__(f"unknown {kind} {_brief(given)}.{guess} Allowed: {shown}. Try: {hint}")
+
+
+def require_known(kind: str, given: object, allowed: Collection[str], hint: str) -> None:
+    """Raise `UnknownNameError` unless a name is one of those that are allowed."""
+    if given not in allowed:
+        raise UnknownNameError(kind, given, allowed, hint)
 
 
 class InvalidValueError(WbenchError, ValueError):

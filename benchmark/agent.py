@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import UnknownNameError
+from ..errors import require_known
 from .family import PRIVILEGED, Env, Family, Variant, require
 from .randomness import EpisodeRandom
 
@@ -107,22 +107,20 @@ class Support:
             f"Support({self.shots} episodes: {shapes}; mean return {earned:.4g}; by {', '.join(dict.fromkeys(self.quality))})"
         )
 
-    def choose(self, episodes: Sequence[int]) -> Support:
-        """Some of the episodes, by number."""
-        obs, action, reward, mask = (x[list(episodes)] for x in (self.obs, self.action, self.reward, self.action_mask))
-        return Support(obs, action, reward, mask, tuple(self.quality[k] for k in episodes))
+    def choose(self, episodes: Sequence[int] | slice, slots: slice = slice(None)) -> Support:
+        """Some of the episodes, by number, and some of their slots."""
+        numbers = list(range(self.shots)[episodes] if isinstance(episodes, slice) else episodes)
+        columns = (self.obs, self.action, self.reward, self.action_mask)
+        obs, action, reward, mask = (x[numbers][:, slots] for x in columns)
+        return Support(obs, action, reward, mask, tuple(self.quality[k] for k in numbers))
 
     def split(self) -> tuple[Support, Support]:
         """A part to adapt on and a part to validate on: the last fifth of the episodes, or the last quarter of a single one."""
         if self.shots >= 2:
             cut = self.shots - max(1, self.shots // 5)
-            return self._part(slice(0, cut), slice(None)), self._part(slice(cut, None), slice(None))
+            return self.choose(slice(cut)), self.choose(slice(cut, None))
         cut = self.action.shape[1] * 3 // 4
-        return self._part(slice(None), slice(0, cut)), self._part(slice(None), slice(cut, None))
-
-    def _part(self, episodes: slice, slots: slice) -> Support:
-        obs, action, reward, mask = (x[episodes, slots] for x in (self.obs, self.action, self.reward, self.action_mask))
-        return Support(obs, action, reward, mask, self.quality[episodes])
+        return self.choose(slice(None), slice(cut)), self.choose(slice(None), slice(cut, None))
 
 
 @dataclass(frozen=True)
@@ -184,8 +182,7 @@ class Agent:
         Raises:
             UnknownNameError: it has no such track.
         """
-        if track not in self.tracks:
-            raise UnknownNameError(f"track of {self.name}", track, self.tracks, f"wbench show {self.name}")
+        require_known(f"track of {self.name}", track, self.tracks, f"wbench show {self.name}")
         self.track = track
 
     def knows(self, family: Family) -> bool:

@@ -14,11 +14,12 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, require_known
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
 Permute = Callable[[dict[str, Tensor], torch.Generator], None]
+Scene = Callable[[Any, Any], tuple[str, Any]]  # of an `acting.frames.Film` and the axes: what waits at agents [N], by what name
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,8 @@ def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **nam
 class Family:
     """A kind of task, and all that the harness, the data and the agents need to know about it.
 
+    Its functions take its own kind of variants.
+
     Attributes:
         name: its name.
         version: version of the dynamics; any change of a score's meaning raises it, and with it the protocol hash.
@@ -172,29 +175,31 @@ class Family:
         draw: writes a picture of a site of a variant; None = there is none to draw.
         turns: names of the layout's parts that tell of an agent's fixed turns and of the slot alone; the first begins with 1
             in the own turn. Agents differ in nothing else that lasts, and may exchange turns; empty = there are none.
+        scene: draws the last slots of an episode for a frame, and says what waits at every agent; None = only what they did.
     """
 
     name: str
     version: str
     summary: str
     variants: Mapping[str, Variant]
-    make: Callable[[Variant, torch.device | str], Env]
+    make: Callable[[Any, torch.device | str], Env]
     obs_size: int
     descriptor_size: int
     actions: tuple[ActionComponent, ...]
     reward_range: tuple[float, float]
     policies: Mapping[str, Callable[[], Any]]
     behaviours: Mapping[str, tuple[tuple[str, float], ...]]
-    hidden: Callable[[Variant, int], Mapping[str, Any]]
+    hidden: Callable[[Any, int], Mapping[str, Any]]
     support: tuple[tuple[str, float], ...] = (("random", 0.0), ("medium", 0.05), ("belief", 0.05))
     references: Path | None = None
     layout: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     shown: Mapping[str, int] = field(default_factory=dict)
     permute: Permute | None = None
     choice: int | None = None
-    qos_range: Callable[[Variant], Mapping[str, tuple[float, float]]] | None = None
+    qos_range: Callable[[Any], Mapping[str, tuple[float, float]]] | None = None
     draw: Callable[[Family, Variant, int, Path], None] | None = None
     turns: tuple[str, ...] = ()
+    scene: Scene | None = None
 
     def __post_init__(self) -> None:
         kinds = [component.kind for component in self.actions]
@@ -217,8 +222,7 @@ class Family:
 
     def variant(self, name: str) -> Variant:
         """The variant of this name; raises `UnknownNameError` with the nearest one."""
-        if name not in self.variants:
-            raise UnknownNameError("variant", name, self.variants, f"wbench show {self.name}")
+        require_known("variant", name, self.variants, f"wbench show {self.name}")
         return self.variants[name]
 
     def select(self, split: Split) -> tuple[Variant, ...]:
@@ -301,9 +305,5 @@ def _require_within(field: str, values: Tensor, low: float, high: float) -> None
 
 
 Quality = Literal["random", "medium", "expert", "mixed"]
-
-
 QUALITIES: tuple[Quality, ...] = get_args(Quality)
-
-
 PRIVILEGED: Quality = "mixed"  # holds a genie's play, which acts on what no agent sees

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import random
@@ -64,6 +65,17 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def seed_everything(key: str) -> None:
+    """Seed the global generators from a text. Nothing of wbench draws from these, but an agent of somebody else's may."""
+    import numpy as np
+    import torch
+
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4])
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
 
 
 @contextmanager

@@ -19,15 +19,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, require_known
 from .processes import plain_torch
 from .user_code import is_file, load
 
 if TYPE_CHECKING:
-    import torch
-
     from .agent import Agent
-    from .family import Env, Family, Variant
+    from .family import Family, Variant
 
 AgentFactory = Callable[[str | None, str], "Agent"]
 ROOT = __package__.rpartition(".")[0]
@@ -171,9 +169,15 @@ def plugins() -> dict[str, EntryPoint]:
 def get_family(name: str) -> Family:
     """The family of this name; raises `UnknownNameError`."""
     found = _families()
-    if name not in found:
-        raise UnknownNameError("family", name, found, "wbench list")
+    require_known("family", name, found, "wbench list")
     return found[name]()  # type: ignore[return-value]
+
+
+def resolve(task: str | Variant, family: Family | None = None) -> tuple[Family, Variant]:
+    """A variant or its name, with its family, which is the registered one where none is given; raises `UnknownNameError`."""
+    if isinstance(task, str):
+        return (family, family.variant(task)) if family else get_variant(task)
+    return family or get_family(task.family), task
 
 
 def get_variant(name: str) -> tuple[Family, Variant]:
@@ -182,12 +186,6 @@ def get_variant(name: str) -> tuple[Family, Variant]:
         raise InvalidValueError("the name of a variant", name, "a text such as 'access/n8-c3-load0.25-l48'")
     family = get_family(name.partition("/")[0])
     return family, family.variant(name)
-
-
-def make(name: str, device: torch.device | str = "cpu") -> Env:
-    """The vectorised environment of a variant, e.g. `make("access/n8-c3-load0.25-l48")`."""
-    family, variant = get_variant(name)
-    return family.make(variant, device)
 
 
 def make_agent(

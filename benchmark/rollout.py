@@ -19,7 +19,7 @@ MOST_FLOATS = 1_000_000  # of a message, as many as a result file takes
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Rollout:
     """What a batch of B episodes yielded.
 
     Attributes:
@@ -123,7 +123,7 @@ def play(
     device: torch.device | str = "cpu",
     record: Callable[[Slot], None] | None = None,
     on_slot: Callable[[], None] | None = None,
-) -> Episodes:
+) -> Rollout:
     """Play one episode a (site, seed), all in one batch.
 
     Args:
@@ -154,7 +154,7 @@ def play(
             if on_slot:
                 on_slot()
     bits = BITS_PER_FLOAT * team.floats * variant.agents * variant.horizon * len(seeds)
-    return Episodes(returns, env.qos(), bits, variant.horizon * len(seeds))
+    return Rollout(returns, env.qos(), bits, variant.horizon * len(seeds))
 
 
 def _message_size(agent: Agent) -> int:

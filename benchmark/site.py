@@ -51,27 +51,26 @@ def spans(sites: Sequence[int]) -> list[str]:
     return [text_of(low) + (f"-{text_of(high).partition(':')[2]}" if high > low else "") for low, high in found]
 
 
-def parse_sites(text: str, referee: bool = False, kind: str = "held-out") -> tuple[int, ...]:
+def parse_sites(text: str, referee: bool = False) -> tuple[int, ...]:
     """Numbers of the sites that a text names: `3`, `0-4`, `dev:0-9`, or several with commas.
 
     Args:
-        text: one site or a span of them, of the range before the colon.
+        text: one site or a span of them, of the range before the colon; without one they are held out.
         referee: whether sealed sites may be named.
-        kind: the range of a text without one.
 
     Raises:
         InvalidValueError: it names no sites, too many, or sealed ones.
     """
-    found = tuple(dict.fromkeys(site for part in text.split(",") for site in _span(part, text, referee, kind)))
+    found = tuple(dict.fromkeys(site for part in text.split(",") for site in _span(part, text, referee)))
     if len(found) > MOST:
         raise InvalidValueError("--sites", text, f"{MOST} sites or fewer")
     return found
 
 
-def _span(part: str, text: str, referee: bool, kind: str) -> range:
+def _span(part: str, text: str, referee: bool) -> range:
     """The numbers of one part of the text."""
     found = _NAMED.fullmatch(part.strip())
-    kind = (found and found["kind"]) or kind
+    kind = (found and found["kind"]) or "held-out"
     if found is None or kind not in RANGES:
         raise InvalidValueError("--sites", text, f"like 3, 0-4 or dev:0-9, of a range {', '.join(RANGES)}")
     if kind == "sealed" and not referee:

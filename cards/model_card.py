@@ -17,7 +17,8 @@ from ..leaderboard.reading import parse
 from ..leaderboard.result import Result
 from ..leaderboard.verification.verify import arithmetic_holds
 from ..learning.checkpoint import WEIGHTS, digest_of_file
-from ..learning.training import REPORT, get_trainer
+from ..learning.run import REPORT
+from ..learning.training import get_trainer
 from .training_report import PICTURE
 
 _TEXT = """
@@ -80,13 +81,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     network = get_trainer(agent).network
     network.from_pretrained(folder)  # refuses what is damaged or of another agent
     weights = digest_of_file(folder / WEIGHTS)
-    result = None if results is None else parse(json.dumps(results).encode())
-    if result is not None:
-        if not arithmetic_holds(result):
-            raise ResultError("the numbers of --results do not follow from its episodes. See: wbench results verify FILE")
-        fits = (result.agent, result.checkpoint) == (agent, weights)
-        require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")
-
+    result = None if results is None else _result(results, agent, weights)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings = "\n".join(f"| {key} | {value} |" for key, value in config.items() if key != "families")
     tags = ["wbench", agent, "multi-agent-reinforcement-learning", network.FIELD, "wireless"]
@@ -115,8 +110,17 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
         version=version("wbench"),
         digest=weights[:12],
     )
-    card = ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")
-    write_text(folder / "README.md", str(card))
+    write_text(folder / "README.md", str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}")))
+
+
+def _result(results: Mapping[str, Any], agent: str, weights: str) -> Result:
+    """A result document, read; raises an error unless it is of this checkpoint and holds."""
+    result = parse(json.dumps(results).encode())
+    if not arithmetic_holds(result):
+        raise ResultError("the numbers of --results do not follow from its episodes. See: wbench results verify FILE")
+    fits = (result.agent, result.checkpoint) == (agent, weights)
+    require(fits, "--results", f"{result.agent} {result.checkpoint[:12]}", f"of this checkpoint: {agent} {weights[:12]}")
+    return result
 
 
 def _scores(result: Result) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..benchmark.data.paths import write_atomically
 from ..errors import CheckpointError, OutputError
-from ..learning.training import LOG, REPORT
+from ..learning.run import LOG, REPORT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

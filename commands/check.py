@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from ..console import Json, print_rows, progress
+from ..console import Json, OneFamily, answer, progress
 from ..errors import ConformanceError, InvalidValueError
 
 
@@ -45,18 +44,15 @@ def check(
             kind, name, advance = "family", family.name, add(f"check {family.name}", len(conformance.CHECKS), 0)
             findings = conformance.check(family, episodes, variants, lambda _: advance(1))
     broken = [finding.check for finding in findings if not finding.passed]
-    if as_json:
-        print(json.dumps({kind: name, "passed": not broken, "findings": [asdict(found) for found in findings]}))
-    else:
-        said = [f.found + (f" -> {f.advice}" if f.advice else "") for f in findings]
-        passed = ["ok" if finding.passed else "FAILED" for finding in findings]
-        print_rows(["check", "", "found"], zip((finding.check for finding in findings), passed, said, strict=True))
+    told = {kind: name, "passed": not broken, "findings": [asdict(found) for found in findings]}
+    rows = [[f.check, "ok" if f.passed else "FAILED", f.found + (f" -> {f.advice}" if f.advice else "")] for f in findings]
+    answer(as_json, told, ["check", "", "found"], rows)
     if broken:
         raise ConformanceError(f"{name}: {len(broken)} of {len(findings)} checks failed: {', '.join(broken)}")
 
 
 def admission(
-    family: Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")] = None,
+    family: OneFamily = None,
     variant: Annotated[list[str] | None, typer.Option(help="This variant only; may be repeated. Left out: all.")] = None,
     sites: Annotated[str, typer.Option(help="At these sites. Settings of the families were chosen on dev:0-49.")] = "dev:50-99",
     episodes: Annotated[int, typer.Option(help="Episodes of each site and policy.")] = 4,
@@ -83,13 +79,10 @@ def admission(
             found[one.name] = table.measure(get_family(one.family), one, numbers, episodes, bar)
             if write:
                 table.freeze({one.name: found[one.name]})
-    if as_json:
-        told = {name: {c: row.score(c) for c in row.returns} | {"failures": row.failures()} for name, row in found.items()}
-        print(json.dumps(told))
-        return
+    told = {name: {c: row.score(c) for c in row.returns} | {"failures": row.failures()} for name, row in found.items()}
     shown = ("belief", *(f"estimator@{k}" for k in table.SHOTS), "oracle", "wrong@20", "revealed@20")
     rows = []
     for name, row in found.items():
         scores = ["{:.1f} +-{:.1f}".format(*row.score(column)) if column in row.returns else "-" for column in shown]
         rows.append([name, *scores, "; ".join(row.failures()) or "yes"])
-    print_rows(["variant", *shown, "admitted"], rows)
+    answer(as_json, told, ["variant", *shown, "admitted"], rows)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Json, note, print_rows, progress
+from ..console import Json, OneFamily, answer, note, print_rows, progress
 from ..errors import DataError, InvalidValueError, WbenchError
 
 if TYPE_CHECKING:
+    from ..benchmark.data.cache import Cache
     from ..benchmark.data.download import Report
     from ..benchmark.data.publish import Published
     from ..benchmark.data.release import Release, Shard
@@ -24,7 +25,6 @@ app = typer.Typer(help="The offline datasets: get, record, verify, list and publ
 
 SizeName = Annotated[str, typer.Option("--release", help="Which release: mini or standard.")]
 Families = Annotated[list[str] | None, typer.Argument(help="Names of families. Left out: all of them.")]
-OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out: all of them.")]
 To = Annotated[Path | None, typer.Option(help="The folder of the datasets. Left out: the cache of wbench (WBENCH_HOME).")]
 Namespace = Annotated[str, typer.Option(help="The user or organisation of the Hub that it is published under.")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository private if it is new.")]
@@ -50,6 +50,7 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Record the datasets from their seeds. Files that are here and verified are kept, so the same command resumes."""
+    from ..benchmark.data.cache import Cache
     from ..benchmark.data.manifest import NAME, Manifest, freeze
     from ..benchmark.data.release import contents, dataset_folder, get_release
 
@@ -60,10 +61,10 @@ def build(
         wanted = contents(task, size)
         if write:
             with tempfile.TemporaryDirectory() as folder:
-                _obtain(task, size, wanted, "recording", Path(folder), card=False, jobs=jobs, pinned=False)
+                _obtain(Cache(task, size, Path(folder), pinned=False), wanted, "recording", card=False, jobs=jobs)
                 print(freeze(Manifest.read(dataset_folder(task, size, Path(folder)) / NAME), size.id))
             continue
-        reports.append(_obtain(task, size, wanted, "recording", to, jobs=jobs))
+        reports.append(_obtain(Cache(task, size, to), wanted, "recording", jobs=jobs))
     _print_reports(reports, as_json)
 
 
@@ -96,6 +97,7 @@ def download(
 
     The same command resumes.
     """
+    from ..benchmark.data.cache import Cache
     from ..benchmark.data.download import mirrors_for
     from ..benchmark.data.release import select
 
@@ -107,7 +109,7 @@ def download(
             raise InvalidValueError("--variant", variants, f"of the family {task.name} too, or name fewer families")
         wanted = select(task, size, own, quality)
         mirrors = mirrors_for(task, size, source=source, namespace=namespace, revision=revision)
-        reports.append(_obtain(task, size, wanted, "getting", to, card=not dry_run, mirrors=mirrors, dry_run=dry_run))
+        reports.append(_obtain(Cache(task, size, to), wanted, "getting", card=not dry_run, mirrors=mirrors, dry_run=dry_run))
     _print_reports(reports, as_json)
 
 
@@ -121,32 +123,28 @@ def _release(name: str | None, revision: str | None) -> Release:
     return tagged or get_release(name or "mini")
 
 
-def _obtain(
-    task: Family, size: Release, wanted: Sequence[Shard], verb: str, root: Path | None, *, card: bool = True, **options: Any
-) -> Report:
+def _obtain(cache: Cache, wanted: Sequence[Shard], verb: str, *, card: bool = True, **options: Any) -> Report:
     """Run the library's `obtain` with a progress bar, then write the folder's card."""
     from ..benchmark.data.download import obtain
     from ..benchmark.data.paths import writable
 
     with progress() as add:
-        advance = add(f"{verb} {task.name} {size.name}", len(wanted), 0)
-        report = obtain(task, size, wanted, root=root, on_file=lambda _: advance(1), note=note, **options)
+        advance = add(f"{verb} {cache.family.name} {cache.release.name}", len(wanted), 0)
+        report = obtain(cache, wanted, on_file=lambda _: advance(1), note=note, **options)
     if card and writable(report.folder):  # of a share that may only be read the card is its owner's
-        _write_card(task, size, root)
+        _write_card(cache)
     return report
 
 
-def _write_card(task: Family, size: Release, root: Path | None) -> None:
+def _write_card(cache: Cache) -> None:
     """The card of what is here; needs a manifest, from this wbench, a mirror or a complete build."""
-    from ..benchmark.data.cache import Cache
     from ..benchmark.data.paths import writing
     from ..cards.dataset_card import write_dataset_card
 
-    cache = Cache(task, size, root)
     manifest = cache.local or cache.pinned
     if manifest:
         with writing(cache.folder):
-            write_dataset_card(cache.folder, task, size, manifest)
+            write_dataset_card(cache.folder, cache.family, cache.release, manifest)
 
 
 def _print_reports(reports: list[Report], as_json: bool) -> None:
@@ -235,10 +233,8 @@ def doctor(as_json: Json = False) -> None:
 
     found = examine()
     ill = [symptom for symptom in found if not symptom.healthy]
-    if as_json:
-        print(json.dumps({"healthy": not ill, "findings": [asdict(symptom) for symptom in found]}))
-    else:
-        print_rows(["what", "found", ""], [[s.what, s.found, "ok" if s.healthy else "NOT OK"] for s in found])
+    told = {"healthy": not ill, "findings": [asdict(symptom) for symptom in found]}
+    answer(as_json, told, ["what", "found", ""], [[s.what, s.found, "ok" if s.healthy else "NOT OK"] for s in found])
     if ill:
         raise WbenchError(f"{len(ill)} of {len(found)} checks failed: {', '.join(symptom.what for symptom in ill)}")
 
@@ -246,6 +242,7 @@ def doctor(as_json: Json = False) -> None:
 @app.command()
 def card(families: Families = None, release: SizeName = "mini", to: To = None) -> None:
     """Write the dataset card (README.md) of what is here, and print where it is."""
+    from ..benchmark.data.cache import Cache
     from ..benchmark.data.release import dataset_folder, get_release
 
     size = get_release(release)
@@ -253,7 +250,7 @@ def card(families: Families = None, release: SizeName = "mini", to: To = None) -
         folder = dataset_folder(task, size, to)
         if not folder.is_dir():
             raise DataError(f"nothing of {release} of {task.name} is in {folder}. Get it with: wbench download {task.name}")
-        _write_card(task, size, to)
+        _write_card(Cache(task, size, to))
         print(folder / "README.md")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Device, Json, OnlyFamilies, note, numbers, print_rows, progress
+from ..console import Device, Json, OnlyFamilies, note, numbers, progress
 from ..errors import FailedCellsError
 
 if TYPE_CHECKING:
@@ -21,37 +21,47 @@ if TYPE_CHECKING:
 protocols = typer.Typer(help="What a protocol plays, and the hash over all that defines a score.")
 
 
+Agent = Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")]
+Track = Annotated[str | None, typer.Option(help="offline, scratch or online; default: the agent's first.")]
+Variants = Annotated[list[str] | None, typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.")]
+Shots = Annotated[str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5. Left out: the protocol's.")]
+Sites = Annotated[
+    str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3. Left out: the protocol's.")
+]
+Support = Annotated[
+    str, typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random).")
+]
+Referee = Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")]
+Episodes = Annotated[int | None, typer.Option(help="Query episodes a cell instead. Left out: the protocol's.")]
+Checkpoint = Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,belief,estimator."),
+]
+Jobs = Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")]
+Executor = Annotated[str, typer.Option(help="local, or ray for a cluster. The numbers are the same.")]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; default: start one here.")]
+Out = Annotated[Path | None, typer.Option(help="Result file; an interrupted run goes on from its cells. Left out: none.")]
+
+
 def evaluate(
-    agent: Annotated[str, typer.Option(help="Who plays; see `wbench list`; or FILE.py[:ATTR], run as your own code.")],
-    track: Annotated[str | None, typer.Option(help="offline, scratch or online; default: the agent's first.")] = None,
+    agent: Agent,
+    track: Track = None,
     family: OnlyFamilies = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="These variants instead; may be repeated. Left out: the protocol's.")
-    ] = None,
-    shots: Annotated[
-        str | None, typer.Option(help="Numbers of support episodes instead, e.g. 0,5. Left out: the protocol's.")
-    ] = None,
-    sites: Annotated[
-        str | None, typer.Option(help="Sites instead: 0-4 of the held-out ones, dev:0-9, train:3. Left out: the protocol's.")
-    ] = None,
-    support: Annotated[
-        str, typer.Option(help="Whose logs agents adapt on: site, or a control: wrong (another site's), shifted (all random).")
-    ] = "site",
-    referee: Annotated[bool, typer.Option("--referee", help="Allow sealed sites; the result cannot be submitted.")] = False,
-    episodes: Annotated[int | None, typer.Option(help="Query episodes a cell instead. Left out: the protocol's.")] = None,
+    variant: Variants = None,
+    shots: Shots = None,
+    sites: Sites = None,
+    support: Support = "site",
+    referee: Referee = False,
+    episodes: Episodes = None,
     protocol: Annotated[str, typer.Option(help="quick, lite or full.")] = "quick",
-    checkpoint: Annotated[str | None, typer.Option(help="Folder, Hub id or packaged name; default: the packaged one.")] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(help="Agents (NAME or NAME/TRACK) on the same episodes, or none; default: random,belief,estimator."),
-    ] = None,
+    checkpoint: Checkpoint = None,
+    against: Against = None,
     device: Device = "cpu",
-    jobs: Annotated[int | None, typer.Option(help="Workers; default: 1 here, all free cores with Ray.")] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray for a cluster. The numbers are the same.")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster, e.g. auto; default: start one here.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Result file; an interrupted run goes on from its cells. Left out: none.")
-    ] = None,
+    jobs: Jobs = None,
+    executor: Executor = "local",
+    address: Address = None,
+    out: Out = None,
     as_json: Json = False,
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
@@ -144,14 +154,9 @@ Size = Annotated[str, typer.Argument(help="quick, lite or full.")]
 @protocols.command("show")
 def show_protocol(name: Size, as_json: Json = False) -> None:
     """What a protocol plays: variants, sites, shots, and its hash."""
-    from .show import describe_protocol
+    from .show import describe_protocol, print_description
 
-    found = describe_protocol(name)
-    if as_json:
-        print(json.dumps(found.data))
-    else:
-        print(found.text)
-        print_rows(found.header, found.rows)
+    print_description(describe_protocol(name), as_json)
 
 
 @protocols.command("hash")
@@ -166,7 +171,10 @@ def hash_protocol(name: Size) -> None:
 def freeze(
     family: OnlyFamilies = None,
 ) -> None:
-    """Put references and support of the held-out sites into the package: for those who change a family."""
+    """Freeze references and support of the held-out sites: for those who change a family.
+
+    They go into the package; of a family of your own, beside the file that it names, else into wbench's cache.
+    """
     from ..benchmark.protocol import references
     from ..benchmark.protocol import support as manifest
     from ..benchmark.protocol.spec import FAMILIES
@@ -180,6 +188,6 @@ def freeze(
             for site in manifest.held_out():
                 frames[site], prints[site] = references.measure(task, one, site), manifest.measure(task, one, site)
                 bar(1)
-            references.freeze({one.name: frames})
-            manifest.freeze({one.name: prints})
+            references.freeze(one.name, frames)
+            manifest.freeze(one.name, prints)
     note("references and support are frozen; protocol hashes have changed if the data has")

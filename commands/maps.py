@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..console import Json, print_rows, progress
+from ..console import Json, answer, progress
 
 
 def trace(
@@ -38,12 +37,12 @@ def trace(
             np.savez_compressed(file, allow_pickle=False, **found)
 
     write_atomically(out, write)
-    near = agreement(found, numbers)
-    if as_json:
-        rows = [{"district": k, "near": share, "worst_db": gap} for k, (share, gap) in zip(numbers, near, strict=True)]
-        print(json.dumps({"out": str(out), "districts": rows}))
-        return
-    print_rows(
+    near = list(zip(numbers, agreement(found, numbers), strict=True))
+    told = [{"district": k, "near": share, "worst_db": gap} for k, (share, gap) in near]
+    rows = [[str(k), DISTRICTS[k][0], f"{share:.1%}", f"{gap:.1f} dB"] for k, (share, gap) in near]
+    answer(
+        as_json,
+        {"out": str(out), "districts": told},
         ["district", "city", "within 1 dB of the package's", "99 % within"],
-        [[str(k), DISTRICTS[k][0], f"{share:.1%}", f"{gap:.1f} dB"] for k, (share, gap) in zip(numbers, near, strict=True)],
+        rows,
     )

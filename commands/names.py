@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..console import Json, print_rows
+from ..console import Json, answer
 from ..errors import InvalidValueError
 from .data import print_datasets
 
@@ -35,10 +34,7 @@ def list_names(
         "releases": list(RELEASES),
         "trainable": trainer_names(),
     }
-    if as_json:
-        print(json.dumps(names))
-    else:
-        print_rows(["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
+    answer(as_json, names, ["what", "names"], [[what, ", ".join(found)] for what, found in names.items()])
 
 
 def show(
@@ -59,17 +55,11 @@ def show(
     from ..benchmark.registry import register_family
     from ..benchmark.site import parse_sites
     from ..benchmark.user_code import is_file
-    from .show import describe, draw, observation
+    from .show import describe, draw, observation, print_description
 
     if is_file(name):
         name = register_family(name).name
     sites = parse_sites(site) if site else ()
     if picture is not None:
         draw(name, sites, picture)
-    found = observation(name) if layout else describe(name, sites)
-    if as_json:
-        print(json.dumps(found.data))
-        return
-    print(found.text)
-    if found.rows:
-        print_rows(found.header, found.rows)
+    print_description(observation(name) if layout else describe(name, sites), as_json)

@@ -9,11 +9,12 @@ from typing import Any
 
 from ..benchmark.acting.observation import columns_of
 from ..benchmark.data.store import list_datasets
-from ..benchmark.family import Family, Variant
+from ..benchmark.family import Family, Variant, require
 from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
 from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
 from ..benchmark.site import spans, text_of
+from ..console import answer
 from ..errors import InvalidValueError, UnknownNameError
 from ..learning.settings import described
 from ..learning.training import get_trainer, trainer_names
@@ -27,6 +28,14 @@ class Description:
     text: str
     header: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
+
+
+def print_description(found: Description, as_json: bool) -> None:
+    """Print it for scripts or for people."""
+    if not as_json:
+        print(found.text)
+    if as_json or found.rows:
+        answer(as_json, found.data, found.header, found.rows)
 
 
 def describe(name: str, sites: Sequence[int] = ()) -> Description:
@@ -47,8 +56,7 @@ def describe(name: str, sites: Sequence[int] = ()) -> Description:
 def observation(name: str) -> Description:
     """What the numbers of a family's observation are, and what a log calls them; raises `UnknownNameError`."""
     family = get_family(name.partition("/")[0])
-    if not family.layout:
-        raise InvalidValueError("--observation", family.name, "of a family that names its parts: Family(layout=...)")
+    require(bool(family.layout), "--observation", family.name, "of a family that names its parts: Family(layout=...)")
     rows, place, named = [], 0, columns_of(family)[1]
     for size, meaning in family.layout.values():
         first, last = named[place], named[place + size - 1]
@@ -76,10 +84,9 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
         raise InvalidValueError(
             "--picture", name, f"a variant of {', '.join(known)}, which draws its sites: wbench show {known[0]}"
         )
-    if len(sites) != 1:
-        raise InvalidValueError("--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise InvalidValueError("--picture", str(path), "a file that ends in .png, .svg or .pdf")
+    require(len(sites) == 1, "--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
+    picture = path.suffix.lower() in (".png", ".svg", ".pdf")
+    require(picture, "--picture", str(path), "a file that ends in .png, .svg or .pdf")
     family.draw(family, family.variant(name), sites[0], path)
 
 

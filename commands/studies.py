@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from functools import cache
 from itertools import chain
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console import Add, Json, OnlyFamilies, numbers, print_rows, progress
+from ..console import Add, Json, OnlyFamilies, answer, numbers, progress
 from ..errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -77,18 +76,11 @@ def ablate(
         compared = {a.kind: n for a, n in zip(wanted, times, strict=True)}
         advance = add("cells", len(chosen.cells()) * (sum(times) + sum(compared.values())), 0)
         rows = list(ablations.ablate(wholes, wanted, chosen, trained, lambda _: advance(1)))
-    if as_json:
-        played = {
-            "variants": chosen.variants,
-            "sites": sites,
-            "episodes": episodes,
-            "trainings": trainings if trained else None,
-        }
-        print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
-        return
+    played = {"variants": chosen.variants, "sites": sites, "episodes": episodes, "trainings": trainings if trained else None}
     header = ["", *(f"{what} at {k}" for k in chosen.shots for what in ("score", "against the whole"))]
     cells = [[(f"{row.score[k]}", f"{row.difference[k]:+.1f}") for k in chosen.shots] for row in rows]
-    print_rows(header, [[row.name, *chain.from_iterable(parts)] for row, parts in zip(rows, cells, strict=True)])
+    table = [[row.name, *chain.from_iterable(parts)] for row, parts in zip(rows, cells, strict=True)]
+    answer(as_json, played | {"rows": [asdict(row) for row in rows]}, header, table)
 
 
 @app.command()
@@ -117,12 +109,9 @@ def transfer(
             study.train_networks(chosen.families(), small, networks, _bars(add, small.steps))
         advance = add("cells", 2 * len(chosen.cells()), 0)
         rows = list(study.transfer(networks, chosen, adaptation, lambda: advance(1)))
-    if as_json:
-        played = {"variants": chosen.variants, "sites": sites, "episodes": episodes}
-        print(json.dumps({**played, "rows": [asdict(row) for row in rows]}))
-        return
+    told = {"variants": chosen.variants, "sites": sites, "episodes": episodes, "rows": [asdict(row) for row in rows]}
     table = [[row.family, str(row.shots), f"{row.transferred}", f"{row.scratch}", f"{row.difference:+.1f}"] for row in rows]
-    print_rows(["family left out", "shots", "transferred", "from scratch", "difference"], table)
+    answer(as_json, told, ["family left out", "shots", "transferred", "from scratch", "difference"], table)
 
 
 @app.command()
@@ -139,10 +128,7 @@ def fidelity(
         raise InvalidValueError("--rows", rows, "100 or more")
     model = NetWorld.from_pretrained(checkpoint)
     found = _measured(model, family or list(model.config.families), rows)
-    if as_json:
-        print(json.dumps(found))
-        return
-    table = []
+    table: list[list[str]] = []
     for name, report in found.items():
         table += [
             [name, f"KS distance of {what}, 1 / 4 / 8 slots ahead", " / ".join(f"{x:.3f}" for x in distances.values())]
@@ -151,7 +137,7 @@ def fidelity(
         pairs = {"value": report["value"], "action named, top 1": report["top1"], "reward, nats": report["reward_nats"]}
         pairs |= {"next latent, squared error": report["next_latent_error"], "clone, top 1": report["behaviour_top1"]}
         table += [[name, what, ", ".join(f"{key} {value:.3f}" for key, value in part.items())] for what, part in pairs.items()]
-    print_rows(["family", "what", "measured"], table)
+    answer(as_json, found, ["family", "what", "measured"], table)
 
 
 @app.command()
@@ -168,14 +154,13 @@ def logs(
 
     support = load_logs(file, variant)
     found = load_world("networld", checkpoint).at(variant, support).fidelity(draws)
-    if as_json:
-        print(json.dumps(asdict(found)))
-        return
-    print(support)
+    if not as_json:
+        print(support)
     told = "of each log, once the model has read the others"
     rows = [("pay", found.pay, told), ("pay", found.pay_unread, "the same, when it has read none")]
     rows.append(("next observation", found.obs, told))
-    print_rows(["what", "share explained", ""], [[what, f"{share:.2f}", where] for what, share, where in rows])
+    table = [[what, f"{share:.2f}", where] for what, share, where in rows]
+    answer(as_json, asdict(found), ["what", "share explained", ""], table)
 
 
 @app.command()
@@ -188,11 +173,12 @@ def report(
     rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
 ) -> None:
     """Draw a training, finished or going on: its losses, and the figures of `wbench study fidelity` below them."""
+    from ..benchmark.data.publish import packaged_checkpoints
     from ..cards import training_report
 
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
-    folder = _folder(checkpoint)
+    folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
     log = training_report.read_log(folder)
     measured = None
     if fidelity:
@@ -208,12 +194,6 @@ def report(
     title = f"{folder.resolve().name}: {last['step'] + 1} steps, {last['seconds'] / 60:.0f} min{state}"
     training_report.draw(log, picture, title, measured)
     print(picture)
-
-
-def _folder(checkpoint: str) -> Path:
-    """The folder of a checkpoint: of a packaged name, else the one given."""
-    packaged = [Path(__file__).parents[1] / part / "checkpoints" / checkpoint for part in ("networld", "baselines")]
-    return next((folder for folder in packaged if "/" not in checkpoint and folder.is_dir()), Path(checkpoint))
 
 
 def _measured(model: NetWorld, families: Sequence[str], rows: int) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,32 +15,35 @@ from ..console import progress
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError
 
 Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.")]
+Preset = Annotated[
+    str, typer.Option(help="How to train: debug (seconds), tiny (a quarter of small's steps) or small (as packaged).")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE, e.g. learning_rate=3e-4; may be repeated. Left out: the preset's."),
+]
+Families = Annotated[
+    list[str] | None,
+    typer.Option(help="This family only, or FILE.py[:ATTR] with your own; may be repeated. Left out: all of the protocol."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="A release (mini, standard), or a folder that `wbench data build --to` filled. Left out: the preset's."),
+]
+Logs = Annotated[
+    list[str] | None,
+    typer.Option(help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated. Left out: the folder."),
+]
 
 
 def train(
     agent: Trainable,
-    preset: Annotated[
-        str, typer.Option(help="How to train: debug (seconds), tiny (a quarter of small's steps) or small (as packaged).")
-    ] = "small",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, e.g. learning_rate=3e-4; may be repeated. Left out: the preset's."),
-    ] = None,
+    preset: Preset = "small",
+    settings: Settings = None,
     steps: Annotated[int | None, typer.Option(help="Steps. Left out: the preset's.")] = None,
-    family: Annotated[
-        list[str] | None,
-        typer.Option(help="This family only, or FILE.py[:ATTR] with your own; may be repeated. Left out: all of the protocol."),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="A release (mini, standard), or a folder that `wbench data build --to` filled. Left out: the preset's."
-        ),
-    ] = None,
-    log: Annotated[
-        list[str] | None,
-        typer.Option(help="Where figures go: csv, tensorboard, trackio or wandb; may be repeated. Left out: the folder."),
-    ] = None,
+    family: Families = None,
+    data: Data = None,
+    log: Logs = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the checkpoint. Left out: runs/AGENT-PRESET.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the interrupted training in the folder.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of initialisation and sampling.")] = 0,
@@ -57,26 +62,34 @@ def train(
     from ..cards.model_card import write_model_card
     from ..learning.logging import make_loggers
     from ..learning.parallel import rank
-    from ..learning.training import STATE, get_trainer
+    from ..learning.training import get_trainer
 
     check_device(device)
     trainer, tasks = get_trainer(agent), [get_family(name) for name in dict.fromkeys(family or FAMILIES)]
     folder = out or Path("runs") / f"{agent}-{preset}"
     config = trainer.settings(preset, tasks, steps, [*(settings or []), *_release(agent, trainer.preset(preset), data)], seed)
     logger = make_loggers(log or [], folder, folder.name, asdict(config))
-    with progress() as add:
+    with progress() as add, _interruptible(folder):
         bar = add(f"{agent} {preset}", config.steps, later=True)
-        try:
-            trainer.fit(tasks, config, folder, resume=resume, device=device, on_step=bar.trained, logger=logger)
-        except KeyboardInterrupt:
-            kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
-            raise InterruptedRunError(f"interrupted; {kept}.") from None
+        trainer.fit(tasks, config, folder, resume=resume, device=device, on_step=bar.trained, logger=logger)
     if rank() > 0:  # several processes train together; the first one writes and speaks
         return
     write_model_card(folder, agent, tasks)
     parts = "".join(f" --family {typed(name)}" for name in family or ())
     print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}{parts}")
     print(f"its training as a picture: wbench study report {folder}")
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Say what is left of a training in this folder that the user stops."""
+    from ..learning.run import STATE
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
+        raise InterruptedRunError(f"interrupted; {kept}.") from None
 
 
 def _release(agent: str, config: Any, data: str | None) -> list[str]:

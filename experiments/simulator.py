@@ -21,10 +21,11 @@ from wbench.benchmark.families.offload.variant import OffloadVariant
 from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Variant
 from wbench.benchmark.registry import get_family
+from wbench.benchmark.site import RANGES
 
 BATCHES, REPEATS = (1, 32, 1024), 5
 VARIANTS: dict[str, Callable[[int], Variant]] = {
-    "access": lambda n: AccessVariant(n, 1, 0.4),
+    "access": lambda n: AccessVariant(n, 1, 0.4, 32),
     "power": lambda n: PowerVariant(n),
     "offload": lambda n: OffloadVariant(n, 3, 0.3),
 }
@@ -57,7 +58,7 @@ def ours(family: str, agents: int, batch: int) -> float:
         actions[..., 0] = torch.randint(4, shape, generator=generator).float()
 
     def play() -> int:
-        env.reset(range(batch))
+        env.reset([RANGES["dev"].start] * batch, range(batch))
         for action in actions:
             env.step(action)
         return variant.horizon * batch

@@ -16,7 +16,7 @@ from .checkpoint import Pretrained
 from .context import SHOTS, WINDOWS
 from .parallel import Processes
 from .precision import mixed
-from .training import Part
+from .run import Part
 
 
 @dataclass(frozen=True)

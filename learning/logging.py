@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..benchmark.data.paths import write_text
-from ..errors import MissingPackageError, UnknownNameError
+from ..errors import MissingPackageError, require_known
 
 CSV = "metrics.csv"
 HEADER = ("step", "metric", "value")
@@ -57,8 +57,7 @@ def make_logger(name: str, folder: Path, run: str, config: Mapping[str, Any]) ->
         UnknownNameError: there is no such logger.
         MissingPackageError: its package is not installed.
     """
-    if name not in LOGGERS:
-        raise UnknownNameError("logger", name, LOGGERS, "--log csv")
+    require_known("logger", name, LOGGERS, "--log csv")
     try:
         return LOGGERS[name](folder, run, config)
     except ImportError as error:

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..benchmark.acting.environment import describe
 from ..benchmark.acting.logs import as_support
-from ..benchmark.acting.policy import Policy, load_policy, resolve
+from ..benchmark.acting.policy import Policy, load_policy
 from ..benchmark.adapters.arrays import batch_action
 from ..benchmark.agent import Agent, Support
 from ..benchmark.data.windows import Episodes
 from ..benchmark.family import Family, Variant, require
+from ..benchmark.registry import resolve
 from ..errors import InvalidValueError
 from .world import Playground, World, make_world
 

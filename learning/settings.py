@@ -10,7 +10,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import InvalidValueError, UnknownNameError
+from ..benchmark.family import require
+from ..errors import InvalidValueError, require_known
 
 C = TypeVar("C")
 AT_LEAST_ONE = ("steps", "save_every", "batch_size", "rounds", "hidden", "width")
@@ -37,12 +38,10 @@ def changed(config: C, pairs: Iterable[str], network: type | None, families: Ite
     allowed = _settings(config, network, sorted(families))
     for pair in pairs:
         key, sign, text = pair.partition("=")
-        if not sign or not key:
-            raise InvalidValueError("--set", pair, "KEY=VALUE, e.g. learning_rate=3e-4")
+        require(bool(sign and key), "--set", pair, "KEY=VALUE, e.g. learning_rate=3e-4")
         ends = [name for name in allowed if name.endswith(f".{key}")]
         key = ends[0] if key not in allowed and len(ends) == 1 else key
-        if key not in allowed:
-            raise UnknownNameError(f"setting of {agent}", key, allowed, f"wbench show {agent}")
+        require_known(f"setting of {agent}", key, allowed, f"wbench show {agent}")
         config = _with(config, key.split("."), _value(key, text, allowed[key]))
     return config
 
@@ -53,12 +52,10 @@ def shortened(config: C, steps: int) -> C:
     Raises:
         InvalidValueError: it is below 1, or the training has no such setting.
     """
-    if steps < 1:
-        raise InvalidValueError("--steps", steps, "1 or more")
+    require(steps >= 1, "--steps", steps, "1 or more")
     stages = [f.name for f in fields(config) if f.name in ("steps", "rounds") or f.name.endswith("_steps")]  # type: ignore[arg-type]
     whole = sum(getattr(config, name) for name in stages)
-    if not stages or whole < 1:
-        raise InvalidValueError("--steps", steps, f"left out: {type(config).__name__} has no steps")
+    require(bool(stages) and whole >= 1, "--steps", steps, f"left out: {type(config).__name__} has no steps")
     each = {name: round(steps * getattr(config, name) / whole) for name in stages}
     largest = max(each, key=lambda name: each[name])
     each[largest] += steps - sum(each.values())

@@ -16,16 +16,12 @@ from torch import Tensor
 
 from ..benchmark.family import Family
 from ..benchmark.registry import provided
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, require_known
 from .checkpoint import Pretrained
 from .logging import Logger, named
 from .parallel import Processes
-from .run import LOG as LOG
-from .run import REPORT as REPORT
-from .run import STATE as STATE
 from .run import Part as Part
-from .run import Run
-from .run import Settings as Settings
+from .run import Run, Settings
 from .settings import changed, shortened
 
 TINY = "tiny"  # a preset that every training with a preset `small` has
@@ -99,27 +95,32 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         learning = learner(sorted(families, key=lambda family: family.name), config, processes)
-    first, told = run.begin(learning.parts), logger if run.writes else None
-    if told:
-        told.begin(first)
-    try:
-        for step in range(first, learning.steps):
-            figures = learning.step(step)
-            if step % log_every == 0 or step + 1 == learning.steps:
-                noted = run.note(step, figures)
-                if on_step and run.writes:
-                    on_step(step, noted)
-                if told:
-                    told.log(step, named(noted))
-            run.keep(step + 1)
-    finally:
-        if told:
-            told.finish()
+    _take_steps(learning, run, on_step if run.writes else None, logger if run.writes else None, log_every)
     trained = learning.trained()
     run.finish(trained)
     processes.wait()
     assert isinstance(trained, torch.nn.Module)
     return trained.eval()
+
+
+def _take_steps(learning: Learner, run: Run, on_step: Callback | None, logger: Logger | None, log_every: int) -> None:
+    """All steps that are left of a training; arguments as those of `fit`."""
+    first = run.begin(learning.parts)
+    if logger:
+        logger.begin(first)
+    try:
+        for step in range(first, learning.steps):
+            figures = learning.step(step)
+            if step % log_every == 0 or step + 1 == learning.steps:
+                noted = run.note(step, figures)
+                if on_step:
+                    on_step(step, noted)
+                if logger:
+                    logger.log(step, named(noted))
+            run.keep(step + 1)
+    finally:
+        if logger:
+            logger.finish()
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,5 @@ def trainer_names() -> list[str]:
 def get_trainer(name: str) -> Trainer:
     """The trainer of an agent; raises `UnknownNameError`, or `DataError` where a plug-in cannot be loaded."""
     found = provided("trainers")
-    if name not in found:
-        raise UnknownNameError("trainable agent", name, found, "wbench train networld --preset debug")
+    require_known("trainable agent", name, found, "wbench train networld --preset debug")
     return found[name]()  # type: ignore[return-value]

@@ -15,7 +15,7 @@ from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes
 from ..benchmark.family import Family, Info, Variant
 from ..benchmark.registry import provided
-from ..errors import UnknownNameError
+from ..errors import require_known
 
 
 class Playground(Protocol):
@@ -91,7 +91,6 @@ WorldFactory = Callable[[str | None, str], World]
 def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") -> World:
     """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
     found = provided("worlds")
-    if name not in found:
-        raise UnknownNameError("world", name, found, "networld")
+    require_known("world", name, found, "networld")
     factory: WorldFactory = found[name]()  # type: ignore[assignment]
     return factory(checkpoint, device)

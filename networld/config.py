@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ..benchmark.family import Quality
-from ..errors import InvalidValueError
+from ..benchmark.family import Quality, require
 from ..learning.checkpoint import CheckpointConfig
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
@@ -146,17 +145,11 @@ class PlannerConfig:
     bfloat16: bool = False
 
     def __post_init__(self) -> None:
-        checks = {
-            "guidance": (self.guidance in GUIDANCE, "one of " + ", ".join(GUIDANCE)),
-            "scale": (self.scale >= 0, "0 or more"),
-            "candidates": (self.candidates >= 1, "1 or more"),
-            "steps": (self.steps >= 1, "1 or more"),
-            "replan": (self.replan >= 1, "1 or more"),
-            "warm_start": (0 < self.warm_start <= 1, "in (0, 1]"),
-            "recovery": (0 <= self.recovery <= 1, "in [0, 1]"),
-            "temperature": (self.temperature > 0, "above 0"),
-            "choice": (self.choice in CHOICES, "one of " + ", ".join(CHOICES)),
-        }
-        for name, (holds, allowed) in checks.items():
-            if not holds:
-                raise InvalidValueError(name, getattr(self, name), allowed)
+        require(self.guidance in GUIDANCE, "guidance", self.guidance, "one of " + ", ".join(GUIDANCE))
+        require(self.scale >= 0, "scale", self.scale, "0 or more")
+        for name in ("candidates", "steps", "replan"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(0 < self.warm_start <= 1, "warm_start", self.warm_start, "in (0, 1]")
+        require(0 <= self.recovery <= 1, "recovery", self.recovery, "in [0, 1]")
+        require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        require(self.choice in CHOICES, "choice", self.choice, "one of " + ", ".join(CHOICES))

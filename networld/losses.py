@@ -153,11 +153,7 @@ def total(
     planned = torch.randperm(len(action), generator=generator, device=action.device)[:count]
     aims = targets(target, batch, family, planned, site.detach(), seen.prospects)
 
-    parts: dict[str, Tensor] = {}
-    shown = model.observation.standardise(batch.obs[:, : now + 2], family)
-    error = (model.observation.decode(seen.latents, family).float() - shown).square().mean(-1)
-    valid = batch.valid[:, : now + 2]
-    parts["reconstruction"] = (error * valid).sum() / valid.sum()
+    parts = {"reconstruction": _reconstruction_error(model, seen, batch, family)}
     here, following = seen.latents[:, now], seen.latents[:, now + 1]
     if sites and weights.reward + weights.following:
         assert batch.context is not None and batch.context.whole is not None
@@ -168,7 +164,6 @@ def total(
     shares = model.values(value, seen.prospects[:, 0], 1.0 + batch.others, family)
     share = shares.gather(1, index.unsqueeze(1)).squeeze(1)
     parts["critic"] = _value_error(batch.team_mean(share), aims.bellman, batch, model.config.behaviour_conditioned)
-
     if weights.denoiser:
         parts |= _plan_losses(model, aims, world[planned], value[planned].detach(), planned, family, generator)
     loss = sum((getattr(weights, name) * part for name, part in parts.items()), torch.zeros((), device=action.device))
@@ -232,6 +227,14 @@ def slot_losses(
     wrong = miss(paid, whole.reward[:, 0, chosen].float(), *model.config.own_rewards[family])
     error = (following.float() - truth).square().mean(-1)
     return {name: (part * there).sum() / there.sum() for name, part in (("reward", wrong), ("following", error))}
+
+
+def _reconstruction_error(model: NetWorld, seen: Encoded, batch: Windows, family: str) -> Tensor:
+    """Squared error of the observations that are decoded from the latents, standardised."""
+    slots = seen.latents.shape[1]
+    shown, valid = model.observation.standardise(batch.obs[:, :slots], family), batch.valid[:, :slots]
+    error = (model.observation.decode(seen.latents, family).float() - shown).square().mean(-1)
+    return (error * valid).sum() / valid.sum()
 
 
 def _value_error(value: Tensor, bellman: Tensor, batch: Windows, conditioned: bool) -> Tensor:

@@ -16,7 +16,7 @@ from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
     DENOISERS,
-    Context,
+    ContextEncoder,
     Critic,
     InverseDynamics,
     MeanField,
@@ -59,8 +59,8 @@ class NetWorld(
         self.scenario = ScenarioEncoder(c)
         self.observation = ObservationEncoder(c)
         self.mean_field = MeanField(c)
-        self.world_context = Context(c, hears=c.mean_field in ("both", "world"))
-        self.value_context = Context(c, hears=c.mean_field in ("both", "value"))
+        self.world_context = ContextEncoder(c, hears=c.mean_field in ("both", "world"))
+        self.value_context = ContextEncoder(c, hears=c.mean_field in ("both", "value"))
         self.denoiser = DENOISERS[c.denoiser](c)
         self.classifier = PlanClassifier(c)
         self.critic = Critic(c, {name: len(codec.table()) for name, codec in self.codecs.items()})

@@ -108,7 +108,7 @@ class MeanField(nn.Module):
         return torch.tanh(self.project(latent).float())
 
 
-class Context(nn.Module):
+class ContextEncoder(nn.Module):
     """Latent history, inbox history (if it `hears`), scenario and site code -> context vector."""
 
     def __init__(self, config: NetWorldConfig, hears: bool) -> None:

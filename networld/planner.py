@@ -193,10 +193,7 @@ class Planner:
         )
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
-        return self._pick(view, weight + prior)
-
-    def _pick(self, view: PlannerInputs, log_policy: Tensor) -> Tensor:
-        """The mode of a policy [R, number], given up to a constant, or a sample of it: [R]."""
+        log_policy = weight + prior  # up to a constant
         if self.config.choice == "sample":
             log_policy = log_policy + gumbel(self.luck.uniform(view.rows, self.agents, log_policy.shape[1]))
         return log_policy.argmax(-1)

@@ -18,7 +18,8 @@ from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError
 from ..learning.descent import Descent, DescentConfig
 from ..learning.parallel import Processes
-from ..learning.training import REPORT, Callback, Learner, Trainer
+from ..learning.run import REPORT
+from ..learning.training import Callback, Learner, Trainer
 from .config import NetWorldConfig
 from .losses import LossWeights, total
 from .model import NetWorld
@@ -56,7 +57,7 @@ PRESETS = {
 }
 
 
-class WorldModel(Descent):
+class Pretraining(Descent):
     """Trains a NetWorld: world model, site code, value and behaviour head.
 
     Args:
@@ -98,7 +99,7 @@ def learner(families: Sequence[Family], config: TrainConfig, processes: Processe
     model.observation.fit_sources(samplers)
     if model.support is not None:
         model.support.fit_sources(samplers)
-    return WorldModel(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
+    return Pretraining(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
 
 
 TRAINER = Trainer("networld", NetWorld, PRESETS, learner)

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from wbench.benchmark.registry import get_family
 from wbench.cli import main
-from wbench.learning.training import REPORT
+from wbench.learning.run import REPORT
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ["OMP_NUM_THREADS"] = "1"  # tests and the commands they start run beside each other: a thread each

@@ -21,7 +21,7 @@ from ...errors import DataError, InvalidValueError
 from ..agent import Support
 from ..data.recorder import behaviours
 from ..family import Family, Variant
-from ..registry import get_family, get_variant
+from ..registry import resolve
 from .observation import allowed, choices, columns_of, meaning_of, usual_range
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def load_logs(path: str | Path, task: str | Variant, *, family: Family | None = 
     Raises:
         DataError: the file is missing or damaged, lacks columns, slots or agents, or holds NaN, text or numbers out of range.
     """
-    found, variant = (family, task) if family and not isinstance(task, str) else _named(task, family)
+    found, variant = resolve(task, family)
     file = Path(path).expanduser()
     return _support(read(file), found, variant, file.name)
 
@@ -69,12 +69,6 @@ def read(path: Path) -> pa.Table:
         return readers[path.suffix](path)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise DataError(f"cannot read {path} ({str(error).splitlines()[0]:.160}). Give another file.") from error
-
-
-def _named(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
-    if isinstance(task, str):
-        return (family, family.variant(task)) if family else get_variant(task)
-    return get_family(task.family), task
 
 
 def _support(table: pa.Table, family: Family, variant: Variant, where: str) -> Support:

@@ -20,7 +20,7 @@ from ..adapters.arrays import gymnasium_action, pettingzoo_actions
 from ..agent import Adaptation, Agent, Support
 from ..data.support import support as record_support
 from ..family import Env, Family, Variant, require
-from ..registry import get_family, get_variant, make_agent
+from ..registry import get_variant, make_agent, resolve
 from ..rollout import Team
 from .environment import Sites, describe, site_numbers
 from .logs import as_support
@@ -225,13 +225,6 @@ class Policy:
             return f"Policy({self.agent.label}, not adapted)"
         slot = f"slot {self._team.slot} of {self.variant.horizon}" if self._team else "at the start of an episode"
         return f"Policy({self.agent.label}; {describe(self.family, self.variant)}; {self._shots} shots; {slot})"
-
-
-def resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
-    """A variant or its name, with its family; raises `UnknownNameError`."""
-    if isinstance(task, str):
-        return (family, family.variant(task)) if family else get_variant(task)
-    return family or get_family(task.family), task
 
 
 def _stacked(obs: Mapping[str, Any], variant: Variant) -> tuple[np.ndarray, np.ndarray | None]:

@@ -37,9 +37,9 @@ def parallel_env(
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.
     """
-    from .spaces import resolve  # asks for the packages first
-
-    from .pettingzoo import ParallelEpisode  # isort: skip
+    from ..registry import resolve
+    from . import spaces  # noqa: F401 - asks for the packages first
+    from .pettingzoo import ParallelEpisode
 
     return ParallelEpisode(*resolve(task, family), device, sites, render_mode)
 
@@ -65,9 +65,9 @@ def vector_env(
         MissingPackageError: PettingZoo or Gymnasium is not installed.
     """
     from ..family import require
-    from .spaces import resolve  # asks for the packages first
-
-    from .gymnasium import VectorEpisodes  # isort: skip
+    from ..registry import resolve
+    from . import spaces  # noqa: F401 - asks for the packages first
+    from .gymnasium import VectorEpisodes
 
     require(isinstance(num_envs, int) and num_envs >= 1, "num_envs", num_envs, "a whole number, 1 or more")
     return VectorEpisodes(*resolve(task, family), num_envs, device, sites)

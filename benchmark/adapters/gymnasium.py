@@ -10,12 +10,11 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ...errors import InvalidValueError
-from ..acting.environment import describe, places_text
+from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .arrays import batch_action
-from .spaces import TRAIN_SITES, action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
 
 
 class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -58,8 +57,8 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
             seed: which scenarios.
             options: there are none; a `reset_mask` is refused, for the episodes of a batch run in step.
         """
-        if "reset_mask" in (options or {}):
-            raise InvalidValueError("options", "a reset_mask", "empty: the episodes of a batch start and end together")
+        fits = "reset_mask" not in (options or {})
+        require(fits, "options", "a reset_mask", "empty: the episodes of a batch start and end together")
         if seed is None:
             return self._start(None)
         scenarios = [

@@ -12,13 +12,12 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from ..acting.environment import describe, places_text
+from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Info, Variant, require
 from .arrays import chooses, joint_action
 from .spaces import (
-    TRAIN_SITES,
     action_space,
     allow_only,
     as_numpy,

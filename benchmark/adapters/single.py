@@ -9,14 +9,14 @@ import gymnasium
 import numpy as np
 import torch
 
-from ..acting.environment import Sites, make, site_numbers
+from ..acting.environment import TRAIN_SITES, Sites, make, site_numbers
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Variant, require
 from ..registry import get_family
 from .arrays import batch_action
 from .gymnasium import VectorEpisodes
-from .spaces import TRAIN_SITES, action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
 
 
 class TeamEpisode(gymnasium.Env[np.ndarray, Any]):

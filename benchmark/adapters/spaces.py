@@ -25,10 +25,8 @@ import torch
 from torch import Tensor
 
 from ...errors import MissingPackageError
-from ..family import Family, Variant, require
-from ..registry import get_family, get_variant
+from ..family import Family, require
 from ..seeds import SUPPORT_SEEDS
-from ..site import RANGES
 from .arrays import chooses
 
 try:
@@ -39,22 +37,12 @@ except ImportError as error:
     raise MissingPackageError(f"the environment adapters need pettingzoo and gymnasium ({error}). {hint}") from error
 
 
-TRAIN_SITES = RANGES["train"][:200]  # those of the data sets
-
-
 class HybridSpace(spaces.Tuple):
     """A choice and some levels; `sample` also takes the mask of the choice alone, as observations and infos hold it."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> tuple[Any, ...]:
         """A random (choice, levels [D])."""
         return super().sample((mask, None) if isinstance(mask, np.ndarray) else mask, probability)
-
-
-def resolve(task: str | Variant, family: Family | None) -> tuple[Family, Variant]:
-    """Family and variant of a variant or its name."""
-    if isinstance(task, str):
-        return (family, family.variant(task)) if family else get_variant(task)
-    return family or get_family(task.family), task
 
 
 def real_box(*shape: int) -> spaces.Box:

@@ -7,12 +7,9 @@ must do and say the same.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import random
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +17,7 @@ from ..agent import Agent, State
 from ..data.support import support
 from ..family import Family, Variant
 from ..meter import MeteredEnvironment
-from ..processes import one_thread
+from ..processes import one_thread, seed_everything
 from ..randomness import EpisodeRandom
 from ..rollout import play
 from ..seeds import query_seeds
@@ -69,7 +66,7 @@ class _Tape(Agent):
 
     def begin(self, state: State) -> None:
         """Let it begin."""
-        _seed(state.variant)
+        seed_everything(state.variant.name)
         self.agent.begin(state)
 
     def message(self, obs: Tensor, state: State) -> Tensor:
@@ -149,7 +146,7 @@ def _noticed(
     turn = (torch.arange(len(seeds)) + first) % variant.agents
     others = (torch.arange(variant.agents) != turn[:, None]).to(device)  # [B, N]
     state = State(family, variant, EpisodeRandom(variant.name, sites, seeds, device), len(seeds), 0, moments[0].mask)
-    _seed(variant)
+    seed_everything(variant.name)  # asked twice, an agent draws the same
     agent.begin(state)
     for t, now in enumerate(moments):
         other = moments[(t * 7 + len(moments) // 2) % len(moments)]
@@ -161,11 +158,3 @@ def _noticed(
         if now.message is not None and not torch.equal(agent.message(obs, state)[~others], now.message[~others]):
             return t
     return None
-
-
-def _seed(variant: Variant) -> None:
-    """An agent may draw from the global generators; asked twice, it draws the same."""
-    seed = int.from_bytes(hashlib.sha256(variant.name.encode()).digest()[:4])
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

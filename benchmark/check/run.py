@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ...errors import InvalidValueError, UnknownNameError
 from ..agent import Agent
-from ..family import Family, Variant
+from ..family import Family, Variant, require
 from ..protocol.spec import FAMILIES
 from ..registry import get_family, list_families, make_agent
 from ..user_code import is_file, load
@@ -58,8 +58,7 @@ def check(
     Returns:
         One finding a check, in the order of `CHECKS`.
     """
-    if episodes < 2:
-        raise InvalidValueError("--episodes", episodes, "2 or more")
+    require(episodes >= 2, "--episodes", episodes, "2 or more")
     case = Case(family, tuple(family.variants.values() if variants is None else variants), episodes)
     findings = []
     for name in CHECKS:
@@ -120,8 +119,7 @@ def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
     name = target.partition("/")[0]
     if name in list_families():
         family = get_family(name)
-        if family.name != name:
-            raise InvalidValueError("entry point", name, f"the family's own name, {family.name!r}")
+        require(family.name == name, "entry point", name, f"the family's own name, {family.name!r}")
         return family, tuple(family.variants.values()) if target == name else (family.variant(target),)
     if ":" not in target and not is_file(target):
         raise UnknownNameError("family, variant or FILE.py", target, list_families(), "wbench list, or wbench check FILE.py")

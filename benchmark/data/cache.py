@@ -81,6 +81,10 @@ class Cache:
         self._truth = known.entries() if known else None
         self._receipts = self._read_receipts()
 
+    def path(self, shard: Shard) -> Path:
+        """Where a file is, or will be; raises `DataError` where a symlink would lead out of the folder."""
+        return inside(self.folder, shard.path)
+
     def truth(self, path: str) -> FileEntry | None:
         """What the release says of a file, where a manifest of it is known."""
         return (self._truth or {}).get(path)
@@ -122,7 +126,7 @@ class Cache:
         Raises:
             DataError: it is there, but damaged, of another build, or somebody else's.
         """
-        path = inside(self.folder, shard.path)
+        path = self.path(shard)
         if not path.is_file():
             return None
         stamp, known = _stamp(path), self._checked.get(shard.path)
@@ -144,7 +148,7 @@ class Cache:
 
     def require_ours(self, shard: Shard) -> None:
         """Raise `DataError` where a healthy file has other columns than the schema's: it is somebody else's."""
-        path = inside(self.folder, shard.path)
+        path = self.path(shard)
         shards.require_columns(path, self.family, self.family.variant(shard.variant), str(path))
 
     def witness(self, shard: Shard, entry: FileEntry) -> FileEntry:
@@ -157,11 +161,8 @@ class Cache:
         return pinned if pinned and pinned.sha256 == entry.sha256 else self._describe(shard)
 
     def _describe(self, shard: Shard) -> FileEntry:
-        path, variant = inside(self.folder, shard.path), self.family.variant(shard.variant)
-        table = shards.read_bounded(path, self.family, variant, shard.rows(self.family))
-        sites = [site for site in shard.numbers for _ in range(shard.episodes)]
-        shards.require_sound(table, self.family, variant, sites, str(path))
-        return shards.describe(path, shard.path, table)
+        variant = self.family.variant(shard.variant)
+        return shards.inspect(self.path(shard), shard.path, self.family, variant, shard.places)
 
     def agreement(self, entry: FileEntry) -> Check:
         """How a file agrees with the release; raises `DataError` where it differs."""

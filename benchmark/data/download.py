@@ -19,8 +19,8 @@ from ..family import Family
 from .cache import Cache, Receipt
 from .manifest import FileEntry, Manifest
 from .mirrors import Mirror, mirror_of
-from .paths import Note, inside, locked, remove_leftovers, require_space, writable, writing
-from .release import Release, Shard, contents, record_all
+from .paths import Note, locked, remove_leftovers, require_space, writable, writing
+from .release import Release, Shard, record_all
 
 BUILDER = "built here"
 OnFile = Callable[[Shard], None]
@@ -100,42 +100,6 @@ def mirrors_for(
 
 
 def obtain(
-    family: Family,
-    release: Release,
-    wanted: Sequence[Shard],
-    *,
-    root: Path | None = None,
-    mirrors: Sequence[Mirror] = (),
-    jobs: int = 1,
-    dry_run: bool = False,
-    pinned: bool = True,
-    on_file: OnFile = lambda _: None,
-    note: Note = lambda _: None,
-) -> Report:
-    """Have these files here and verified.
-
-    Args:
-        family: the family.
-        release: the release.
-        wanted: files, see `release.select`.
-        root: folder of the datasets; default: wbench's.
-        mirrors: where to ask before recording, see `mirrors_for`.
-        jobs: processes that record.
-        dry_run: only say what would be done.
-        pinned: see `Cache`.
-        on_file: told each file that is in place.
-        note: told what a user should know meanwhile.
-
-    Raises:
-        DataError: something differs from the release, or belongs to somebody else.
-        NetworkError: a mirror that the user named cannot be reached.
-        OutputError: no space, no rights to write.
-    """
-    cache = Cache(family, release, root, pinned=pinned)
-    return obtain_into(cache, wanted, mirrors=mirrors, jobs=jobs, dry_run=dry_run, on_file=on_file, note=note)
-
-
-def obtain_into(
     cache: Cache,
     wanted: Sequence[Shard],
     *,
@@ -145,7 +109,22 @@ def obtain_into(
     on_file: OnFile = lambda _: None,
     note: Note = lambda _: None,
 ) -> Report:
-    """`obtain` for a folder that is open already; what was verified is known to `cache` afterwards."""
+    """Have these files here and verified; what was verified is known to `cache` afterwards.
+
+    Args:
+        cache: the folder of a release.
+        wanted: files, see `release.select`.
+        mirrors: where to ask before recording, see `mirrors_for`.
+        jobs: processes that record.
+        dry_run: only say what would be done.
+        on_file: told each file that is in place.
+        note: told what a user should know meanwhile.
+
+    Raises:
+        DataError: something differs from the release, or belongs to somebody else.
+        NetworkError: a mirror that the user named cannot be reached.
+        OutputError: no space, no rights to write.
+    """
     run = _Run(cache, wanted, mirrors, jobs, on_file, note)
     if dry_run:
         return run.plan()
@@ -154,11 +133,6 @@ def obtain_into(
     with locked(cache.folder, note):
         cache.reread()
         return run.work()
-
-
-def build(family: Family, release: Release, root: Path | None = None, **options: Any) -> Report:
-    """Record a whole release from its seeds; what is there and verified is kept. Options as in `obtain`."""
-    return obtain(family, release, contents(family, release), root=root, **options)
 
 
 @dataclass
@@ -270,7 +244,7 @@ class _Run:
                 entry = cache.witness(shard, entry)
                 verified = cache.agreement(entry)
             except DataError:
-                inside(cache.folder, shard.path).unlink()  # it was just brought here
+                cache.path(shard).unlink()  # it was just brought here
                 raise
             cache.keep({entry.path: Receipt(entry, mirror.name, mirror.revision, verified)})
             self._finish(shard, Obtained(entry.path, mirror.name, mirror.revision, entry.bytes, verified))

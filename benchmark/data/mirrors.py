@@ -65,10 +65,11 @@ class Mirror(Protocol):
 class StreamMirror:
     """A folder or URL that holds dataset folders, or is one: files are streams."""
 
+    named = True
     revision: str | None = None
 
-    def __init__(self, source: str, family: Family, release: Release, named: bool = True) -> None:
-        self.name, self.named = source, named
+    def __init__(self, source: str, family: Family, release: Release) -> None:
+        self.name = source
         self._inner = dataset_folder(family, release, Path()).name
         self._base = ""  # "" or the dataset folder's name and a slash
 

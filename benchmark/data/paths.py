@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,6 +61,12 @@ def shared_mode() -> int:
 def write_text(path: Path, text: str) -> None:
     """`write_atomically` for text."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_rows(path: Path, rows: Mapping[str, object]) -> None:
+    """Write a JSON object, a line an entry, sorted by name: a table that people compare by line."""
+    lines = [f" {json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def remove_leftovers(folder: Path) -> None:

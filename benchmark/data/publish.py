@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError, DataError, InvalidValueError, OutputError
-from ..family import Family
+from ...errors import CheckpointError, DataError, OutputError
+from ..family import Family, require
 from .cache import Cache
 from .hub_mirror import hub_errors, repository, tags_of
 from .manifest import NAME, Manifest
@@ -99,8 +99,7 @@ def publish_checkpoint(
         CheckpointError: there is no such checkpoint.
         OutputError: the tag exists.
     """
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise InvalidValueError("--version", version, "of the form 1.0.0")
+    require(bool(re.fullmatch(r"\d+\.\d+\.\d+", version)), "--version", version, "of the form 1.0.0")
     folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
     content: dict[str, Path | bytes] = {name: folder / name for name in CHECKPOINT_FILES if (folder / name).is_file()}
     if not {"config.json", "model.safetensors"} <= content.keys():

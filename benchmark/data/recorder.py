@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import UnknownNameError
+from ...errors import require_known
 from ..agent import Agent, State, random_action
-from ..family import Family, Variant
+from ..family import QUALITIES, Family, Variant
 from ..rollout import Slot, play
 from .schema import QOS, SUPPORT, TRAIN_FILES
 
@@ -48,10 +48,14 @@ def behaviours(family: Family) -> list[Behaviour]:
     return sorted({*family.support, *(behaviour for several in family.behaviours.values() for behaviour in several)})
 
 
+def support_qualities(family: Family) -> np.ndarray:
+    """The quality that each of the behaviours counts as where it recorded a support: `random`, else `medium`."""
+    return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
+
+
 def mixture(family: Family, quality: str) -> tuple[Behaviour, ...]:
     """The behaviours that record a train file, in turns; raises `UnknownNameError`."""
-    if quality not in TRAIN_FILES:
-        raise UnknownNameError("quality", quality, TRAIN_FILES, "wbench show " + family.name)
+    require_known("quality", quality, TRAIN_FILES, f"wbench show {family.name}")
     return family.support if quality == SUPPORT else family.behaviours[quality]
 
 

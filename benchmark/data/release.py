@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from ...errors import DataError, InvalidValueError, UnknownNameError
+from ...errors import DataError, InvalidValueError, require_known
 from ..family import Family, Variant
 from ..processes import die_with_parent, one_thread, spawn_context
 from ..registry import get_family
@@ -68,8 +68,7 @@ RELEASES = {r.name: r for r in (Release("mini", "2.0.0", 200, _FEW, 2, 5), Relea
 
 def get_release(name: str) -> Release:
     """The release of this name; raises `UnknownNameError`."""
-    if name not in RELEASES:
-        raise UnknownNameError("release", name, RELEASES, "wbench data list")
+    require_known("release", name, RELEASES, "wbench data list")
     return RELEASES[name]
 
 
@@ -114,6 +113,11 @@ class Shard:
         """Numbers of its sites."""
         return list(RANGES[HELD_OUT if self.quality == HELD_OUT else "train"][: self.sites])
 
+    @property
+    def places(self) -> list[int]:
+        """The site of each of its episodes."""
+        return [site for site in self.numbers for _ in range(self.episodes)]
+
     def rows(self, family: Family) -> int:
         """How many rows it has: one a slot, and one more an episode."""
         return self.sites * self.episodes * (family.variant(self.variant).horizon + 1)
@@ -155,8 +159,7 @@ def select(
     for name in names:
         family.variant(name)
     for quality in qualities or ():
-        if quality not in (*TRAIN_FILES, HELD_OUT):
-            raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
+        require_known("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
     chosen = tuple(
         shard
         for shard in contents(family, release)
@@ -190,9 +193,8 @@ def record(family: Family, shard: Shard, folder: Path) -> FileEntry:
         if shard.quality == HELD_OUT:
             columns = record_support(family, variant, shard.numbers, shard.episodes)
         else:
-            sites = [site for site in shard.numbers for _ in range(shard.episodes)]
-            seeds = train_seeds(TRAIN_FILES.index(shard.quality), len(sites))
-            columns = recorder.record(family, variant, recorder.mixture(family, shard.quality), sites, seeds)
+            seeds = train_seeds(TRAIN_FILES.index(shard.quality), len(shard.places))
+            columns = recorder.record(family, variant, recorder.mixture(family, shard.quality), shard.places, seeds)
     path = folder / shard.path
     with writing(folder):
         table = shards.write(path, family, variant, columns, shard.about(family))

@@ -168,6 +168,13 @@ def require_sound(table: pa.Table, family: Family, variant: Variant, sites: Sequ
         raise DataError(f"{where} holds actions that are not allowed.")
 
 
+def inspect(path: Path, relative: str, family: Family, variant: Variant, sites: Sequence[int]) -> FileEntry:
+    """The entry of a file of somebody else's, as it is read here; raises `DataError` where it cannot be these episodes."""
+    table = read_bounded(path, family, variant, len(sites) * (variant.horizon + 1))
+    require_sound(table, family, variant, sites, str(path))
+    return describe(path, relative, table)
+
+
 def describe(path: Path, relative: str, table: pa.Table) -> FileEntry:
     """The manifest's entry of a file that holds this table."""
     columns = {name: summary(_numbers(table.column(name))) for name in table.column_names}

@@ -22,15 +22,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...errors import DataError, UnknownNameError
+from ...errors import DataError, UnknownNameError, require_known
 from ..family import QUALITIES, Family, Variant, require
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import MAPS, Cache, Receipt
-from .download import mirrors_for, obtain_into
+from .download import mirrors_for, obtain
 from .manifest import shipped
-from .paths import datasets_root, inside, locked, seal, sealed, writable, writing
-from .recorder import Columns, behaviours
+from .paths import locked, seal, sealed, writable, writing
+from .recorder import Columns, support_qualities
 from .release import RELEASES, Release, Shard, contents, dataset_folder, get_release, label, train_files, transitions
 from .schema import HELD_OUT, SUPPORT, TRAIN_FILES, features
 
@@ -99,13 +99,8 @@ def load_columns(family: Family, variant: Variant, quality: str, release: Releas
 def read(cache: Cache, shard: Shard) -> pa.Table:
     """A verified file; fetched first if it is missing, refused if it is damaged."""
     ensure(cache, [shard])
-    return _verified(cache, shard)
-
-
-def _verified(cache: Cache, shard: Shard) -> pa.Table:
-    """A file that is here, refused if it is damaged."""
     _require(cache, shard)
-    return shards.read(inside(cache.folder, shard.path))
+    return shards.read(cache.path(shard))
 
 
 def _require(cache: Cache, shard: Shard) -> Receipt:
@@ -123,7 +118,7 @@ def _require(cache: Cache, shard: Shard) -> Receipt:
 def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
     """Have these files here; says on standard error what it does, and how far it is."""
     family, release = cache.family, cache.release
-    missing = [shard for shard in wanted if not inside(cache.folder, shard.path).is_file()]
+    missing = [shard for shard in wanted if not cache.path(shard).is_file()]
     if not missing:
         return
     say(f"{family.name} {release.name}: getting {len(missing)} files into {cache.folder}")
@@ -137,7 +132,7 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
             said = time.monotonic()
             say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
 
-    obtain_into(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
+    obtain(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
 
 
 def say(text: str) -> None:
@@ -179,15 +174,12 @@ def _join(cache: Cache, wanted: Sequence[Shard]) -> Columns:
 
 
 def _columns(cache: Cache, shard: Shard) -> Columns:
-    columns = shards.to_columns(_verified(cache, shard), cache.family, cache.family.variant(shard.variant))
-    quality = _qualities(cache.family)[columns["behaviour"]] if shard.quality == SUPPORT else QUALITIES.index(shard.quality)
+    family = cache.family
+    columns = shards.to_columns(shards.read(cache.path(shard)), family, family.variant(shard.variant))
+    support = shard.quality == SUPPORT
+    quality = support_qualities(family)[columns["behaviour"]] if support else QUALITIES.index(shard.quality)
     count = len(columns["site"])
     return columns | {"quality": np.full(count, quality), "telling": np.full(count, shard.quality in TELLING)}
-
-
-def _qualities(family: Family) -> np.ndarray:
-    """The quality that a behaviour of a support counts as: `random`, else `medium`."""
-    return np.array([QUALITIES.index("random" if policy == "random" else "medium") for policy, _ in behaviours(family)])
 
 
 def _write(folder: Path, columns: Columns, about: object) -> None:
@@ -207,8 +199,7 @@ def _write(folder: Path, columns: Columns, about: object) -> None:
 def _shard(family: Family, variant: Variant, release: Release, quality: str | None) -> Shard:
     """The file that holds what was asked for."""
     quality = quality or ("mixed" if variant.split == "train" else HELD_OUT)
-    if quality not in (*TRAIN_FILES, HELD_OUT):
-        raise UnknownNameError("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
+    require_known("quality", quality, (*TRAIN_FILES, HELD_OUT), f"wbench show {family.name}")
     found = [s for s in contents(family, release) if s.variant == variant.name and s.quality == quality]
     if not found:
         allowed = [v.name for v in family.select("train")]
@@ -227,12 +218,12 @@ def _dataset(table: pa.Table, family: Family, variant: Variant, shard: Shard) ->
     return datasets.Dataset(InMemoryTable(cast), info=info, split=datasets.NamedSplit(shard.quality.replace("-", "_")))
 
 
-def list_datasets(root: Path | None = None) -> list[dict[str, int | str | bool]]:
+def list_datasets() -> list[dict[str, int | str | bool]]:
     """Every release of every family: files, size, and what of it is here (by name, not verified)."""
     rows: list[dict[str, int | str | bool]] = []
     for family in all_families():
         for release in RELEASES.values():
-            folder = dataset_folder(family, release, datasets_root(root))
+            folder = dataset_folder(family, release)
             files = contents(family, release)
             here = [folder / shard.path for shard in files if (folder / shard.path).is_file()]
             slots = sum(transitions(family, shard) for shard in files)

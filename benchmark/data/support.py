@@ -5,12 +5,10 @@ They are recorded by policies that are not told the site, so that cloning a log 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from ...errors import UnknownNameError
+from ...errors import require_known
 from ..agent import Support
 from ..family import Family, Variant
 from ..seeds import support_seeds
@@ -33,8 +31,7 @@ def support(family: Family, variant: Variant, site: int, shots: int, kind: str =
     Raises:
         UnknownNameError: there is no such kind.
     """
-    if kind not in SUPPORTS:
-        raise UnknownNameError("support", kind, SUPPORTS, "--support site")
+    require_known("support", kind, SUPPORTS, "--support site")
     if shots == 0:
         return None
     turns = _SHIFTED if kind == "shifted" else family.support
@@ -54,9 +51,3 @@ def of_columns(columns: Columns, quality: tuple[str, ...]) -> Support:
     slots = columns["reward"].shape[1]
     found = {name: torch.from_numpy(columns[name][:, :slots]) for name in ("obs", "action", "reward", "action_mask")}
     return Support(found["obs"], found["action"], found["reward"], found["action_mask"], quality)
-
-
-def first(logs: Support, shots: int) -> Support:
-    """The first K episodes of a support."""
-    part = {name: getattr(logs, name)[:shots] for name in ("obs", "action", "reward", "action_mask")}
-    return replace(logs, **part, quality=logs.quality[:shots])

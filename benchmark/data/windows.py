@@ -16,6 +16,8 @@ from .context import Context, pools
 from .release import Release, train_files
 from .store import ensure, map_columns
 
+MIXED = 8  # variants in a batch, at most
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -212,16 +214,13 @@ class WindowSampler:
         family: the family, for the permutation of interchangeable parts.
         sources: episodes by variant.
         generator: the random source; its state is the sampler's state.
-        variants_per_batch: how many variants a batch mixes.
     """
 
-    def __init__(
-        self, family: Family, sources: Sequence[Episodes], generator: torch.Generator, variants_per_batch: int = 8
-    ) -> None:
+    def __init__(self, family: Family, sources: Sequence[Episodes], generator: torch.Generator) -> None:
         self.sources = list(sources)
         self._permute = family.permute
         self.generator = generator
-        self._mix = min(variants_per_batch, len(self.sources))
+        self._mix = min(MIXED, len(self.sources))
 
     @property
     def transitions(self) -> int:
@@ -259,18 +258,14 @@ class WindowSampler:
         source: Episodes,
         episode: Tensor,
         slot: Tensor,
-        action: Tensor | None = None,
         shots: int | None = None,
         per_context: int = 1,
     ) -> Windows:
         """The joint windows around these slots of these episodes (both [b]), permuted where the family has permutations.
 
-        Actions [b * N, ...] that are given are permuted alike and take the place of those that were recorded. With `shots` they
-        have a context, which is permuted alike too.
+        With `shots` they have a context, which is permuted alike.
         """
         part = source.gather(episode, slot)
-        if action is not None:
-            part["action"] = action
         state = self.generator.get_state()  # of the permutation, which the context shares
         if self._permute:
             self._permute(part, self.generator)

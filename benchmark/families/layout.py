@@ -18,10 +18,15 @@ def slices(parts: Parts) -> dict[str, slice]:
 
 
 class Named:
-    """Named views into observations [..., O]; a family names its parts as attributes."""
+    """Named views into observations [..., O]: the parts of a family's layout are attributes."""
 
     slices: ClassVar[Mapping[str, slice]]
 
     def __init__(self, obs: Tensor) -> None:
-        for name, where in self.slices.items():
-            setattr(self, name, obs[..., where])
+        self._obs = obs
+
+    def __getattr__(self, name: str) -> Tensor:
+        """The part of this name, [..., size]."""
+        if name not in self.slices:
+            raise AttributeError(f"an observation has no part {name!r}, only {', '.join(self.slices)}")
+        return self._obs[..., self.slices[name]]

@@ -15,11 +15,6 @@ Array = NDArray[np.float64]
 LIGHT = 299_792_458.0  # m/s
 
 
-def db(linear: Array | float) -> Array:
-    """Linear power ratio to dB."""
-    return 10.0 * np.log10(np.asarray(linear, dtype=np.float64))
-
-
 def from_db(value: Array | float) -> Array:
     """DB to linear power ratio."""
     return 10.0 ** (np.asarray(value, dtype=np.float64) / 10.0)

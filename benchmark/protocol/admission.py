@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..agent import Agent, Support
-from ..data.paths import write_atomically
-from ..data.support import first, of_columns, record_support
+from ..data.paths import write_rows
+from ..data.support import of_columns, record_support
 from ..family import Family, Variant
 from ..rollout import play
 from ..seeds import query_seeds
@@ -116,7 +115,7 @@ def measure(
     logs = logged(family, variant, sites)
     for policy in dict.fromkeys(policy for policy, _ in READERS.values() if policy in family.policies):
         for shots in SHOTS:
-            read = [first(one, shots) for one in logs]
+            read = [one.choose(range(shots)) for one in logs]
             columns |= {f"{name}@{shots}": found for name, found in _read(family, variant, policy, read, sites, episodes)}
             on_part()
     return Admission(columns, tuple(sites))
@@ -189,14 +188,8 @@ def frozen() -> dict[str, Admission]:
 
 def freeze(table: Mapping[str, Admission]) -> None:
     """Commit measurements beside those of other variants."""
-    rows = frozen() | dict(table)
-    lines = [f" {json.dumps(name)}: {json.dumps(_plain(rows[name]))}" for name in sorted(rows)]
-    write_atomically(PATH, partial(_write, "{\n" + ",\n".join(lines) + "\n}\n"))
+    write_rows(PATH, {name: _plain(row) for name, row in (frozen() | dict(table)).items()})
 
 
 def _plain(row: Admission) -> dict[str, list[Any]]:
     return {"sites": list(row.sites)} | {c: [round(float(x), 4) for x in v] for c, v in row.returns.items()}
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

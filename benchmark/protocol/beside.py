@@ -16,7 +16,7 @@ from ..family import Cloneable, Env
 from ..randomness import EpisodeRandom
 
 
-class Part(State):
+class PartState(State):
     """The state of one agent's episodes; its environment is a copy of those episodes, made when it is asked for.
 
     Args:
@@ -67,7 +67,7 @@ class SideBySide(Agent):
         parts, size, env = [], len(self._seeds), state.env if self.privileged else None
         for k, (agent, sites) in enumerate(zip(self._agents, self._sites, strict=True)):
             random = EpisodeRandom(state.variant.name, sites, self._seeds, state.action_mask.device)
-            part = Part(state, random, slice(k * size, (k + 1) * size), env)
+            part = PartState(state, random, slice(k * size, (k + 1) * size), env)
             agent.begin(part)
             parts.append(part)
         state.memory["parts"] = parts
@@ -80,7 +80,7 @@ class SideBySide(Agent):
         """Actions [B, N] or [B, N, D]."""
         return self._each(state, lambda agent, part: agent.act(obs[part.rows], inbox[part.rows], part))
 
-    def _each(self, state: State, ask: Callable[[Agent, Part], Tensor]) -> Tensor:
+    def _each(self, state: State, ask: Callable[[Agent, PartState], Tensor]) -> Tensor:
         answers = []
         for agent, part in zip(self._agents, state.memory["parts"], strict=True):
             part.slot, part.action_mask = state.slot, state.action_mask[part.rows]

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ...errors import ExecutorError, InvalidValueError, MissingPackageError, UnknownNameError
+from ...errors import ExecutorError, InvalidValueError, MissingPackageError, require_known
 from ..agent import Agent
 from ..processes import die_with_parent, spawn_context
 from ..registry import make_agent
@@ -103,8 +103,7 @@ def package_versions() -> dict[str, str]:
 
 def check_options(executor: str, jobs: int | None, address: str | None) -> None:
     """Raise an error unless `play_all` can work with these options."""
-    if executor not in EXECUTORS:
-        raise UnknownNameError("executor", executor, EXECUTORS, "--executor local --jobs 2")
+    require_known("executor", executor, EXECUTORS, "--executor local --jobs 2")
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
         raise InvalidValueError("--jobs", jobs, f"in [1, {MAX_JOBS}]")
     if executor == "local" and address is not None:

@@ -1,8 +1,8 @@
 """Frozen references: the returns that score 0 and 100 at every held-out site of every variant.
 
 `references.json` is made by `wbench protocol freeze` and committed; scores are framed by it, never by a fresh run. A family
-of another package names a file of its own (`Family.references`). At other sites, such as dev sites, the two policies are
-played when they are asked for, and kept in wbench's cache.
+that is not wbench's names a file of its own (`Family.references`). Without one, and at other sites, such as dev sites, the
+two policies are played when they are asked for, and kept in wbench's cache.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
-from ..data.paths import home, write_atomically
+from ..data.paths import home, write_rows
 from ..family import Family, Variant
-from ..registry import get_variant
+from ..registry import BUILT_IN, get_variant
 from ..rollout import play
 from ..seeds import REFERENCE_SEEDS
 from . import statistics
@@ -64,7 +64,7 @@ def references(name: str, site: int) -> Frame:
         if (found := _read(path).get(name, {}).get(str(site))) is not None:
             return found
     frame = measure(family, variant, site)
-    freeze({name: {site: frame}}, _cached(family))
+    freeze(name, {site: frame}, _cached(family))
     return frame
 
 
@@ -74,22 +74,18 @@ def known(name: str, site: int) -> bool:
     return any(str(site) in _read(path).get(name, {}) for path in (_file(family), _cached(family)))
 
 
-def freeze(table: Mapping[str, Mapping[int, Frame]], path: Path | None = None) -> None:
-    """Keep references in a file, beside those that it already holds; default: the file of the family."""
-    for target in {path or _file(get_variant(name)[0]) for name in table}:
-        rows = {name: dict(frames) for name, frames in _read(target).items()}
-        for name, frames in table.items():
-            if path is not None or _file(get_variant(name)[0]) == target:
-                rows.setdefault(name, {}).update({str(site): frame for site, frame in frames.items()})
-        lines = [f" {json.dumps(name)}: {json.dumps({s: asdict(f) for s, f in rows[name].items()})}" for name in sorted(rows)]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, partial(_write_text, "{\n" + ",\n".join(lines) + "\n}\n"))
+def freeze(name: str, frames: Mapping[int, Frame], path: Path | None = None) -> None:
+    """Keep references of a variant's sites in a file, beside those that it already holds; default: the file of its family."""
+    path = path or _file(get_variant(name)[0])
+    rows = _read(path)
+    rows = rows | {name: rows.get(name, {}) | {str(site): frame for site, frame in frames.items()}}
+    write_rows(path, {variant: {site: asdict(frame) for site, frame in kept.items()} for variant, kept in rows.items()})
     _read.cache_clear()
 
 
 def _file(family: Family) -> Path:
-    """Where the references of a family are frozen: its own file, or the package's."""
-    return family.references or PATH
+    """Where the references of a family are frozen: its own file; else the package's of a family of wbench, and the cache's."""
+    return family.references or (PATH if family.name in BUILT_IN else _cached(family))
 
 
 def _cached(family: Family) -> Path:
@@ -106,7 +102,3 @@ def _read(path: Path) -> dict[str, dict[str, Frame]]:
         name: {site: Frame(**{**row, "errors": tuple(row["errors"])}) for site, row in frames.items()}
         for name, frames in table.items()
     }
-
-
-def _write_text(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")

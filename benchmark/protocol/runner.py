@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-import random
 import re
 import time
 import traceback
@@ -14,8 +12,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import torch
 from pydantic import Field
 
 from ...errors import WbenchError
@@ -23,9 +19,9 @@ from ..agent import Adaptation, Agent
 from ..data.support import support
 from ..family import closed, require
 from ..meter import MeteredEnvironment
-from ..processes import one_thread, plain_torch
+from ..processes import one_thread, plain_torch, seed_everything
 from ..registry import get_variant
-from ..rollout import Episodes, play
+from ..rollout import Rollout, play
 from ..seeds import query_seeds
 from ..site import open_sealed, range_of
 from .fields import Key, Name, Number, PerEpisode, Plain, Text, printable, record
@@ -132,7 +128,7 @@ def run_cell(
 def _run_cell(
     agent: Agent, cell: Cell, episodes: int, device: str, on_slot: Callable[[], None] | None, logs: str
 ) -> CellResult:
-    _seed_global_generators(cell)
+    seed_everything(f"{cell.variant} {cell.site} {cell.shots}")
     attempt = _Attempt(agent, cell, logs, device)
     try:
         adaptation = attempt.prepare()
@@ -172,7 +168,7 @@ class _Attempt:
                 found = self._agent.adapt(self._family, self._variant, self._support)
         return _checked(found, self._agent.name)
 
-    def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Episodes:
+    def play(self, episodes: int, on_slot: Callable[[], None] | None) -> Rollout:
         """Play the query episodes."""
         sites, seeds = [self._cell.site] * episodes, query_seeds(episodes)
         start = time.perf_counter()
@@ -219,11 +215,3 @@ def _reason(error: Exception | SystemExit) -> str:
     if isinstance(error, WbenchError) or not frames:
         return said
     return f"{said} ({Path(frames[-1].filename).name}:{frames[-1].lineno})"
-
-
-def _seed_global_generators(cell: Cell) -> None:
-    """Nothing of wbench draws from these, but an agent of somebody else's may."""
-    seed = int.from_bytes(hashlib.sha256(f"{cell.variant} {cell.site} {cell.shots}".encode()).digest()[:4])
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from ...errors import InvalidValueError, UnknownNameError
+from ...errors import UnknownNameError, require_known
 from ..data.support import SUPPORTS
 from ..family import Family, Variant, require
 from ..registry import get_family, get_variant
@@ -129,8 +129,7 @@ class Protocol:
         for shots in self.shots:
             require(0 <= shots <= MAX_SHOTS, "--shots", shots, f"numbers in [0, {MAX_SHOTS}], e.g. 0,5")
         require(1 <= self.episodes <= MAX_EPISODES, "--episodes", self.episodes, f"in [1, {MAX_EPISODES}]")
-        if self.support not in SUPPORTS:
-            raise UnknownNameError("support", self.support, SUPPORTS, "--support site")
+        require_known("support", self.support, SUPPORTS, "--support site")
 
     def cells(self) -> list[Cell]:
         """Every cell, in the order in which they run."""
@@ -252,9 +251,8 @@ def protocol(
     chosen = [variant.name for each in map(get_family, order) for variant in _played(each, size.variants)]
     standard = Protocol(name, tuple(chosen), tuple(RANGES["held-out"][: size.sites]), size.shots, size.episodes)
     for each in variants or ():
-        if families and get_variant(each)[0].name not in named:
-            raise InvalidValueError("--variant", each, f"of family {' or '.join(order)}, or leave --family out")
-        get_variant(each)
+        asked = get_variant(each)[0].name in named or not families
+        require(asked, "--variant", each, f"of family {' or '.join(order)}, or leave --family out")
     changed = replace(
         standard,
         variants=tuple(dict.fromkeys(variants)) if variants and {*variants} != {*standard.variants} else standard.variants,

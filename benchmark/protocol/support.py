@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 
 from ..data import shards
-from ..data.paths import write_text
+from ..data.paths import home, write_rows
 from ..data.support import support
 from ..family import Family, Variant
+from ..registry import BUILT_IN, get_variant
 from ..site import RANGES
 
 PATH = Path(__file__).with_name("support.json")
@@ -27,9 +28,9 @@ COLUMNS = ("obs", "action_mask", "action", "reward")
 Fingerprint = Mapping[str, Sequence[float]]  # (norm, projection) by column
 
 
-def held_out(count: int = SITES) -> tuple[int, ...]:
-    """Numbers of the first held-out sites."""
-    return tuple(RANGES["held-out"][:count])
+def held_out() -> tuple[int, ...]:
+    """Numbers of the held-out sites that are frozen."""
+    return tuple(RANGES["held-out"][:SITES])
 
 
 def measure(family: Family, variant: Variant, site: int) -> Fingerprint:
@@ -41,7 +42,7 @@ def measure(family: Family, variant: Variant, site: int) -> Fingerprint:
 
 def frozen(variant: str, site: int) -> Fingerprint | None:
     """The frozen fingerprint of a site; None where there is none."""
-    return _table(PATH).get(variant, {}).get(str(site))
+    return _table(_file(get_variant(variant)[0])).get(variant, {}).get(str(site))
 
 
 def digest(variant: str, sites: Sequence[int]) -> str | None:
@@ -50,12 +51,18 @@ def digest(variant: str, sites: Sequence[int]) -> str | None:
     return None if None in found else hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-def freeze(table: Mapping[str, Mapping[int, Fingerprint]]) -> None:
-    """Put the fingerprints of some variants into the package, in the place of what it knew of them."""
-    rows = {**_table(PATH), **{name: {str(site): row for site, row in sites.items()} for name, sites in table.items()}}
-    lines = [f" {json.dumps(name)}: {json.dumps(rows[name])}" for name in sorted(rows)]
-    write_text(PATH, "{\n" + ",\n".join(lines) + "\n}\n")
+def freeze(variant: str, sites: Mapping[int, Fingerprint]) -> None:
+    """Keep the fingerprints of a variant's sites, in the place of what was known of it."""
+    path = _file(get_variant(variant)[0])
+    write_rows(path, _table(path) | {variant: {str(site): row for site, row in sites.items()}})
     _table.cache_clear()
+
+
+def _file(family: Family) -> Path:
+    """Where it is: beside the references of a family that names a file; else as those, see `references`."""
+    if family.references:
+        return family.references.with_name(PATH.name)
+    return PATH if family.name in BUILT_IN else home() / "support" / f"{family.name}-{family.version}.json"
 
 
 @cache

@@ -16,7 +16,6 @@ one variant whose cells differ as much as its sites. A bootstrap over both cover
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
@@ -28,72 +27,6 @@ from .statistics import CONFIDENCE, GAMMA, MIN_SITES, TRIM, Estimate, Interval, 
 Influence = Callable[[np.ndarray], np.ndarray]  # [..., variants, sites] of some crossed trainings -> the same shape
 
 ENOUGH = 3  # trainings of a recipe before it is said to be ahead of another of as many
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of a recipe, as its result file tells of it.
-
-    Attributes:
-        recipe: what must be the same in all trainings of a row, in words: agent, track, settings, protocol hash.
-        weights: digest of the weights.
-        scores: by variant, site and number of shots, [V, S, K]; each the mean of a cell's episodes.
-    """
-
-    recipe: str
-    weights: str
-    scores: np.ndarray
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a row of a board says of its recipe, by number of shots.
-
-    Attributes:
-        trainings: how many it rests on.
-        summary: of the scores.
-        gain: of the differences from zero shots, where they were played.
-    """
-
-    trainings: int
-    summary: dict[int, Summary]
-    gain: dict[int, Interval]
-
-
-def stacked(trainings: Sequence[Training]) -> np.ndarray:
-    """The table [trainings, variants, sites, shots] of a row.
-
-    Raises:
-        InvalidValueError: other recipes or cells than those of the first, or the same training twice.
-    """
-    if not trainings:
-        raise InvalidValueError("trainings", "none", "one or more result files of one recipe")
-    one = trainings[0]
-    for other in trainings[1:]:
-        if other.recipe != one.recipe:
-            raise InvalidValueError(
-                "trainings", f"of {one.recipe} and of {other.recipe}", "of one recipe; submit each as a row"
-            )
-        if other.scores.shape != one.scores.shape:
-            raise InvalidValueError("trainings", f"of shapes {one.scores.shape} and {other.scores.shape}", "of the same cells")
-    digests = [training.weights for training in trainings]
-    twice = next((digest for k, digest in enumerate(digests) if digest in digests[:k]), None)
-    if twice is not None:
-        raise InvalidValueError("trainings", f"the same twice ({twice[:12] or 'no weights'})", "different trainings")
-    return np.stack([training.scores for training in trainings])
-
-
-def row(table: np.ndarray, variants: Sequence[str], shots: Sequence[int]) -> Row:
-    """What a board says of a recipe, from its scores [trainings, variants, sites, shots]."""
-    if table.ndim != 4 or table.shape[1] != len(variants) or table.shape[3] != len(shots):
-        told = f"[trainings, {len(variants)} variants, sites, {len(shots)} shots]"
-        raise InvalidValueError("scores", f"of shape {table.shape}", told)
-    start = table[..., list(shots).index(0), None] if 0 in shots else None
-    return Row(
-        len(table),
-        {k: summarise(table[..., at], variants) for at, k in enumerate(shots)},
-        {} if start is None else {k: interval((table - start)[..., at]) for at, k in enumerate(shots) if k},
-    )
 
 
 def interval(scores: np.ndarray) -> Interval:

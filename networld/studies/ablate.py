@@ -22,7 +22,7 @@ from ...benchmark.protocol.runner import run_cell
 from ...benchmark.protocol.spec import Protocol
 from ...benchmark.protocol.statistics import Interval
 from ...benchmark.protocol.trainings import interval, paired
-from ...errors import CheckpointError, InvalidValueError, UnknownNameError
+from ...errors import CheckpointError, InvalidValueError, require_known
 from ..adapt import AdaptConfig
 from ..agent import NetWorldAgent
 from ..config import PlannerConfig
@@ -137,8 +137,7 @@ def select(names: Sequence[str], shots: Sequence[int]) -> tuple[Ablation, ...]:
     """
     known = {ablation.name: ablation for ablation in ABLATIONS}
     for name in names:
-        if name not in known:
-            raise UnknownNameError("ablation", name, known, 'wbench study ablate --only "mean field off"')
+        require_known("ablation", name, known, 'wbench study ablate --only "mean field off"')
         if known[name].adaptation and not any(shots):
             raise InvalidValueError("--shots", "0", f"1 or more for {name!r}: at zero shots nothing adapts")
     return tuple(known[name] for name in names) or tuple(a for a in ABLATIONS if any(shots) or not a.adaptation)

@@ -72,14 +72,14 @@ def fidelity(
     sources = [fresh_episodes(family, variant, sites, c.history, c.horizon) for variant in variants]
     queries = slice(0, len(QUALITIES) * sites)
 
-    def see(shots: int) -> Seen:
+    def see(shots: int) -> SeenBatch:
         """The same windows, beside so many other episodes of their sites."""
         sampler = WindowSampler(family, sources, torch.Generator().manual_seed(0))
         batch = sampler.sample(rows, queries, (shots,), WINDOWS)
         site = codes(model.support, batch, family.name, 2)
         encoded = encode(model, batch, family.name, c.history + 2, site)
         behaviour = model.scenario.with_behaviour(encoded.scenario, batch.quality)
-        return Seen(batch, site[:, 0], encoded, contexts_at(model, encoded, c.history, behaviour)[0])
+        return SeenBatch(batch, site[:, 0], encoded, contexts_at(model, encoded, c.history, behaviour)[0])
 
     seen = see(5)
     return {
@@ -92,7 +92,7 @@ def fidelity(
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenBatch:
     """A batch, codes of its sites [R, S], what the network sees, and its world contexts [R, C]."""
 
     batch: Windows
@@ -101,7 +101,7 @@ class Seen:
     world: Tensor
 
 
-def _distances(model: NetWorld, family: Family, seen: Seen, steps: int) -> dict[str, dict[str, float]]:
+def _distances(model: NetWorld, family: Family, seen: SeenBatch, steps: int) -> dict[str, dict[str, float]]:
     """Distances of marginal distributions, by quantity and slots ahead."""
     c, name, generator = model.config, family.name, torch.Generator().manual_seed(1)
     batch, world = seen.batch, seen.world
@@ -123,7 +123,7 @@ def _distances(model: NetWorld, family: Family, seen: Seen, steps: int) -> dict[
     return found
 
 
-def _slot(model: NetWorld, family: Family, seen: Seen) -> tuple[Tensor, Tensor]:
+def _slot(model: NetWorld, family: Family, seen: SeenBatch) -> tuple[Tensor, Tensor]:
     """What the slot model says of what was done 'now': the reward's output and the next latents."""
     now = model.config.history
     code = model.codecs[family.name].encode(seen.batch.action[:, now])
@@ -139,7 +139,7 @@ def _draw(model: NetWorld, family: str, output: Tensor, generator: torch.Generat
     return bins[torch.multinomial(output.float().softmax(-1), 1, generator=generator).squeeze(-1)]
 
 
-def _by_shots(model: NetWorld, family: Family, seen: dict[int, Seen]) -> dict[str, dict[str, float]]:
+def _by_shots(model: NetWorld, family: Family, seen: dict[int, SeenBatch]) -> dict[str, dict[str, float]]:
     """How well a slot of the world is told; see `fidelity`."""
     found: dict[str, dict[str, float]] = {"reward_nats": {}, "next_latent_error": {}, "behaviour_top1": {}}
     for shots, part in seen.items():
@@ -153,7 +153,7 @@ def _by_shots(model: NetWorld, family: Family, seen: dict[int, Seen]) -> dict[st
     return found
 
 
-def _likelihoods(model: NetWorld, family: Family, seen: Seen) -> dict[str, float]:
+def _likelihoods(model: NetWorld, family: Family, seen: SeenBatch) -> dict[str, float]:
     now, c, batch = model.config.history, model.config, seen.batch
     clean = model.observation(batch.obs[:, now + 1 :], family.name).flatten(1).float()
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
@@ -195,7 +195,7 @@ def _calibration(model: NetWorld, family: Family, sources: Sequence[Episodes], q
     }
 
 
-def _recognised(model: NetWorld, family: Family, seen: Seen) -> dict[str, float]:
+def _recognised(model: NetWorld, family: Family, seen: SeenBatch) -> dict[str, float]:
     now, codec, batch, world = model.config.history, model.codecs[family.name], seen.batch, seen.world
     mask, truth = batch.action_mask[:, now], codec.index(batch.action[:, now])
     inverse = codec.mask(model.inverse(world, *seen.encoded.latents[:, now : now + 2].unbind(1), family.name), mask)

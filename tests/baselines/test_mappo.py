@@ -16,7 +16,7 @@ from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.errors import CheckpointError, UnknownNameError
-from wbench.learning.training import REPORT, STATE
+from wbench.learning.run import REPORT, STATE
 
 from ..playing import play
 

@@ -22,7 +22,8 @@ from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import make_agent
 from wbench.errors import CheckpointError, UnknownNameError
 from wbench.learning.checkpoint import digest
-from wbench.learning.training import REPORT, get_trainer
+from wbench.learning.run import REPORT
+from wbench.learning.training import get_trainer
 
 from ..benchmark import tiny
 from ..playing import play

@@ -17,7 +17,7 @@ from wbench.benchmark.adapters import parallel_env, vector_env
 from wbench.benchmark.adapters.spaces import HybridSpace
 from wbench.benchmark.data.schema import QOS
 from wbench.benchmark.family import ActionComponent, check_action
-from wbench.benchmark.registry import get_family, list_families, make
+from wbench.benchmark.registry import get_family, get_variant, list_families
 from wbench.benchmark.seeds import SUPPORT_SEEDS
 from wbench.errors import InvalidValueError
 
@@ -31,6 +31,11 @@ SHAPES = {  # kinds of action beyond those of the built-in families
     "hybrid": (CHOICE, LEVEL),
     "choice-and-levels": (CHOICE, LEVEL, ActionComponent("power", "ordinal", 5)),
 }
+
+
+def make(name):
+    family, variant = get_variant(name)
+    return family.make(variant, "cpu")
 
 
 class EchoEnv:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from wbench.benchmark.agent import Support
-from wbench.benchmark.data.support import first, support
+from wbench.benchmark.data.support import support
 from wbench.benchmark.protocol import admission
 from wbench.benchmark.protocol.admission import READERS, Admission, frozen, measure
 from wbench.benchmark.protocol.beside import SideBySide
@@ -32,7 +32,7 @@ def test_side_by_side_everybody_earns_what_it_earns_alone(name, monkeypatch):
     for column, (policy, shift) in READERS.items():
         for k, site in enumerate(SITES):
             agent = family.policies[policy]()
-            agent.adapt(family, variant, first(logs[(k + shift) % len(SITES)], 2))
+            agent.adapt(family, variant, logs[(k + shift) % len(SITES)].choose(range(2)))
             alone = play(family, variant, agent, [site] * 2, query_seeds(2)).returns.mean().item()
             assert found.returns[f"{column}@2"][k] == pytest.approx(alone, abs=1e-5)
     shown, told = found.returns["revealed@2"], found.returns["oracle"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -90,6 +91,21 @@ def test_collisions_are_red_and_packets_that_are_heard_green():
     together[0, waiting] = 1
     assert len(waiting) > 1 and cells(together)[0] > 0 and cells(together)[1] == 0
     assert cells(alone) == (0, 0)
+
+
+def test_a_family_brings_its_own_drawing():
+    def scene(film: Film, axes) -> tuple[str, np.ndarray]:
+        axes.set_facecolor("red")
+        axes.set_title(f"{len(film.choices)} slots")
+        return "nothing", np.zeros(film.variant.agents)
+
+    def red(family) -> int:
+        env = wbench.parallel_env(family.select("train")[0], family=family, render_mode="rgb_array")
+        env.reset(seed=0)
+        return int((env.render().reshape(-1, 3) == (255, 0, 0)).all(1).sum())
+
+    family = replace(get_family("power"), name="beacon", scene=scene)
+    assert red(family) > 10_000 > red(replace(family, scene=None))
 
 
 def test_a_mode_that_cannot_be_is_said_in_one_line():

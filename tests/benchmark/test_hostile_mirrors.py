@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from wbench.benchmark.data import manifest, shards
-from wbench.benchmark.data.download import build, mirrors_for, obtain
+from wbench.benchmark.data.download import mirrors_for
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.paths import sha256
 from wbench.benchmark.data.release import contents, dataset_folder, select
 from wbench.errors import WbenchError
 
-from .tiny import FAMILY, ONE, RELEASE
+from .tiny import FAMILY, ONE, RELEASE, build, obtain
 
 PATH = f"data/{ONE}/mixed.parquet"
 WANTED = select(FAMILY, RELEASE, [ONE], ["mixed"])

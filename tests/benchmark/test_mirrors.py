@@ -22,13 +22,13 @@ import pytest
 from wbench import cli
 from wbench.benchmark.data import manifest, mirrors, paths, shards
 from wbench.benchmark.data.cache import verify
-from wbench.benchmark.data.download import build, mirrors_for, obtain
+from wbench.benchmark.data.download import mirrors_for
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.release import contents, dataset_folder, select
 from wbench.errors import DataError, InvalidValueError, NetworkError, OutputError
 
 from ..conftest import Done
-from .tiny import CODE, FAMILY, FILES, RELEASE
+from .tiny import CODE, FAMILY, FILES, RELEASE, build, obtain
 from .tiny import ONE as LABEL
 
 ONE = f"data/{LABEL}/mixed.parquet"

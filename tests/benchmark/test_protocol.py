@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from wbench.benchmark import seeds as ranges
@@ -165,11 +167,12 @@ def test_other_support_data_is_another_protocol(monkeypatch, tmp_path):
     before = [SMALL.hash(), fewer.hash()]
     table = {name: {site: support_manifest.frozen(name, site) for site in SMALL.sites} for name in TWO}
     monkeypatch.setattr(support_manifest, "PATH", tmp_path / "support.json")
-    support_manifest.freeze(table)
+    for name, prints in table.items():
+        support_manifest.freeze(name, prints)
     assert [SMALL.hash(), fewer.hash()] == before
     third = dict(table[FIRST][SMALL.sites[2]])
     third["reward"] = [third["reward"][0], third["reward"][1] + 0.001]
-    support_manifest.freeze({FIRST: {**table[FIRST], SMALL.sites[2]: third}})
+    support_manifest.freeze(FIRST, {**table[FIRST], SMALL.sites[2]: third})
     assert SMALL.hash() != before[0] and fewer.hash() == before[1]  # it has two sites only
 
 
@@ -221,3 +224,33 @@ def test_a_changed_protocol_is_called_custom():
 def test_bad_settings_are_named(fields, error, message):
     with pytest.raises(error, match=message):
         protocol(**{"name": "quick", **fields})
+
+
+OWN = """
+from dataclasses import replace
+from pathlib import Path
+from own_family import FAMILY as WHOLE
+
+NAME = "beacon/n4-load0.6"
+FAMILY = replace(WHOLE, variants={NAME: WHOLE.variants[NAME]}, references=REFERENCES)
+"""
+
+
+@pytest.mark.parametrize("names_a_file", [True, False])
+def test_a_family_of_ones_own_is_frozen_beside_its_file_or_in_the_cache(names_a_file, command, monkeypatch, tmp_path):
+    monkeypatch.setenv("WBENCH_FAMILIES", "")
+    monkeypatch.setenv("WBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(support_manifest, "SITES", 1)
+    monkeypatch.setattr(support_manifest, "EPISODES", 2)
+    shutil.copy(Path(__file__).parents[2] / "docs" / "examples" / "own_family.py", tmp_path)
+    named = 'Path(__file__).with_name("references.json")' if names_a_file else "None"
+    (tmp_path / "own.py").write_text(OWN.replace("REFERENCES", named))
+    packaged = [path.read_bytes() for path in (frames.PATH, support_manifest.PATH)]
+    assert command("protocol", "freeze", "--family", str(tmp_path / "own.py")).code == 0
+    get_family.cache_clear()
+    assert [path.read_bytes() for path in (frames.PATH, support_manifest.PATH)] == packaged
+    home = tmp_path / "home"
+    cached = [home / "references" / "beacon-1.json", home / "support" / "beacon-1.json"]
+    beside = [tmp_path / "references.json", tmp_path / "support.json"]
+    for path, other in zip(*((beside, cached) if names_a_file else (cached, beside)), strict=True):
+        assert not other.exists() and json.loads(path.read_text())["beacon/n4-load0.6"].keys() == {str(HELD_OUT[0])}

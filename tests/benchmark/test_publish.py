@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from wbench.benchmark.data.download import build
 from wbench.benchmark.data.publish import packaged_checkpoints, publish_checkpoint, publish_dataset
 from wbench.benchmark.data.release import dataset_folder
 from wbench.errors import CheckpointError, DataError, InvalidValueError
 
 from ..hub_fixture import hub, hub_server  # noqa: F401
-from .tiny import CODE, FAMILY, FILES, ONE, RELEASE
+from .tiny import CODE, FAMILY, FILES, ONE, RELEASE, build
 
 PRELUDE = (
     CODE

@@ -17,13 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from wbench.benchmark.data import manifest, paths, shards
 from wbench.benchmark.data.cache import Cache, verify
-from wbench.benchmark.data.download import build, obtain
 from wbench.benchmark.data.manifest import Manifest
 from wbench.benchmark.data.release import RELEASES, contents, dataset_folder, select, train_files, transitions
 from wbench.benchmark.registry import get_family, list_families
 from wbench.errors import DataError, InvalidValueError, OutputError, UnknownNameError
 
-from .tiny import CODE, FAMILY, FILES, HELD, ONE, RELEASE, TWO
+from .tiny import CODE, FAMILY, FILES, HELD, ONE, RELEASE, TWO, build, obtain
 
 
 def content(root: Path) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from wbench.benchmark.protocol.journal import AgentKey, Journal, alone
 from wbench.benchmark.protocol.references import references
 from wbench.benchmark.protocol.runner import CellResult, run_cell
 from wbench.benchmark.protocol.spec import Cell, protocol
-from wbench.benchmark.registry import get_family, get_variant, make, make_agent
+from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import query_seeds
 from wbench.benchmark.user_code import load
@@ -277,7 +277,7 @@ def test_environments_are_float32_whatever_a_script_has_set(name):
     variant = family.select("train")[0]
     torch.set_default_dtype(torch.float64)
     try:
-        env = make(variant.name)
+        env = get_family(variant.family).make(variant, "cpu")
         obs, info = env.reset([0, 1], [0, 1])
         action = family.policies["random"]
         played = play(family, variant, action(), [0, 1], [0, 1])

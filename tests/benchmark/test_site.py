@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from wbench.benchmark import site as sites
 from wbench.benchmark.protocol.spec import Protocol, protocol
-from wbench.benchmark.registry import get_family, get_variant, list_families, make
+from wbench.benchmark.registry import get_family, get_variant, list_families
 from wbench.benchmark.rollout import play
 from wbench.benchmark.site import RANGES, open_sealed, parse_sites, place, range_of, site_generator, spans, text_of
 from wbench.errors import InvalidValueError
@@ -71,7 +71,7 @@ def test_a_sealed_site_is_refused_wherever_it_is_named(name):
     family = get_family(name)
     variant = next(iter(family.variants.values()))
     refused = (
-        lambda: make(variant.name).reset([SEALED], [0]),
+        lambda: get_family(variant.family).make(variant, "cpu").reset([SEALED], [0]),
         lambda: family.hidden(variant, SEALED),
         lambda: play(family, variant, family.policies["random"](), [0, SEALED], [0, 0]),
         lambda: parse_sites("sealed:0"),

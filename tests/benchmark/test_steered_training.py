@@ -13,8 +13,9 @@ import pytest
 from wbench.benchmark.registry import get_family, list_families, register_family
 from wbench.errors import DataError, InvalidValueError, MissingPackageError, UnknownNameError, WbenchError
 from wbench.learning.logging import CSV, make_logger, named
+from wbench.learning.run import REPORT
 from wbench.learning.settings import shortened
-from wbench.learning.training import REPORT, get_trainer, trainer_names
+from wbench.learning.training import get_trainer, trainer_names
 
 FAMILY = Path(__file__).parents[2] / "docs" / "examples" / "own_family.py"
 

@@ -16,7 +16,8 @@ from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError, OutputError, UnknownNameError
 from wbench.learning.checkpoint import Pretrained
 from wbench.learning.descent import OptimiserState, move_average, set_learning_rate, step_seed
-from wbench.learning.training import LOG, REPORT, STATE, Trainer, fit, get_trainer
+from wbench.learning.run import LOG, REPORT, STATE
+from wbench.learning.training import Trainer, fit, get_trainer
 from wbench.learning.tuning import tune
 
 

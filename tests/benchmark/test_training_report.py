@@ -23,7 +23,7 @@ from wbench.cards.training_report import (
     smoothed,
 )
 from wbench.errors import CheckpointError, OutputError
-from wbench.learning.training import LOG, REPORT
+from wbench.learning.run import LOG, REPORT
 
 PACKAGED = Path(__file__).parents[2] / "networld" / "checkpoints" / "networld-small"
 ENTRIES = [

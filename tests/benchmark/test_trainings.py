@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from wbench.benchmark.protocol import statistics
-from wbench.benchmark.protocol.trainings import Training, _mean, _with_interval, interval, paired, row, stacked, summarise
+from wbench.benchmark.protocol.trainings import _mean, _with_interval, interval, paired, summarise
 from wbench.errors import InvalidValueError
 
 LITE = ["access/a", "access/b", "power/a", "power/b", "offload/a", "offload/b"]
@@ -87,33 +87,6 @@ def test_point_estimates_are_those_of_one_training_and_the_interval_nearly():
     width, known = (found.mean.ci_high - found.mean.ci_low for found in (alike, one))
     assert 1.0 < width / known < 1.5  # a bootstrap of five sites is narrow
     assert summarise(scores[:1], LITE) == one and interval(scores[:1]) == statistics.interval(scores[0])
-
-
-def test_a_row_has_summaries_and_gains_by_shots():
-    rng = np.random.default_rng(6)
-    level = rng.normal(60, 8, size=(3, 6, 5, 1))
-    table = level + np.array([0.0, 10.0, 15.0]) + rng.normal(0, 0.1, size=(3, 6, 5, 3))
-    found = row(table, LITE, [0, 5, 20])
-    assert found.trainings == 3 and list(found.summary) == [0, 5, 20] and list(found.gain) == [5, 20]
-    assert found.gain[5].iqm == pytest.approx(10.0, abs=0.2) and found.gain[5].ci_high - found.gain[5].ci_low < 0.5
-    assert list(found.summary[5].families) == ["access", "power", "offload"] and len(found.summary[5].variants) == 6
-    assert row(table[..., 1:], LITE, [5, 20]).gain == {}
-    with pytest.raises(InvalidValueError, match=r"\[trainings, 6 variants, sites, 2 shots\]"):
-        row(table, LITE, [0, 5])
-
-
-def test_only_different_trainings_of_one_recipe_make_a_row():
-    one = Training("bc, offline, settings 12ab", "aa", np.zeros((6, 5, 4)))
-    assert stacked([one, Training(one.recipe, "bb", one.scores + 1.0)]).shape == (2, 6, 5, 4)
-    with pytest.raises(InvalidValueError, match="one or more result files"):
-        stacked([])
-    for other, said in (
-        (Training("iql", "bb", one.scores), "of one recipe"),
-        (Training(one.recipe, "bb", one.scores[:5]), "of the same cells"),
-        (Training(one.recipe, "aa", one.scores), "different trainings"),
-    ):
-        with pytest.raises(InvalidValueError, match=said):
-            stacked([one, other])
 
 
 def test_tables_that_say_nothing_are_refused_or_have_no_interval():

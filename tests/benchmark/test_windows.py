@@ -17,7 +17,6 @@ import torch
 from wbench.benchmark.data import download, release, shards, store
 from wbench.benchmark.data.cache import MAPS, Cache, verify
 from wbench.benchmark.data.context import Context
-from wbench.benchmark.data.download import build
 from wbench.benchmark.data.paths import SEAL
 from wbench.benchmark.data.recorder import behaviours, record
 from wbench.benchmark.data.release import train_files
@@ -28,6 +27,7 @@ from wbench.benchmark.families.access.variant import AccessVariant
 from wbench.errors import OutputError
 
 from . import tiny
+from .tiny import build
 
 FAMILY, RELEASE = tiny.FAMILY, tiny.RELEASE
 VARIANT = FAMILY.variant(tiny.NAMES[0])

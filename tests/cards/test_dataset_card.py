@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard
-from wbench.benchmark.data.download import build
 from wbench.benchmark.data.manifest import Manifest, shipped
 from wbench.benchmark.data.recorder import mixture, record
 from wbench.benchmark.data.release import RELEASES
@@ -20,7 +19,7 @@ from wbench.benchmark.seeds import train_seeds
 from wbench.benchmark.site import RANGES
 from wbench.cards.dataset_card import render, write_dataset_card
 
-from ..benchmark.tiny import FAMILY, HELD, ONE, RELEASE, TWO
+from ..benchmark.tiny import FAMILY, HELD, ONE, RELEASE, TWO, build
 
 VARIANT = FAMILY.variant(f"access/{ONE}")
 

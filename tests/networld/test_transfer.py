@@ -13,7 +13,7 @@ from wbench.benchmark.data.support import support
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family
 from wbench.errors import CheckpointError, InvalidValueError
-from wbench.learning.training import REPORT
+from wbench.learning.run import REPORT
 from wbench.networld.adapt import AdaptConfig
 from wbench.networld.config import NetWorldConfig
 from wbench.networld.studies import transfer

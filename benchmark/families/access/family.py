@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...family import ActionComponent, Env, Family, Variant
+from ...family import ActionComponent, Family
 from .env import CHARGE, INITIAL_MAX, AccessEnv
 from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
 from .policies import POLICIES
-from .revealed import Revealed
+from .revealed import RevealedEstimator
+from .scene import scene
 from .site import draw_site
-from .variant import AccessVariant, listed
+from .variant import VARIANTS, AccessVariant
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, AccessVariant)
-    return AccessEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, AccessVariant)
+def _hidden(variant: AccessVariant, site: int) -> dict[str, Any]:
     return vars(draw_site(variant, site))
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: AccessVariant) -> dict[str, tuple[float, float]]:
     """A channel carries a packet a slot; a user sends once a slot and gets one new packet at most."""
     slots, users = float(variant.horizon), variant.agents
     longest = {"delay_mean": (0.0, slots), "delay_p95": (0.0, slots)}
@@ -36,14 +29,14 @@ FAMILY = Family(
     name="access",
     version="2",
     summary="slotted random access on several channels beside hopping incumbents; discrete action: idle or a channel",
-    variants=listed(),
-    make=_make,
+    variants=VARIANTS,
+    make=AccessEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=6,
     actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
     reward_range=(-CHARGE, 1.0),
-    policies=POLICIES | {"revealed": Revealed},
+    policies=POLICIES | {"revealed": RevealedEstimator},
     layout=LAYOUT,
     turns=("turn", "static", "clock"),
     shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
@@ -56,4 +49,5 @@ FAMILY = Family(
     permute=permute_channels,
     choice=SLICES["queue"].start,
     qos_range=_qos_range,
+    scene=scene,
 )

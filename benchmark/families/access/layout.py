@@ -35,17 +35,6 @@ class View(Named):
 
     slices = SLICES
 
-    queue: Tensor
-    age: Tensor
-    outcome: Tensor
-    sent: Tensor
-    heard: Tensor
-    feedback: Tensor
-    silence: Tensor
-    static: Tensor
-    turn: Tensor
-    clock: Tensor
-
 
 def permute_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:
     """Give the channels random numbers among MAX_CHANNELS, the same for all agents.

@@ -14,7 +14,7 @@ from .policies import Estimator, true_tables
 from .variant import AccessVariant
 
 
-class Revealed(Estimator):
+class RevealedEstimator(Estimator):
     """The truth counts as `CERTAINTY` episodes, the K that it reads as K."""
 
     privileged = True

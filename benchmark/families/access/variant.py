@@ -82,7 +82,7 @@ class AccessVariant:
         )
 
 
-def listed() -> dict[str, Variant]:
+def _listed() -> dict[str, Variant]:
     """Train: a grid. Held out: one axis away from it each."""
     train = [AccessVariant(n, c, load, length) for n, c in ((8, 3), (12, 4)) for load in (0.15, 0.25) for length in (48, 64)]
     held_out = [
@@ -95,3 +95,6 @@ def listed() -> dict[str, Variant]:
         AccessVariant(24, 4, 0.2, 64, split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
+
+
+VARIANTS = _listed()

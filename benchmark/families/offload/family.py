@@ -5,32 +5,24 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-import torch
-
 from ...agent import RandomPolicy
-from ...family import ActionComponent, Env, Family, Variant
+from ...family import ActionComponent, Family
 from .env import CPU_ENERGY, RADIO_POWER, OffloadEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, OBS_SIZE, SLICES, SLOT
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, RevealedEstimator, Shortest
+from .scene import scene
 from .site import sites
 from .variant import VARIANTS, OffloadVariant
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, OffloadVariant)
-    return OffloadEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, OffloadVariant)
+def _hidden(variant: OffloadVariant, site: int) -> dict[str, Any]:
     found = sites(variant, [site])
     return {field.name: getattr(found, field.name)[0] for field in fields(found)}
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: OffloadVariant) -> dict[str, tuple[float, float]]:
     """A device gets a task a slot at most, which ends by its deadline; its CPU and its radio have a greatest power."""
-    assert isinstance(variant, OffloadVariant)
     slots, devices, deadline = variant.horizon, variant.agents, float(variant.deadline)
     joules = CPU_ENERGY * LOCAL_SPEED**2 * (LOCAL_SPEED * SLOT) + RADIO_POWER * SLOT
     longest = {"delay_mean": (0.0, deadline), "delay_p95": (0.0, deadline + 1.0)}
@@ -43,7 +35,7 @@ FAMILY = Family(
     version="2",
     summary="mobile-edge computing offload with queues and hidden tenants and tariffs; hybrid action: a server and the clock",
     variants=VARIANTS,
-    make=_make,
+    make=OffloadEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=7,
@@ -66,6 +58,7 @@ FAMILY = Family(
     shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
     choice=SLICES["task"].start,
     qos_range=_qos_range,
+    scene=scene,
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),

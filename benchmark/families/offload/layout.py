@@ -43,22 +43,6 @@ class View(Named):
 
     slices = SLICES
 
-    task: Tensor
-    local: Tensor
-    sending: Tensor
-    pending: Tensor
-    channel: Tensor
-    exists: Tensor
-    sent: Tensor
-    served: Tensor
-    delay: Tensor
-    alive: Tensor
-    outcome: Tensor
-    server: Tensor
-    frequency: Tensor
-    phase: Tensor
-    index: Tensor
-
 
 def phases(period: int) -> Tensor:
     """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""

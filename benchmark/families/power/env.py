@@ -32,21 +32,9 @@ PACKET = 0.2  # bits of a packet over those of a slot at 1 bit/s/Hz
 INITIAL_MAX = 4.0  # each queue starts with 0 to this many slots of mean arrivals
 
 EPISODIC = (  # what a `PowerEnv` holds of each episode
-    *("backlog", "direct", "gain", "links", "need", "outside", "price", "site", "transmitter"),
-    *(
-        "_accepted",
-        "_arrivals",
-        "_departed",
-        "_dropped",
-        "_energy",
-        "_gains",
-        "_noise",
-        "_outside",
-        "_power",
-        "_served",
-        "_sinr",
-    ),
-)
+    "backlog direct gain links need outside price site transmitter _accepted _arrivals _departed _dropped _energy _gains "
+    "_noise _outside _power _served _sinr"
+).split()
 
 
 class PowerEnv:
@@ -125,7 +113,10 @@ class PowerEnv:
 
     def link_channel(self, slot: int) -> Tensor:
         """Gains from the transmitter of link m to the receiver of link n in a slot, [B, N, N]."""
-        return self._between(self.channel(slot))
+        gains = self.channel(slot)
+        if self.variant.layout == "d2d":
+            return gains
+        return gains.gather(2, self.transmitter.unsqueeze(1).expand(-1, self.variant.agents, -1))
 
     def powers(self, amplitude: Tensor) -> Tensor:
         """Powers of the links [B, N], where one transmitter's links share its budget: the excess scales all of them down."""
@@ -213,11 +204,6 @@ class PowerEnv:
         if self.variant.layout == "d2d":
             return gains.diagonal(dim1=1, dim2=2)
         return gains.gather(-1, self.transmitter.unsqueeze(-1)).squeeze(-1)
-
-    def _between(self, gains: Tensor) -> Tensor:
-        if self.variant.layout == "d2d":
-            return gains
-        return gains.gather(2, self.transmitter.unsqueeze(1).expand(-1, self.variant.agents, -1))
 
     def _masks(self) -> Info:
         allowed = torch.ones(*self.backlog.shape, 1, dtype=torch.bool, device=self.device)

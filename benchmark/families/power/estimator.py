@@ -70,7 +70,7 @@ def read(variant: PowerVariant, support: Support) -> Knowledge:
         ratio(now.snr[..., 0]).mean((0, 1)).float()[None],
         need[0, 0].float()[None],
         outside.float()[None],
-        _price(now, then, need, support.reward[:, :-1].double() * n, power, usual).float()[None],
+        _price(now, then, support.reward[:, :-1].double() * n, power, usual).float()[None],
         count.float().expand(1, n, -1).clone(),
     )
 
@@ -106,7 +106,7 @@ def _root(pull: Tensor, push: Tensor, now: Tensor, prior: Tensor, weight: float)
     return ((pull + weight * prior / now.square()) / (push + weight / now)).sqrt()
 
 
-def _price(now: View, then: View, need: Tensor, reward: Tensor, power: Tensor, usual: Knowledge) -> Tensor:
+def _price(now: View, then: View, reward: Tensor, power: Tensor, usual: Knowledge) -> Tensor:
     """Price of energy by least squares: what rewards lack of goodput less delay cost, over the powers."""
     gained = 4.0 * then.sent[..., 1] - DELAY_COST * now.queue[..., 0]
     total = power.square().sum()

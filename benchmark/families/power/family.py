@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...family import Env, Family, Variant
+from ...family import Family
 from ...physics.channel import from_db
 from ...physics.interference import RATE_CAP
 from .env import ACTIONS, INITIAL_MAX, PowerEnv
 from .genie import Genie, Hindsight
 from .layout import LAYOUT, OBS_SIZE, SLICES
-from .policies import reference_policies
+from .policies import POLICIES
+from .scene import scene
 from .site import BAND, P_MAX, draw_site
-from .variant import SLOT, PowerVariant, listed
+from .variant import SLOT, VARIANTS, PowerVariant
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, PowerVariant)
-    return PowerEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, PowerVariant)
+def _hidden(variant: PowerVariant, site: int) -> dict[str, Any]:
     return vars(draw_site(variant, site))
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: PowerVariant) -> dict[str, tuple[float, float]]:
     """No link is faster than the cap, offered more than it on average, or louder than full power."""
-    assert isinstance(variant, PowerVariant)
     slots, links, fastest = variant.horizon, variant.agents, RATE_CAP * BAND[variant.layout] / 1e6  # Mbit/s
     longest = {"delay_mean": (0.0, slots + 1.0), "delay_p95": (0.0, slots + 1.0)}
     joules = float(from_db(P_MAX[variant.layout] - 30.0)) * SLOT
@@ -41,16 +33,17 @@ FAMILY = Family(
     name="power",
     version="2",
     summary="power control with queues among links that disturb each other; continuous action: amplitude",
-    variants=listed(),
-    make=_make,
+    variants=VARIANTS,
+    make=PowerEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=8,
     actions=ACTIONS,
     reward_range=(-3.0, 10.0),
-    policies={**reference_policies(), "genie": Genie, "hindsight": Hindsight},
+    policies={**POLICIES, "genie": Genie, "hindsight": Hindsight},
     layout=LAYOUT,
     qos_range=_qos_range,
+    scene=scene,
     shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),

@@ -27,15 +27,6 @@ class View(Named):
 
     slices = SLICES
 
-    queue: Tensor
-    need: Tensor
-    snr: Tensor
-    noise: Tensor
-    sinr: Tensor
-    sent: Tensor
-    clock: Tensor
-    index: Tensor
-
 
 def ratio(level: Tensor) -> Tensor:
     """Inverse of the observation's levels: power over the noise."""

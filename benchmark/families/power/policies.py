@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -92,17 +93,14 @@ class Planner(Agent):
         memory["count"][..., phase] = count + 1.0
 
 
-def _told(known: Knowledge) -> Knowledge:
-    return Knowledge(**{**vars(known), "count": torch.full_like(known.count, torch.inf)})
-
-
 class Prior(Planner):
     """Told what sites are like on average, and nothing of this one."""
 
     name = "prior"
 
     def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
-        return _on(state, _told(cautious(cast("PowerVariant", state.variant))))
+        known = cautious(cast("PowerVariant", state.variant))
+        return _on(state, replace(known, count=torch.full_like(known.count, torch.inf)))
 
 
 class Estimator(Planner):
@@ -191,6 +189,6 @@ def _unique(site: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return sites, first, place
 
 
-def reference_policies() -> dict[str, type[Agent]]:
-    """The policies of this file by name."""
-    return {p.name: p for p in (RandomPolicy, FullPower, Aloha, Prior, Belief, Estimator, Oracle, RevealedEstimator)}
+POLICIES: dict[str, type[Agent]] = {
+    p.name: p for p in (RandomPolicy, FullPower, Aloha, Prior, Belief, Estimator, Oracle, RevealedEstimator)
+}

@@ -90,7 +90,7 @@ class PowerVariant:
         )
 
 
-def listed() -> dict[str, Variant]:
+def _listed() -> dict[str, Variant]:
     """Train: pairs of devices. Held out: one axis away from the train grid each."""
     train = [
         PowerVariant(n, size, speed, load)
@@ -116,3 +116,6 @@ def listed() -> dict[str, Variant]:
         PowerVariant(size=200.0, load=0.15, layout="umi", split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
+
+
+VARIANTS = _listed()

@@ -13,7 +13,6 @@ from wbench.benchmark.physics.channel import (
     LIGHT,
     UmiStreetCanyon,
     autoregression,
-    db,
     from_db,
     hexagon_sites,
     jakes_correlation,
@@ -23,6 +22,10 @@ from wbench.benchmark.physics.channel import (
 )
 
 UMI = UmiStreetCanyon(carrier=3.5e9)
+
+
+def db(linear: np.ndarray) -> np.ndarray:
+    return 10.0 * np.log10(linear)
 
 
 @pytest.mark.parametrize(("distance", "los", "nlos"), [(100.0, 85.31, 104.64), (200.0, 91.61, 115.23)])
