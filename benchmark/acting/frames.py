@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ..family import Family, Scene, Variant, require
+from ..family import Family, Variant, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ class Film:
         grid = figure.add_gridspec(2, 2, height_ratios=(3, 2))
         scene, queues, earned = figure.add_subplot(grid[0, :]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[1, 1])
         figure.suptitle(f"{self.variant.name}, slot {len(self.choices)} of {self.variant.horizon}", fontsize=10)
-        name, waits = _scene(self.family)(self, scene)
+        name, waits = (self.family.scene or _plain)(self, scene)
         queues.bar(range(len(waits)), waits, color=BLUE)
         queues.set(title=f"{name} of every agent", xlabel="agent")
         earned.plot(self._return, color=BLUE)
@@ -107,22 +107,6 @@ class Film:
     def last_delivered(self) -> tuple[str, np.ndarray]:
         """What every agent delivered in the last slot, [N], and what that is called."""
         return "delivered in the last slot", self.delivered[-1] if self.delivered else np.zeros(0)
-
-
-def _scene(family: Family) -> Scene:
-    """What draws the episodes of a family."""
-    return family.scene or (_handover if family.name == "handover" else _plain)
-
-
-def _handover(film: Film, axes: Axes) -> tuple[str, np.ndarray]:
-    """The streets, the stations, and the users in the colours of the stations that serve them."""
-    from ..families.handover.picture import draw_place, draw_users
-
-    env = film.simulator
-    draw_place(axes, env.places[0])
-    draw_users(axes, env.where[len(film.choices) + 1, 0].cpu().numpy(), env.serving[0].cpu().numpy())
-    axes.set_title("level of the best station (dark: strong); users in the colours of their stations", fontsize=9)
-    return film.last_delivered()
 
 
 def _plain(film: Film, axes: Axes) -> tuple[str, np.ndarray]:

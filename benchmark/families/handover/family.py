@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from ...agent import RandomPolicy
-from ...family import Env, Family, Variant
+from ...family import Family
 from .env import ACTIONS, PRICE, WATTS, HandoverEnv
 from .genie import Genie
 from .layout import LAYOUT, OBS_SIZE, SLICES, permute_stations
@@ -15,26 +13,20 @@ from .maps import districts
 from .picture import save_picture
 from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, RevealedEstimator
 from .scenario import SLOT
+from .scene import scene
 from .site import draw_site
 from .variant import VARIANTS, HandoverVariant
 
 
-def _make(variant: Variant, device: torch.device | str) -> Env:
-    assert isinstance(variant, HandoverVariant)
-    return HandoverEnv(variant, device)
-
-
-def _hidden(variant: Variant, site: int) -> dict[str, Any]:
-    assert isinstance(variant, HandoverVariant)
+def _hidden(variant: HandoverVariant, site: int) -> dict[str, Any]:
     found = draw_site(variant, site)
     place = districts()[found.district]
     told: dict[str, Any] = {"city": place.city, "centre": place.centre}
     return told | {name: value for name, value in vars(found).items() if name != "district"}
 
 
-def _qos_range(variant: Variant) -> dict[str, tuple[float, float]]:
+def _qos_range(variant: HandoverVariant) -> dict[str, tuple[float, float]]:
     """A user gets its need at most; a link fails a slot at most; a station has a greatest power."""
-    assert isinstance(variant, HandoverVariant)
     slots, users = float(variant.horizon), float(variant.agents)
     joules = WATTS * SLOT * variant.stations * slots
     outage = {"delay_mean": (0.0, slots), "delay_p95": (0.0, slots + 1.0)}
@@ -46,7 +38,7 @@ FAMILY = Family(
     version="1",
     summary="user association with mobility in ray-traced cities; hidden maps, backhaul, tenants and tariffs; discrete action",
     variants=VARIANTS,
-    make=_make,
+    make=HandoverEnv,
     hidden=_hidden,
     obs_size=OBS_SIZE,
     descriptor_size=7,
@@ -69,6 +61,7 @@ FAMILY = Family(
     choice=SLICES["free"].start,
     qos_range=_qos_range,
     draw=save_picture,
+    scene=scene,
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("prior", 0.05), ("belief", 0.3)),
