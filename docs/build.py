@@ -15,8 +15,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from wbench.benchmark.family import Family
 from wbench.benchmark.protocol.admission import EPISODES, SHOTS, SITES, Admission, frozen
-from wbench.benchmark.protocol.spec import FAMILIES
-from wbench.benchmark.registry import get_family
+from wbench.benchmark.registry import BUILT_IN, get_family
 from wbench.benchmark.site import spans
 
 FOLDER = Path(__file__).with_name("figures")
@@ -108,7 +107,7 @@ def page(families: Sequence[Family], rows: dict[str, Admission]) -> str:
 
 if __name__ == "__main__":
     found = frozen()
-    tasks = [family for family in map(get_family, FAMILIES) if found.keys() & family.variants.keys()]
+    tasks = [family for family in map(get_family, BUILT_IN) if found.keys() & family.variants.keys()]
     for task in tasks:
         draw(task, found)
     PAGE.write_text(page(tasks, found), encoding="utf-8")

@@ -29,9 +29,9 @@ ACTIONS = (ActionComponent("station", "categorical", MAX_STATIONS + 1),)
 NEIGHBOURS = 4  # strongest ones that a user reports
 DETECTED = 0.0  # dB over the noise: neighbours below are not reported
 FAILURE = -8.0  # dB SINR: out of synchrony (Qout of 3GPP TR 36.839)
-HOLD = 8  # slots from a handover until the next may be asked for
+HOLD = 16  # slots from a handover until the next may be asked for
 REPAIR = 6  # slots: T310 of 1 s, search and re-establishment
-PRICE = 3.0  # of a handover that is billed, in slots of a satisfied user
+PRICE = 6.0  # of a handover that is billed, in slots of a satisfied user
 INTERRUPTION = 0.2  # of the slot of a handover is lost
 WATTS = float(from_db(POWER - 30.0))
 

@@ -12,13 +12,13 @@ from .env import NEIGHBOURS, PRICE
 from .layout import DB_SCALE, LOWEST, METRES, View
 from .maps import CELLS
 from .planning import Knowledge, average, cell_of
-from .site import PRICE_RUN, PRICE_SPREAD, TENANT_ACTIVE, TENANT_DUTY
+from .site import PRICE_RUN, TARIFF_MEAN, TENANT_ACTIVE, TENANT_DUTY
 from .variant import BAND, HandoverVariant
 
 UNHEARD = -14.0  # dB that a station counts as which is surely below detection
 SAMPLES = 1.0  # measurements that ignorance of a cell's level is worth
 BILL_NOISE = 0.16  # variance of a bill of 0 or 1
-CELL_VARIANCE, STATION_VARIANCE = PRICE_SPREAD**2 / 8.0, (1.0 - PRICE_SPREAD) ** 2 / 8.0  # of tariffs
+CELL_VARIANCE, STATION_VARIANCE = 0.375 / 8.0, 0.25 / 8.0  # of x y about x / 2, and of x / 2
 NEAR = 0.25  # of a measurement's weight counts in each of the eight cells around
 ENOUGH = 0.98  # of the need, or of the airtime: more counts as all of it
 BUSY = 0.3  # of the airtime: more is taken by other tenants alone, and they take at least .5
@@ -120,6 +120,6 @@ def _tariff(v: HandoverVariant, view: View, support: Support) -> Tensor:
     count, billed = (x.new_zeros(runs, s).index_add_(0, slots, x.sum((0, 2))) for x in (into, into * bill.unsqueeze(-1)))
     found = billed / count.clamp(min=1.0)
     weight = count / (BILL_NOISE + CELL_VARIANCE * count)  # precision of a cell about the mean of its station
-    mean = ((weight * found).sum(0) + 0.5 / STATION_VARIANCE) / (weight.sum(0) + 1.0 / STATION_VARIANCE)
+    mean = ((weight * found).sum(0) + TARIFF_MEAN / STATION_VARIANCE) / (weight.sum(0) + 1.0 / STATION_VARIANCE)
     sure = CELL_VARIANCE * count / (BILL_NOISE + CELL_VARIANCE * count)
     return (mean + sure * (found - mean)).T.repeat_interleave(PRICE_RUN, dim=1)[:, : v.period]

@@ -24,7 +24,7 @@ SWEEPS = 2
 KEEPS = 0.8  # correlation of a residual level from slot to slot
 WIDEST = 12.0  # dB, of a residual that is believed: more is a station without a traced path
 MARGIN = 0.2  # satisfied slots that a handover must gain
-LATER = 5  # points after which a handover of now would allow the next
+LATER = 5  # points up to which a user may wait with a handover
 FAIL_COST = 0.3  # satisfied slots that a slot below the failure level costs
 
 

@@ -16,14 +16,14 @@ from ...physics.interference import SINR_CAP, rate
 from .env import FAILURE
 from .layout import METRES
 from .maps import CELL, CELLS, districts, traffic
-from .site import SILENT, TENANT_ACTIVE, TENANT_DUTY, TENANT_SHARE, Site, same_carrier, stacked
+from .site import SILENT, TARIFF_MEAN, TENANT_ACTIVE, TENANT_DUTY, TENANT_SHARE, Site, same_carrier, stacked
 from .variant import BAND, HandoverVariant
 
 LOAD = 0.4  # share of its airtime that a station is thought to use
 FAILS = 2.0  # dB around the failure level within which it is uncertain
 POINTS = (1, 3, 5, 7, 10, 14, 18, 22)  # slots ahead at which a choice is valued
 WEIGHTS = (2.0, 2.0, 2.0, 2.0, 4.0, 4.0, 4.0, 4.0)  # slots that each stands for
-LATER = 4  # points after which the next handover may be made
+LATER = 4  # points up to which a user may wait with a handover
 ROUNDS, TEMPERATURE = 20, 0.15  # of the common forecast of who is where
 
 
@@ -59,7 +59,7 @@ def average(variant: HandoverVariant, device: torch.device | str = "cpu") -> Kno
         street=nothing[..., 0],
         backhaul=torch.full((1, s), variant.capacity / s, device=device),
         available=torch.full((1, s, variant.period), 1.0 - taken, device=device),
-        tariff=torch.full((1, s, variant.period), 0.5, device=device),
+        tariff=torch.full((1, s, variant.period), TARIFF_MEAN, device=device),
     )
 
 

@@ -25,7 +25,7 @@ KEEPS = 0.8  # correlation of a residual from slot to slot
 UNHEARD = -14.0  # dB that a station counts as which is not reported
 NOISE = 0.1  # variance of the logarithm of what a user's rate says of a backhaul
 ENOUGH = 0.97  # of the need, or of the airtime: more counts as all of it
-MARGIN, BLIND_MARGIN = 4.0, 8.0  # satisfied slots that a handover must gain, with and without a map
+MARGIN, BLIND_MARGIN = 1.5, 4.5  # over load^2: satisfied slots that a handover must gain, with and without a map
 DOUBT, BLIND_DOUBT = 0.02, 1.0  # variance of the logarithm of what is thought of a backhaul, likewise
 
 
@@ -80,11 +80,13 @@ class Planner(Agent):
 
     def begin(self, state: State) -> None:
         """Forecast who is where; everybody computes the same."""
+        v = cast("HandoverVariant", state.variant)
         known, place = self.knowledge(state)
         blind = not bool((known.sure > 0).any())
-        state.memory["margin"], state.memory["doubt"] = (BLIND_MARGIN, BLIND_DOUBT) if blind else (MARGIN, DOUBT)
+        margin, state.memory["doubt"] = (BLIND_MARGIN, BLIND_DOUBT) if blind else (MARGIN, DOUBT)
+        state.memory["margin"] = margin / v.load**2  # a slot is worth less where everything is full
         state.memory["known"], state.memory["place"] = known, place
-        state.memory["crowd"] = crowd(cast("HandoverVariant", state.variant), known)[place].unsqueeze(1)  # [B, 1, S]
+        state.memory["crowd"] = crowd(v, known)[place].unsqueeze(1)  # [B, 1, S]
 
     def act(self, obs: Tensor, inbox: Tensor, state: State) -> Tensor:
         """Actions [B, N]."""

@@ -29,7 +29,7 @@ TENANT_SHARE = (0.5, 0.95)  # of a station's airtime that other tenants take whe
 TENANT_DUTY = (0.3, 0.6)  # part of the period that they are scheduled
 TENANT_ACTIVE = (0.5, 0.95)  # probability that they are active in a scheduled slot
 TENANT_RUN = 6  # mean length in slots of a scheduled run
-PRICE_RUN, PRICE_SPREAD = 4, 0.7  # slots that a tariff holds; how much of it is of these slots, not of the station
+PRICE_RUN, TARIFF_MEAN = 4, 0.25  # slots that a tariff holds; mean of x y, x of the station and y of each of its runs
 SILENT = -60.0  # dB over the noise of a station that is not heard at all
 TURNS = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[-1, 0], [0, -1]], [[0, 1], [-1, 0]]])  # by quarters
 
@@ -90,7 +90,7 @@ def draw_site(variant: HandoverVariant, number: int) -> Site:
     share, active = rng.uniform(*TENANT_SHARE, size=(s, 1)), rng.uniform(*TENANT_ACTIVE, size=s)
     scheduled = np.stack([_pattern(period, duty, rng) for duty in rng.uniform(*TENANT_DUTY, size=s)])
     cells = rng.random((s, math.ceil(period / PRICE_RUN))).repeat(PRICE_RUN, axis=1)[:, :period]
-    tariff = (1.0 - PRICE_SPREAD) * _arcsine(rng.random((s, 1))) + PRICE_SPREAD * _arcsine(cells)
+    tariff = _arcsine(rng.random((s, 1))) * _arcsine(cells)
     where = np.concatenate([place.stations[chosen, :2] @ turn.T, place.stations[chosen, 2:]], axis=1)
     fields = (turn, where, level, backhaul, share * scheduled, active, tariff)
     return Site(district, *(np.ascontiguousarray(x, dtype=np.float32) for x in fields))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from ...family import Split, Variant, require, require_number
@@ -81,16 +82,17 @@ class HandoverVariant:
 
 
 def _listed() -> dict[str, Variant]:
-    """Train: users x stations x vehicles, with loads that take turns. Held out: one value that is new each."""
-    grid = ((n, b, v) for n in (16, 24) for b in (6, 8) for v in (0.4, 0.8))
-    train = [HandoverVariant(n, b, v, load=(0.5, 0.7)[k % 3 == 0]) for k, (n, b, v) in enumerate(grid)]
+    """Train: users x stations x (vehicles, load, period). Held out: one value that is new each, beside a load of .8."""
+    kinds = ((0.5, 0.9, 64), (0.8, 0.7, 32), (0.5, 0.9, 32), (0.8, 0.7, 64))
+    grid = ((n, b, kinds[2 * (k % 2) + j]) for k, (n, b) in enumerate(product((16, 24), (6, 8))) for j in range(2))
+    train = [HandoverVariant(n, b, *kind) for n, b, kind in grid]
     held_out = [
-        HandoverVariant(20, 8, 0.6, 0.6, city="unseen", split="held-out"),
-        HandoverVariant(40, 8, 0.6, 0.6, split="held-out"),
-        HandoverVariant(24, 12, 0.6, 0.6, split="held-out"),
-        HandoverVariant(20, 8, 1.0, 0.6, split="held-out"),
-        HandoverVariant(20, 8, 0.6, 0.9, split="held-out"),
-        HandoverVariant(20, 8, 0.6, 0.6, period=48, split="held-out"),
+        HandoverVariant(20, 8, 0.6, 0.8, 64, city="unseen", split="held-out"),
+        HandoverVariant(40, 8, 0.6, 0.8, 64, split="held-out"),
+        HandoverVariant(24, 12, 0.6, 0.8, 64, split="held-out"),
+        HandoverVariant(20, 8, 1.0, 0.8, 64, split="held-out"),
+        HandoverVariant(20, 8, 0.6, 0.6, 64, split="held-out"),
+        HandoverVariant(20, 8, 0.6, 0.8, 48, split="held-out"),
     ]
     return {variant.name: variant for variant in (*train, *held_out)}
 

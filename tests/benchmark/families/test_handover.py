@@ -22,6 +22,7 @@ from wbench.benchmark.families.handover.planning import average, cell_of, told
 from wbench.benchmark.families.handover.scenario import draw_scenario
 from wbench.benchmark.families.handover.site import CARRIERS, draw_site, places, same_carrier
 from wbench.benchmark.families.handover.variant import BAND, VARIANTS, HandoverVariant
+from wbench.benchmark.protocol.admission import frozen
 from wbench.benchmark.rollout import play
 from wbench.benchmark.site import RANGES
 from wbench.commands.show import draw
@@ -276,6 +277,30 @@ def test_knowing_the_place_earns_more_than_learning_it_within_the_episode():
     }
     mean = {name: float(each.mean()) for name, each in returns.items()}
     assert mean["random"] < mean["belief"] < mean["oracle"] < mean["genie"]
+
+
+@pytest.mark.parametrize("load", [0.6, 0.9])
+def test_a_rule_without_a_map_beats_the_event_a3_whatever_the_load(load):
+    variant = HandoverVariant(16, 6, 0.5, load)
+    mean = {
+        name: float(play(FAMILY, variant, FAMILY.policies[name](), list(DEV[:12]), range(12)).returns.mean())
+        for name in ("prior", "belief")
+    }
+    assert mean["belief"] > mean["prior"] + 3.0, mean  # satisfied slots
+
+
+def test_most_handovers_are_free_and_a_station_or_an_hour_that_charges_charges_much():
+    tariff = np.stack([draw_site(SMALL, site).tariff for site in DEV[:100]])  # [100, S, L]
+    assert tariff.mean() == pytest.approx(average(SMALL).tariff[0, 0, 0].item(), abs=0.02)
+    assert (tariff < 0.1).mean() > 0.4 and (tariff > 0.6).mean() > 0.1
+    station = tariff.mean(2)
+    assert station.std() > 0.15 and (tariff - station[..., None]).std() > 0.15
+    assert (tariff[..., 0::4] == tariff[..., 3::4]).all()
+
+
+def test_a_train_variant_and_one_in_a_city_that_no_train_site_shows_are_admitted():
+    admitted = [VARIANTS[name] for name, row in frozen().items() if name in VARIANTS and not row.failures()]
+    assert any(v.split == "train" for v in admitted) and any(v.city == "unseen" for v in admitted)
 
 
 def test_stations_are_renumbered_in_observations_masks_and_actions_alike():
