@@ -92,6 +92,6 @@ def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") ->
     """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
     found = provided("worlds")
     if name not in found:
-        raise UnknownNameError("world", name, found, "networld")
+        raise UnknownNameError("world", name, found, 'wbench.load_world("networld")')
     factory: WorldFactory = found[name]()  # type: ignore[assignment]
     return factory(checkpoint, device)

@@ -65,6 +65,8 @@ def read(path: Path) -> pa.Table:
     readers = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
     if path.suffix not in readers:
         raise DataError(f"{path} is no .csv or .parquet file. Save the logs as one of these.")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}. Give a .csv or .parquet file of logs.")
     try:
         return readers[path.suffix](path)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:

@@ -173,9 +173,12 @@ def test_windows_of_recorded_play_for_ones_own_learner():
     sampler = wbench.windows(ACCESS, history=2, horizon=1)
     batch = sampler.sample(160)
     assert batch.obs.shape == (160, 4, get_family("access").obs_size) and batch.groups == 20
+    assert repr(batch).startswith("Windows(obs [160, 4, 37], action [160, 4], ") and repr(batch).endswith("; 20 joint windows)")
     for wrong, said in (
         ({"task": get_family("access").select("held-out")[0].name}, "or a train variant"),
-        ({"task": ACCESS, "horizon": 200}, "history \\+ horizon is 200"),
+        ({"task": ACCESS, "horizon": 200}, "history \\+ horizon is 200, but must be below 128, the slots of an episode"),
+        ({"task": ACCESS, "history": -1}, "history is -1, but must be a whole number, 0 or more"),
+        ({"task": ACCESS, "horizon": 1.5}, "horizon is 1.5"),
     ):
         with pytest.raises(InvalidValueError, match=said):
             wbench.windows(**wrong)
