@@ -96,6 +96,8 @@ def _support(table: pa.Table, family: Family, variant: Variant, where: str) -> S
 
 def _of_agents(table: pa.Table, family: Family, variant: Variant, where: str) -> dict[str, np.ndarray]:
     """Columns [K, T, N, ...] of a table in long form."""
+    if not table.num_rows:
+        raise DataError(f"{where} has no rows.")
     indexed, named = columns_of(family)
     seen = named if named and named[0] in table.column_names else indexed
     parts = family.actions
@@ -217,7 +219,7 @@ def _check_rewards(reward: np.ndarray, family: Family, where: str) -> None:
     team, room = reward.sum(-1), high - low
     if team.min() < low - room or team.max() > high + room:
         span = f"[{team.min():.4g}, {team.max():.4g}]"
-        raise DataError(f"{where}: the team's reward of a slot lies in {span}, in {family.name} it is in [{low:g}, {high:g}].")
+        raise DataError(f"{where}: the team's reward of a slot lies in {span}, in {family.name} it is in [{low:g}, {high:g}]. Another unit?")
 
 
 def _check_masks(choice: torch.Tensor, mask: torch.Tensor, family: Family, where: str) -> None:
