@@ -217,8 +217,9 @@ class Family:
         return tuple(v for v in self.variants.values() if v.split == split)
 
     def __repr__(self) -> str:
-        actions = ", ".join(component.name for component in self.actions)
-        return f"Family({self.name} {self.version}: {len(self.variants)} variants; {self.obs_size} numbers observed; action {actions})"
+        played = ", ".join(component.name for component in self.actions)
+        known = f"{len(self.variants)} variants; {self.obs_size} numbers observed"
+        return f"Family({self.name} {self.version}: {known}; action {played})"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -88,8 +88,8 @@ class Environment:
         if seeds is None:
             count = self.episodes if places is None else len(places)
             seeds, self._next = range(self._next, self._next + count), self._next + count
-        require(np.ndim(seeds) < 2, "seeds", seeds, "a whole number, or one an episode")
-        numbers = [_seed(seed) for seed in (seeds if np.ndim(seeds) else [seeds])]
+        several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+        numbers = [_seed(seed) for seed in (cast(Iterable, seeds) if several else [seeds])]
         places = [self._sites[seed % len(self._sites)] for seed in numbers] if places is None else places
         if len(places) == 1:
             places = [*places] * len(numbers)
@@ -155,9 +155,9 @@ def site_numbers(sites: Sites) -> Sequence[int]:
     """Numbers of sites that are given as numbers or as text such as `dev:0-3`; raises `InvalidValueError`."""
     if isinstance(sites, str):
         return parse_sites(sites)
-    if np.ndim(sites) == 0:
-        require(isinstance(sites, int | np.integer), "sites", sites, "a number, a text such as dev:0-3, or several of these")
+    if isinstance(sites, int | np.integer):
         return [int(sites)]
+    require(isinstance(sites, Iterable), "sites", sites, "a number, a text such as dev:0-3, or several of these")
     found = [number for site in sites for number in (parse_sites(site) if isinstance(site, str) else [int(site)])]
     require(len(found) > 0, "sites", list(sites), "one or more")
     return found

@@ -219,7 +219,8 @@ def _check_rewards(reward: np.ndarray, family: Family, where: str) -> None:
     team, room = reward.sum(-1), high - low
     if team.min() < low - room or team.max() > high + room:
         span = f"[{team.min():.4g}, {team.max():.4g}]"
-        raise DataError(f"{where}: the team's reward of a slot lies in {span}, in {family.name} it is in [{low:g}, {high:g}]. Another unit?")
+        told = f"in {family.name} it is in [{low:g}, {high:g}]. Is it in another unit?"
+        raise DataError(f"{where}: the team's reward of a slot lies in {span}, {told}")
 
 
 def _check_masks(choice: torch.Tensor, mask: torch.Tensor, family: Family, where: str) -> None:

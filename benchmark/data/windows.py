@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,8 +85,8 @@ class Windows:
         return Windows(**{name: value if value is None else value.to(device) for name, value in vars(self).items()})
 
     def __repr__(self) -> str:
-        shown = ("obs", "action", "action_mask", "reward", "own_reward")
-        return f"Windows({', '.join(f'{name} {list(getattr(self, name).shape)}' for name in shown)}; {self.groups} joint windows)"
+        shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in ("obs", "action", "action_mask", "reward"))
+        return f"Windows({shapes}; {self.groups} joint windows)"
 
 
 class Episodes:

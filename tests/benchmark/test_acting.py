@@ -191,7 +191,7 @@ def test_what_is_wrong_in_a_loop_is_said_in_one_line():
         (lambda: env.reset(seeds=-3), "seed is -3"),
         (lambda: env.reset(seeds=0.5), "seed is 0.5"),
         (lambda: env.reset(seeds="one"), "seed is 'one'"),
-        (lambda: env.reset(seeds=[[1], [2]]), "seeds is .*, but must be a whole number, or one an episode"),
+        (lambda: env.reset(seeds=[[1], [2]]), r"seed is \[1\], but must be a whole number, 0 or more"),
         (lambda: policy.reset(other), "env is 'of power/.*', but must be of access/.*, which the policy was adapted to"),
     ):
         with pytest.raises(InvalidValueError, match=said):

@@ -139,13 +139,13 @@ def test_what_is_wrong_with_logs_is_named(tmp_path: Path):
         r"obs_5 lies in \[-90, -90\], usually .* in another unit\? It is noise: .*over the noise / 30": spoilt(
             obs_5=lambda row: -90.0
         ),
-        r"the team's reward of a slot lies in .* in power it is in .*\. Another unit\?": spoilt(reward=lambda row: 100.0),
+        r"the team's reward of a slot lies in .* in power it is in .* Is it in another": spoilt(reward=lambda row: 100.0),
     }
     for number, (said, content) in enumerate(cases.items()):
         with pytest.raises(DataError, match=f"{number}.csv.*{said}"):
             wbench.load_logs(write(tmp_path / f"{number}.csv", content), POWER)
     (tmp_path / "empty.csv").write_text(",".join(rows[0]) + "\n")
-    for name, said in (("empty.csv", r"empty\.csv has no rows\."), ("gone.csv", r"there is no file .*gone\.csv\. Give a \.csv")):
+    for name, said in (("empty.csv", r"empty\.csv has no rows\."), ("gone.csv", r"there is no file .*gone\.csv\. Give")):
         with pytest.raises(DataError, match=said):
             wbench.load_logs(tmp_path / name, POWER)
     _, rows = rows_of(ACCESS, 1)

@@ -16,7 +16,7 @@ NEAR_SLOTS = 8  # the distance to the own turn is resolved in slots up to here, 
 
 LAYOUT = {  # floats of each part, and what they are
     "queue": (3, "has a packet; length / buffer; log length"),
-    "age": (2, f"age of the oldest packet in frames (a frame has a turn for everybody): / {FRAMES}, up to 1; log"),
+    "age": (2, f"age of the oldest packet in frames (turns of everybody): divided by {FRAMES}, at most 1; log"),
     "outcome": (3, "own last outcome, one-hot: nothing sent, delivered, lost"),
     "sent": (MAX_CHANNELS, "channel of the own last packet, one-hot"),
     "heard": (MAX_CHANNELS, "channel heard in the last slot, one-hot: that of the own packet, else the home channel"),
