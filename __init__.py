@@ -3,7 +3,33 @@
     import wbench
     print(wbench.evaluate("networld", family="access"))
 
-Public names are imported when first used, so that `import wbench` and `wbench --help` stay fast.
+Act in a loop of your own:
+    load_policy       an agent that acts in your loop: adapt(variant, logs), act(obs)
+    load_support      logged episodes of a site, as agents adapt on them
+    load_logs         your own network's logs, out of a CSV or Parquet file
+    normalised_score  returns on the board's scale: 0 = random, 100 = genie
+Environments:
+    make              episodes of a variant, as tensors
+    vector_env        the same as a Gymnasium VectorEnv
+    parallel_env      the same as a PettingZoo ParallelEnv
+World models:
+    load_world        a world model: at(variant, logs), then imagine, fidelity, environment
+    NetWorld          the network
+Scores:
+    evaluate          an agent under the few-shot protocol, beside others
+    load_result       a result file
+    play              an agent's episodes, with their returns
+Data:
+    load_dataset      recorded play, as a datasets.Dataset
+    windows           random windows of recorded play, for a learner of your own
+    record            your own play, into files
+    to_minari, to_tensordict    recorded play for Minari and TorchRL
+Agents:
+    Agent             the base of an agent of your own
+    make_agent, list_agents, list_families
+
+The pages: docs/tutorial.md, docs/guides/python.md. Public names are imported when first used, so that `import wbench` and
+`wbench --help` stay fast.
 """
 
 from __future__ import annotations

@@ -176,6 +176,9 @@ class Agent:
         """What the board shows: its name, with its track where it has several."""
         return self.name if len(self.tracks) == 1 else f"{self.name}/{self.track}"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label}: {self.parameters:,} parameters)"
+
     def enter(self, track: str) -> None:
         """Take part in this track. A learner overrides it to put pretrained weights away in track `scratch`.
 

@@ -144,7 +144,7 @@ def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **nam
     return function(*given, **named)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Family:
     """A kind of task, and all that the harness, the data and the agents need to know about it.
 
@@ -228,6 +228,11 @@ class Family:
     def select(self, split: Split) -> tuple[Variant, ...]:
         """The variants of a split, in listing order."""
         return tuple(v for v in self.variants.values() if v.split == split)
+
+    def __repr__(self) -> str:
+        played = ", ".join(component.name for component in self.actions)
+        known = f"{len(self.variants)} variants; {self.obs_size} numbers observed"
+        return f"Family({self.name} {self.version}: {known}; action {played})"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -152,6 +153,9 @@ class Pretrained(PyTorchModelHubMixin):
         if folder.exists():
             raise CheckpointError(f"checkpoint {given!r} is a file; give the folder that holds {CONFIG} and {WEIGHTS}.")
         repo, _, revision = given.partition("@")
+        beside = [path.parent.name for path in folder.parent.glob(f"*/{CONFIG}")]  # asked first: the network is slow
+        if not revision and (near := get_close_matches(folder.name, beside)):
+            raise CheckpointError(f"no checkpoint {given!r}. Did you mean {str(Path(given).with_name(near[0]))!r}?")
         shipped = ", ".join(cls.shipped()) or "none"
         if repo.count("/") != 1:
             raise CheckpointError(f"no checkpoint {given!r}: not packaged ({shipped}), no folder, no Hub id (NAMESPACE/NAME).")

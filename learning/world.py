@@ -91,6 +91,6 @@ WorldFactory = Callable[[str | None, str], World]
 def make_world(name: str, checkpoint: str | None = None, device: str = "cpu") -> World:
     """The world model of this name; raises `UnknownNameError`, or `CheckpointError` like `make_agent`."""
     found = provided("worlds")
-    require_known("world", name, found, "networld")
+    require_known("world", name, found, 'wbench.load_world("networld")')
     factory: WorldFactory = found[name]()  # type: ignore[assignment]
     return factory(checkpoint, device)

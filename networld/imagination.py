@@ -135,7 +135,7 @@ class ImaginedEnvironment:
         self._model, self._config, self._next, self._site = model, config, first, site
         # Channels keep the numbers that they have in play, so nothing is relabelled, and nothing is drawn here.
         self._windows = WindowSampler(replace(family, permute=None), [recorded], torch.Generator()).windows
-        self._slot = config.slots
+        self._slot = -1  # before the first reset
 
     def __repr__(self) -> str:
         slots, logs = self._config.slots, self._recorded.count
@@ -169,6 +169,7 @@ class ImaginedEnvironment:
     @torch.no_grad()
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Imagine one slot in which the agents do this, tensors or arrays; see `learning.world.Playground.step`."""
+        require(self._slot >= 0, "step", "before reset", "after it: obs, info = env.reset(episodes)")
         require(self._slot < self._config.slots, "step", self._slot, f"below the horizon {self._config.slots}; reset first")
         model, n = self._model, self.variant.agents
         wanted = check_action(batch_action(self.family, action), self.family.actions, len(self._rows) // n, n).flatten(0, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ def make(
     """
     family, variant = get_variant(name)
     chosen = TRAIN_SITES if sites is None else site_numbers(sites)
-    return Environment(family, variant, chosen, episodes or (1 if sites is None else len(chosen)), device)
+    each = 1 if sites is None else len(chosen)
+    return Environment(family, variant, chosen, each if episodes is None else episodes, device)
 
 
 class Environment:
@@ -87,7 +88,8 @@ class Environment:
         if seeds is None:
             count = self.episodes if places is None else len(places)
             seeds, self._next = range(self._next, self._next + count), self._next + count
-        numbers = [seeds] if isinstance(seeds, int) else [_seed(seed) for seed in seeds]
+        several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
+        numbers = [_seed(seed) for seed in (cast(Iterable, seeds) if several else [seeds])]
         places = [self._sites[seed % len(self._sites)] for seed in numbers] if places is None else places
         if len(places) == 1:
             places = [*places] * len(numbers)
@@ -153,8 +155,9 @@ def site_numbers(sites: Sites) -> Sequence[int]:
     """Numbers of sites that are given as numbers or as text such as `dev:0-3`; raises `InvalidValueError`."""
     if isinstance(sites, str):
         return parse_sites(sites)
-    if isinstance(sites, int):
-        return [sites]
+    if isinstance(sites, int | np.integer):
+        return [int(sites)]
+    require(isinstance(sites, Iterable), "sites", sites, "a number, a text such as dev:0-3, or several of these")
     found = [number for site in sites for number in (parse_sites(site) if isinstance(site, str) else [int(site)])]
     require(len(found) > 0, "sites", list(sites), "one or more")
     return found

@@ -65,6 +65,8 @@ def read(path: Path) -> pa.Table:
     readers = {".csv": pyarrow.csv.read_csv, ".parquet": pyarrow.parquet.read_table}
     if path.suffix not in readers:
         raise DataError(f"{path} is no .csv or .parquet file. Save the logs as one of these.")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}. Give a .csv or .parquet file of logs.")
     try:
         return readers[path.suffix](path)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
@@ -88,6 +90,8 @@ def _support(table: pa.Table, family: Family, variant: Variant, where: str) -> S
 
 def _of_agents(table: pa.Table, family: Family, variant: Variant, where: str) -> dict[str, np.ndarray]:
     """Columns [K, T, N, ...] of a table in long form."""
+    if not table.num_rows:
+        raise DataError(f"{where} has no rows.")
     indexed, named = columns_of(family)
     seen = named if named and named[0] in table.column_names else indexed
     parts = family.actions
@@ -209,7 +213,8 @@ def _check_rewards(reward: np.ndarray, family: Family, where: str) -> None:
     team, room = reward.sum(-1), high - low
     if team.min() < low - room or team.max() > high + room:
         span = f"[{team.min():.4g}, {team.max():.4g}]"
-        raise DataError(f"{where}: the team's reward of a slot lies in {span}, in {family.name} it is in [{low:g}, {high:g}].")
+        told = f"in {family.name} it is in [{low:g}, {high:g}]. Is it in another unit?"
+        raise DataError(f"{where}: the team's reward of a slot lies in {span}, {told}")
 
 
 def _check_masks(choice: torch.Tensor, mask: torch.Tensor, family: Family, where: str) -> None:

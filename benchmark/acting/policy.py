@@ -41,8 +41,10 @@ def load_policy(agent: str | Path | Agent, checkpoint: str | Path | None = None,
     Raises:
         UnknownNameError: there is no such agent.
         CheckpointError: its checkpoint is missing, damaged or of another model.
-        InvalidValueError: a checkpoint for an agent that is an object already.
+        InvalidValueError: this is no agent, or a checkpoint for one that is an object already.
     """
+    fits = isinstance(agent, Agent | str | Path)
+    require(fits, "agent", agent, "a name of wbench list, FILE.py, or an Agent that was made: Mine(), not Mine")
     if isinstance(agent, Agent):
         require(checkpoint is None, "checkpoint", checkpoint, "None for an Agent, which has its weights")
         return Policy(agent, device)
@@ -140,6 +142,8 @@ class Policy:
             require(hasattr(bare, "simulator"), "env", type(env).__name__, "an environment of wbench; or leave it out")
             self._env, self._episodes = bare.simulator, bare.played
             require(bool(self._episodes), "env", "not reset yet", "reset before the policy is: obs, info = env.reset()")
+            played, ours = bare.variant.name, self.variant.name if self.variant else ""
+            require(ours in ("", played), "env", f"of {played}", f"of {ours}, which the policy was adapted to")
         elif seeds is not None:
             places = [0] * len(seeds) if sites is None else list(site_numbers(sites))
             places = places * len(seeds) if len(places) == 1 else places

@@ -38,8 +38,9 @@ def windows(task: str, *, history: int = 0, horizon: int = 1, release: str = "mi
     chosen = [variant for variant in family.select("train") if task in (family.name, variant.name)]
     require(bool(chosen), "task", task, f"a family, or a train variant: see wbench show {family.name}")
     least = min(variant.horizon for variant in chosen)
-    fits = history >= 0 and horizon >= 0 and history + horizon < least
-    require(fits, "history + horizon", history + horizon, f"in [0, {least - 1}]")
+    for field, slots in (("history", history), ("horizon", horizon)):
+        require(isinstance(slots, int) and slots >= 0, field, slots, "a whole number, 0 or more")
+    require(history + horizon < least, "history + horizon", history + horizon, f"below {least}, the slots of an episode")
     cache = Cache(family, get_release(release))
     names = {variant.name for variant in chosen}
     ensure(cache, [shard for shard in train_files(family, cache.release) if shard.variant in names])

@@ -121,7 +121,8 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
     missing = [shard for shard in wanted if not cache.path(shard).is_file()]
     if not missing:
         return
-    say(f"{family.name} {release.name}: getting {len(missing)} files into {cache.folder}")
+    files = "1 file" if len(missing) == 1 else f"{len(missing)} files"
+    say(f"{family.name} {release.name}: getting {files} into {cache.folder}")
     start = said = time.monotonic()
     count = 0
 
@@ -130,7 +131,7 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
         count += 1
         if time.monotonic() - said > 10:
             said = time.monotonic()
-            say(f"{family.name} {release.name}: {count} of {len(missing)} files, {said - start:.0f} s")
+            say(f"{family.name} {release.name}: {count} of {files}, {said - start:.0f} s")
 
     obtain(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
 

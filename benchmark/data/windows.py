@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from .store import ensure, map_columns
 MIXED = 8  # variants in a batch, at most
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Windows:
     """A batch of windows, one row an agent: R rows of W slots.
 
@@ -85,8 +84,11 @@ class Windows:
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
-        moved: dict[str, Any] = {name: value if value is None else value.to(device) for name, value in vars(self).items()}
-        return Windows(**moved)
+        return Windows(**{name: value if value is None else value.to(device) for name, value in vars(self).items()})
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in ("obs", "action", "action_mask", "reward"))
+        return f"Windows({shapes}; {self.groups} joint windows)"
 
 
 class Episodes:
@@ -163,8 +165,7 @@ class Episodes:
         """
         source = self._columns[column]
         index = (episode * source.shape[1])[:, None] + self._slots(slot).clamp(min=0)
-        found = source.flatten(0, 1).index_select(0, index.flatten())
-        return found.unflatten(0, index.shape)
+        return source.flatten(0, 1).index_select(0, index.flatten()).unflatten(0, index.shape)
 
     def gather(self, episode: Tensor, slot: Tensor) -> dict[str, Tensor]:
         """Joint windows around slot `slot` of episode `episode` (both [b]), as rows [b * N, W, ...]."""

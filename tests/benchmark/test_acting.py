@@ -163,6 +163,8 @@ def test_what_is_wrong_in_a_loop_is_said_in_one_line():
         (lambda: policy.adapt(ACCESS, spoilt("obs")), "obs of the support of access/n8-.* is 'NaN or infinite somewhere'"),
         (lambda: policy.adapt(ACCESS, spoilt("reward")), "reward of the support of access/n8-"),
         (lambda: wbench.load_policy(Talker(), "x"), "checkpoint is 'x'"),
+        (lambda: wbench.load_policy(Talker), "agent is .*Talker.*, but must be .* an Agent that was made"),
+        (lambda: wbench.load_policy(None), "agent is None, but must be a name of wbench list"),
         (lambda: wbench.load_support(ACCESS, "dev:0-3"), "site is 'dev:0-3', but must be one site"),
         (lambda: wbench.load_support(ACCESS, "dev:0", shots=0), "shots is 0"),
     ):
@@ -170,6 +172,8 @@ def test_what_is_wrong_in_a_loop_is_said_in_one_line():
             wrong()
     policy.adapt(ACCESS)
     seen, _ = env.reset()
+    other = wbench.make(POWER)
+    other.reset()
     for wrong, said in (
         (lambda: policy.act(seen[..., 1:]), r"obs.shape is \(1, 8, \d+\), but must be \(B, 8, 37\) or \(8, 37\)"),
         (lambda: policy.act("left"), "obs is 'str'"),
@@ -182,6 +186,13 @@ def test_what_is_wrong_in_a_loop_is_said_in_one_line():
         (lambda: env.reset(sites=["dev:0", "dev:1"], seeds=[1, 2, 3]), "sites is '2 sites'"),
         (lambda: wbench.make(ACCESS, "sealed:0"), "sealed sites are the referee's"),
         (lambda: wbench.make(ACCESS, episodes=-1), "episodes is -1"),
+        (lambda: wbench.make(ACCESS, episodes=0), "episodes is 0"),
+        (lambda: wbench.make(ACCESS, 0.5), "sites is 0.5, but must be a number, a text such as dev:0-3"),
+        (lambda: env.reset(seeds=-3), "seed is -3"),
+        (lambda: env.reset(seeds=0.5), "seed is 0.5"),
+        (lambda: env.reset(seeds="one"), "seed is 'one'"),
+        (lambda: env.reset(seeds=[[1], [2]]), r"seed is \[1\], but must be a whole number, 0 or more"),
+        (lambda: policy.reset(other), "env is 'of power/.*', but must be of access/.*, which the policy was adapted to"),
     ):
         with pytest.raises(InvalidValueError, match=said):
             wrong()
@@ -226,6 +237,8 @@ def test_objects_show_themselves_with_shapes():
     policy.adapt(ACCESS, logs)
     assert f"Policy(estimator; {ACCESS}: obs [8, 37]" in repr(policy) and "2 shots" in repr(policy)
     assert repr(logs).startswith("Support(2 episodes: obs [2, 128, 8, 37], action [2, 128, 8], reward [2, 128, 8]; mean return")
+    assert repr(get_family("access")).startswith("Family(access 2: 15 variants; 37 numbers observed; action channel)")
+    assert repr(policy.agent) == "ReferenceAgent(estimator: 0 parameters)"
     assert repr(wbench.vector_env(ACCESS, 4, sites=[1_000_000])) == f"VectorEpisodes({shapes}; sites dev:0)"
     assert repr(wbench.parallel_env(ACCESS)).startswith(f"ParallelEpisode({ACCESS}: obs [8, 37]")
 

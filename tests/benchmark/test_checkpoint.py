@@ -247,3 +247,17 @@ def test_packaged_weights_that_were_changed_are_refused_until_they_are_frozen_ag
     (folder / CONFIG).write_text((folder / CONFIG).read_text() + " ")
     with pytest.raises(CheckpointError, match=r"config.json differs"):
         BehaviourCloning.from_pretrained(str(folder))
+
+
+def test_a_folder_with_a_slip_in_its_name_is_told_without_the_network(tmp_path, monkeypatch):
+    def reached(*_: object, **__: object) -> None:
+        raise AssertionError("asked the Hub")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checkpoint, "hf_hub_download", reached)
+    (tmp_path / "runs" / "beacon").mkdir(parents=True)
+    (tmp_path / "runs" / "beacon" / CONFIG).write_text("{}")
+    with pytest.raises(CheckpointError, match=r"^no checkpoint 'runs/beacno'\. Did you mean 'runs/beacon'\?$"):
+        BehaviourCloning.from_pretrained("runs/beacno")
+    with pytest.raises(AssertionError, match="asked the Hub"):
+        BehaviourCloning.from_pretrained("runs/other-name")

@@ -41,7 +41,7 @@ def test_first_use_records_only_the_files_that_are_needed_and_says_so(tmp_path, 
     data = load_dataset(VARIANT.name, release="tiny", root=tmp_path)
     folder = release.dataset_folder(FAMILY, RELEASE, tmp_path)
     assert [str(path.relative_to(folder)) for path in folder.rglob("*.parquet")] == [f"data/{ONE}/mixed.parquet"]
-    assert "getting 1 files into" in capsys.readouterr().err
+    assert "getting 1 file into" in capsys.readouterr().err
     assert len(data) == 2 * (SLOTS + 1) and data.features["obs"].shape == (8, FAMILY.obs_size) and data.split == "mixed"
     index = TRAIN_FILES.index("mixed")
     played = record(FAMILY, VARIANT, mixture(FAMILY, "mixed"), [0, 1], train_seeds(index, 2))

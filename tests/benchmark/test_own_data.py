@@ -139,11 +139,15 @@ def test_what_is_wrong_with_logs_is_named(tmp_path: Path):
         r"obs_5 lies in \[-90, -90\], usually .* in another unit\? It is noise: .*over the noise / 30": spoilt(
             obs_5=lambda row: -90.0
         ),
-        "the team's reward of a slot lies in .* in power it is in": spoilt(reward=lambda row: 100.0),
+        r"the team's reward of a slot lies in .* in power it is in .* Is it in another": spoilt(reward=lambda row: 100.0),
     }
     for number, (said, content) in enumerate(cases.items()):
         with pytest.raises(DataError, match=f"{number}.csv.*{said}"):
             wbench.load_logs(write(tmp_path / f"{number}.csv", content), POWER)
+    (tmp_path / "empty.csv").write_text(",".join(rows[0]) + "\n")
+    for name, said in (("empty.csv", r"empty\.csv has no rows\."), ("gone.csv", r"there is no file .*gone\.csv\. Give")):
+        with pytest.raises(DataError, match=said):
+            wbench.load_logs(tmp_path / name, POWER)
     _, rows = rows_of(ACCESS, 1)
     with pytest.raises(DataError, match="choices of channel were not allowed by what was observed, the first by agent"):
         wbench.load_logs(write(tmp_path / "all.csv", spoilt(action=lambda row: 1)), ACCESS)
@@ -173,9 +177,12 @@ def test_windows_of_recorded_play_for_ones_own_learner():
     sampler = wbench.windows(ACCESS, history=2, horizon=1)
     batch = sampler.sample(160)
     assert batch.obs.shape == (160, 4, get_family("access").obs_size) and batch.groups == 20
+    assert repr(batch).startswith("Windows(obs [160, 4, 37], action [160, 4], ") and repr(batch).endswith("; 20 joint windows)")
     for wrong, said in (
         ({"task": get_family("access").select("held-out")[0].name}, "or a train variant"),
-        ({"task": ACCESS, "horizon": 200}, "history \\+ horizon is 200"),
+        ({"task": ACCESS, "horizon": 200}, "history \\+ horizon is 200, but must be below 128, the slots of an episode"),
+        ({"task": ACCESS, "history": -1}, "history is -1, but must be a whole number, 0 or more"),
+        ({"task": ACCESS, "horizon": 1.5}, "horizon is 1.5"),
     ):
         with pytest.raises(InvalidValueError, match=said):
             wbench.windows(**wrong)

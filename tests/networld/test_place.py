@@ -66,6 +66,8 @@ def test_a_policy_watches_the_logged_slots_before_the_start(place):
 
 def test_it_is_an_environment_that_takes_arrays(place):
     env = place.environment(horizon=2, start=5)
+    with pytest.raises(InvalidValueError, match="step is 'before reset', but must be after it"):
+        env.step(torch.zeros(4, 8, dtype=torch.long))
     obs, info = env.reset(4)
     assert all(bool((start == place.support.obs[:, 5]).all((1, 2)).any()) for start in obs) and "2 slots, from 2" in repr(env)
     for last in (False, True):

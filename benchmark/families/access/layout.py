@@ -16,15 +16,15 @@ NEAR_SLOTS = 8  # the distance to the own turn is resolved in slots up to here, 
 
 LAYOUT = {  # floats of each part, and what they are
     "queue": (3, "has a packet; length / buffer; log length"),
-    "age": (2, "head-of-line age in frames: up to FRAMES; log"),
-    "outcome": (3, "own last outcome: none, ACK, NACK"),
-    "sent": (MAX_CHANNELS, "channel of the own last packet"),
-    "heard": (MAX_CHANNELS, "channel listened to in the last slot: that of the own packet, else the home channel"),
+    "age": (2, f"age of the oldest packet in frames (turns of everybody): divided by {FRAMES}, at most 1; log"),
+    "outcome": (3, "own last outcome, one-hot: nothing sent, delivered, lost"),
+    "sent": (MAX_CHANNELS, "channel of the own last packet, one-hot"),
+    "heard": (MAX_CHANNELS, "channel heard in the last slot, one-hot: that of the own packet, else the home channel"),
     "feedback": (2, "what was heard there: one sender, several; idle = (0, 0)"),
     "silence": (1, "log of the frames since own last success"),
-    "static": (1 + MAX_CHANNELS, "own index / N; home channel"),
+    "static": (1 + MAX_CHANNELS, "own index / N; home channel, one-hot"),
     "turn": (4, "own turn now; slots until then, near; sine and cosine of the phase in the frame"),
-    "clock": (3 + CLOCK_BITS, "slot of the superframe / MAX_SUPERFRAME; sine and cosine of its phase; its binary digits"),
+    "clock": (3 + CLOCK_BITS, f"slot of the superframe / {MAX_SUPERFRAME}; sine and cosine of its phase; its binary digits"),
 }
 SLICES = slices(LAYOUT)
 OBS_SIZE = sum(size for size, _ in LAYOUT.values())

@@ -18,19 +18,19 @@ MEAN_SIZE, MEAN_WORK = 4.0, 1.2  # Mbit and Gcycle of a task; the two draws are 
 HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 
 LAYOUT = {  # floats of each part, and what they are
-    "task": (3, "a task waits for a decision; its size / MAX_SIZE; its density / MAX_DENSITY"),
+    "task": (3, f"a task waits for a decision; its size / {MAX_SIZE:g} Mbit; its density / {MAX_DENSITY} Gcycle per Mbit"),
     "local": (1, "own local backlog: log(1 + slots at full clock)"),
     "sending": (MAX_EDGES, "own Mbit to be sent to each edge: log(1 + tasks of mean size)"),
     "pending": (MAX_EDGES, "own work that is at each edge: log(1 + tasks of mean work)"),
-    "channel": (MAX_EDGES, "own spectral efficiency to each edge now, as a multiple of that at the reference SNR"),
+    "channel": (MAX_EDGES, "own spectral efficiency to each edge now, as a multiple of that at 9 dB"),
     "exists": (MAX_EDGES, "whether the edge exists"),
-    "sent": (MAX_EDGES, "own Mbit sent to each edge in the last slot / MEAN_SIZE"),
-    "served": (MAX_EDGES, "own work done by each edge in the last slot / MEAN_WORK"),
+    "sent": (MAX_EDGES, f"own Mbit sent to each edge in the last slot / {MEAN_SIZE:g} Mbit"),
+    "served": (MAX_EDGES, f"own work done by each edge in the last slot / {MEAN_WORK} Gcycle"),
     "delay": (MAX_EDGES, "mean delay / deadline of own tasks that each edge completed in the last slot, 0 where none"),
     "alive": (2, "own tasks alive / deadline; age of the oldest / deadline"),
     "outcome": (3, "completed any, dropped one in the last slot; delay of the last completed task / deadline"),
     "server": (1 + MAX_EDGES, "server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot"),
-    "frequency": (1, "chosen in the last slot"),
+    "frequency": (1, "local clock chosen in the last slot, a share of the greatest"),
     "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
     "index": (1, "own index / N"),
 }
