@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -15,103 +14,30 @@ import numpy as np
 
 from ..benchmark.protocol import trainings
 from ..benchmark.protocol.spec import SIZES
-from ..benchmark.protocol.statistics import Interval, Summary
+from ..benchmark.protocol.statistics import Interval
 from ..benchmark.registry import REFERENCES
 from ..errors import InvalidValueError, ResultError, UnknownNameError
+from .index.entry import CONTROLS, with_controls
+from .index.entry import Entry as Entry
 from .index.index import Index, Indexed
-from .index.line import Line
 from .index.ranks import counts
 from .names import code, link, told_apart
-from .result import Result
 from .summary import HEADLINE as HEADLINE
-from .summary import Grid, gains, headline_shots
+from .summary import headline_shots
 from .tables import ALL, RankInterval, Standing
-from .verification.verify import TIERS, Record, recorded
+from .verification.verify import TIERS, recorded
 
 PROTOCOLS = (*SIZES, "custom")
 UNRANKED = "quick"  # a first look, with too few sites to rank by
 _REFERENCE = "reference"  # why a row is unranked: a reference policy, or an agent that sees hidden state
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row: a result file of a store, or the files of several trainings of one recipe.
-
-    Attributes:
-        file: its name in the store, e.g. `networld-lite-1f0c2a9be7d4.json`; of several trainings the first's, as all that
-            follows.
-        result: what it says, whole or in short.
-        tier: how far it was verified, one of `TIERS`.
-        ranks: rank interval by family (`ALL` for all of them) and number of shots, among rows of the same protocol hash; empty
-            for a row that is not ranked: incomplete, a reference, under `quick`, or one that nobody has run again.
-        name: what the board calls it; empty = its label.
-        sha256: of its bytes.
-        record: of its rerun.
-        others: the further trainings, an entry each.
-    """
-
-    file: str
-    result: Result | Line
-    tier: str
-    ranks: Mapping[str, Mapping[int, RankInterval]] = field(default_factory=dict)
-    name: str = ""
-    sha256: str = ""
-    record: Record | None = None
-    others: tuple[Entry, ...] = ()
-
-    @cached_property
-    def line(self) -> Line:
-        """What it says, in short."""
-        return self.result if isinstance(self.result, Line) else Line.of(self.result)
-
-    @property
-    def trainings(self) -> tuple[Entry, ...]:
-        """All trainings, itself the first."""
-        return (self, *self.others)
-
-    def table(self, shots: int, family: str = ALL) -> np.ndarray | None:
-        """Scores [trainings, variants, sites] at K shots; None where cells are missing."""
-        tables = [one.line.table(shots, None if family == ALL else family) for one in self.trainings]
-        return None if any(table is None for table in tables) else np.stack([t for t in tables if t is not None])
-
-    @cached_property
-    def summaries(self) -> dict[int, Summary | None]:
-        """By number of shots, over all trainings."""
-        if not self.others:
-            return {k: self.line.summary[str(k)] for k in self.grid.shots}
-        tables = {k: self.table(k) for k in self.grid.shots}
-        return {k: None if t is None else trainings.summarise(t, self.grid.variants) for k, t in tables.items()}
-
-    @property
-    def grid(self) -> Grid:
-        """What its protocol plays."""
-        return Grid.of(self.line.contract)  # type: ignore[arg-type]
-
-    def rank(self, shots: int, family: str = ALL) -> RankInterval | None:
-        """Its rank interval at K shots, or None where it is not ranked."""
-        return self.ranks.get(family, {}).get(shots)
-
-    def estimate(self, shots: int, family: str = ALL) -> Interval | None:
-        """IQM with its interval at K shots, over everything or over a family; None where cells are missing."""
-        summary = self.summaries.get(shots)
-        return summary if summary is None or family == ALL else summary.families.get(family)
-
-    def gain(self, shots: int, family: str = ALL) -> Interval | None:
-        """Adaptation gain at K shots, likewise; None at 0 shots too."""
-        if self.others:
-            table, start = (self.table(k, family) if k in self.grid.shots else None for k in (shots, 0))
-            return trainings.interval(table - start) if shots and table is not None and start is not None else None
-        if family == ALL:
-            return self.line.gain.get(str(shots))
-        part = replace(self.grid.select(family), shots=(0, shots) if shots else ())
-        return gains(part, self.line.all_scores()).get(str(shots))
-
-
 def load(store: Path, protocol: str | None, note: Callable[[str], None], index: Index | None = None) -> list[Entry]:
     """The results of a store, checked as far as `arithmetic`, or as a maintainer's record beside it says; not yet ranked.
 
     One row a (label, package, checkpoint, settings, protocol): of several runs of one agent the one that holds furthest, and
-    then the first by name, stands for all. Several trainings of one recipe that hold as far are one row.
+    then the first by name, stands for all. Several trainings of one recipe that hold as far are one row. Runs with other logs
+    are no rows: they stand beside that of the same agent.
 
     Args:
         store: the folder.
@@ -128,11 +54,13 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
         raise UnknownNameError("protocol", str(protocol), PROTOCOLS, "wbench leaderboard --protocol lite")
     with nullcontext(index) if index else Index(store, note) as index:
         found = [_entry(store, file, note) for file in index.files(protocol)]
+        controls = [_entry(store, file, note) for file in index.controls()]
         others = index.protocols()
     if not found:
         hint = f"Try: --protocol {min(others)}" if others else "Add one: wbench submit FILE"
         raise ResultError(f"no results{f' of protocol {protocol}' if protocol else ''} in {store}. {hint}")
-    rows = _one_a_recipe(_one_a_row(found, note))
+    unused = note if protocol is None else lambda _: None  # those of other sizes are of rows that were not asked for
+    rows = list(with_controls(_one_a_recipe(_one_a_row(found, note)), _one_a_row(controls, note), unused))
     names: dict[str, str] = {}
     for board in by_protocol(rows):
         names |= told_apart({one.file: one.line for one in board})
@@ -289,6 +217,7 @@ def standing(entry: Entry, shots: int, family: str = ALL) -> Standing:
         score=estimate and Interval(estimate.iqm, estimate.ci_low, estimate.ci_high),
         gain=entry.gain(shots, family),
         families={name: entry.estimate(shots, name) for name in families},
+        controls={logs: found for logs in CONTROLS if (found := entry.control(logs, shots, family))},
         tier=entry.tier,
         parameters=result.parameters,
         latency=result.latency,

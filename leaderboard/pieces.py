@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ DEEPEST = 16  # levels of nesting
 _ITEMS = 1000  # of any list or object but those below
 _MOST = {"cells": MOST_CELLS, "spec": 64, "adaptation": 100, "qos": 64, "summary": 100, "gain": 100, "difference": 100}
 _MOST |= {"comparison": 100, "releases": 100, "versions": 100, "message_floats": 100, "families": 100, "support": 100}
+_CONTAINERS = frozenset((dict, list))  # of JSON
 _SHOWN = 60  # characters of a wrong value that a message repeats
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
@@ -43,10 +44,7 @@ def printable(text: str, limit: int = 200) -> str:
 
 def piecewise(data: dict[str, Any]) -> Result:
     """The result; raises `ResultError` at the first thing that is wrong."""
-    for where, inside in _containers(data):
-        most = _MOST.get(where.rpartition(".")[2], _ITEMS)
-        if len(inside) > most:
-            raise _wrong(f"{where or 'the file'} holds {len(inside)}, {most} are the most")
+    _require_bounded(data)
     _check_contract(data.get("contract"))
     rivals = data.get("comparison")
     if not isinstance(rivals, list):
@@ -55,16 +53,30 @@ def piecewise(data: dict[str, Any]) -> Result:
     return _row(Result, data, "", {"comparison": rows})
 
 
-def _containers(data: Any, where: str = "", level: int = 1) -> Iterator[tuple[str, list[Any] | dict[str, Any]]]:
-    """Every list and object, by the names on the way to it."""
-    if level > DEEPEST:
-        raise too_deep()
-    yield where, data
-    listed = isinstance(data, list)
-    for name, value in enumerate(data) if listed else data.items():
-        if isinstance(value, dict | list):
-            inside = where if listed else f"{where}.{name:.64}" if where else f"{name:.64}"
-            yield from _containers(value, inside, level + 1)
+def _require_bounded(data: Any) -> None:
+    """Raise where some list or object holds too much, or lies too deep; its name is that of the field that it is in."""
+    left: list[tuple[Any, tuple[Any, ...], int]] = [(data, (), 1)]  # (container, (names above, name), level)
+    while left:
+        inside, names, level = left.pop()
+        if level > DEEPEST:
+            raise too_deep()
+        most = _MOST.get(names[1] if names else "", _ITEMS)
+        if len(inside) > most:
+            raise _wrong(f"{_dotted(names) or 'the file'} holds {len(inside)}, {most} are the most")
+        listed = isinstance(inside, list)
+        if _CONTAINERS.isdisjoint(map(type, inside if listed else inside.values())):
+            continue  # as most: a list of numbers
+        each = ((names, value) for value in inside) if listed else (((names, name), value) for name, value in inside.items())
+        left += [(value, within, level + 1) for within, value in each if type(value) in _CONTAINERS]
+
+
+def _dotted(names: tuple[Any, ...]) -> str:
+    """The names on the way to a container, e.g. `cells.qos`."""
+    found: list[str] = []
+    while names:
+        names, name = names
+        found.append(f"{name:.64}")
+    return ".".join(reversed(found))
 
 
 def _check_contract(contract: Any) -> None:
@@ -114,7 +126,11 @@ def _summary(found: Any, where: str) -> Summary:
 
 def _made(kind: type[T], data: Any, where: str) -> T:
     try:
-        return adapter(kind).validate_json(json.dumps(data))
+        text = json.dumps(data, allow_nan=False)
+    except ValueError as error:  # such as 1e999
+        raise _wrong(f"{where or 'the file'} holds a number that is not finite") from error
+    try:
+        return adapter(kind).validate_json(text)
     except ValidationError as error:
         one = error.errors(include_url=False, include_context=False)[0]
         at = ".".join(str(part) for part in (*filter(None, [where]), *one["loc"]))

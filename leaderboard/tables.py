@@ -23,6 +23,7 @@ _NOTES = (
     "Env. steps: of training and of all cells together.\n"
     "Bits: broadcast by all agents in a slot. Priv.: saw global state in training."
 )
+_OTHER_LOGS = "Wrong, shifted: score with logs of another site, and with logs of random play at this one, if played."
 TIER_NAMES = {"reported": "does not hold", "arithmetic": "arithmetic checked", "rerun": "rerun"}
 _LEFT = ("rank", "agent", "verified", "priv.")
 ROOM = 5  # intervals beside each other in a terminal of 100 columns, none of them split
@@ -42,6 +43,23 @@ class RankInterval(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Control:
+    """What other logs than the row's do to an agent: the score with them, and what they add to its score without logs.
+
+    Attributes:
+        score: over all families, or over one.
+        gain: over the same trainings' scores at 0 shots, paired; None where these are not known.
+        trainings: that it is of; a row may have more.
+        file: its name in the store; of several trainings the first's.
+    """
+
+    score: Interval
+    gain: Interval | None
+    trainings: int
+    file: str
+
+
+@dataclass(frozen=True)
 class Standing:
     """What a board says of a row at a number of shots.
 
@@ -56,6 +74,7 @@ class Standing:
         score: over all families, or over one; None where cells are missing.
         gain: adaptation gain, likewise; None at 0 shots too.
         families: scores by family.
+        controls: what other logs do, `wrong` (another site's) and `shifted` (random play at this site); those that were played.
         tier: how far it was verified.
         parameters: trained parameters.
         latency: seconds a slot of play.
@@ -77,6 +96,7 @@ class Standing:
     score: Interval | None
     gain: Interval | None
     families: Mapping[str, Interval | None]
+    controls: Mapping[str, Control]
     tier: str
     parameters: int
     latency: float | None
@@ -171,7 +191,8 @@ def _mean(row: Row, variant: str, shots: str) -> str:
 
 def of_boards(boards: Sequence[Sequence[Standing]], shots: int, family: str = ALL, width: int = 200) -> Group:
     """Boards, each of one protocol hash, as tables; as wide as there is room."""
-    return Group(*(_board(rows, shots, family, width) for rows in boards), Text(_NOTES, style="dim"))
+    notes = [_NOTES, _OTHER_LOGS] if any(one.controls for rows in boards for one in rows) else [_NOTES]
+    return Group(*(_board(rows, shots, family, width) for rows in boards), Text("\n".join(notes), style="dim"))
 
 
 def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Table:
@@ -192,6 +213,7 @@ def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Tab
 
 def _columns(rows: Sequence[Standing], shots: int) -> dict[str, list[str]]:
     """What is told of every row, by title, most important first."""
+    controls = dict.fromkeys(logs for one in rows for logs in one.controls)
     return {
         "rank": [str(one.rank or one.unranked) for one in rows],
         "agent": [one.agent for one in rows],
@@ -201,11 +223,16 @@ def _columns(rows: Sequence[Standing], shots: int) -> dict[str, list[str]]:
         "trainings": [str(one.trainings or "-") for one in rows],
         "verified": [TIER_NAMES[one.tier] for one in rows],
         "parameters": [short(one.parameters) for one in rows],
-        "ms a slot": ["-" if one.latency is None else f"{1000 * one.latency:.2g}" for one in rows],
+        "ms a slot": ["-" if one.latency is None else f"{1000 * one.latency:.3g}" for one in rows],
         "env. steps": [short(one.environment_steps) for one in rows],
         "bits": [f"{one.message_bits:.0f}" for one in rows],
         "priv.": ["yes" if one.privileged_training else "no" for one in rows],
+        **{logs: [_control(one.controls.get(logs)) for one in rows] for logs in controls},
     }
+
+
+def _control(found: Control | None) -> str:
+    return "-" if found is None else f"{found.score.iqm:.1f}"
 
 
 def _fitting(columns: Mapping[str, list[str]], width: int) -> dict[str, list[str]]:

@@ -26,7 +26,7 @@ from ...errors import ResultError
 from ..reading import parse, read_bytes
 from ..store import name_of, result_files
 from ..verification.recompute import complaints
-from .line import Line
+from .line import OWN_LOGS, Line
 from .ranks import counts
 
 _PACKAGE = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ _CODE = ("benchmark", "leaderboard", "learning", "networld", "baselines")  # wha
 _MANY = 100  # new files, from which on they are read by all cores
 _BATCH = 25
 _WAIT = 60.0  # seconds for another process that writes
+_CONTROL = "control"  # in the place of a protocol's size: another run's logs were handed over, so it is no row
 _TABLES = """
 create table if not exists about (code text primary key);
 create table if not exists files (name text primary key, stat text, sha256 text, protocol text, hash text, played text,
@@ -131,24 +132,30 @@ class Index:
             self._base.execute("commit")
 
     def protocols(self) -> list[str]:
-        """Protocols of the files that can be read."""
-        found = self._base.execute("select distinct protocol from files where not malformed")
+        """Protocols of the rows that can be read."""
+        found = self._base.execute("select distinct protocol from files where not malformed and protocol <> ?", (_CONTROL,))
         return sorted(name for (name,) in found)
 
     def files(self, protocol: str | None = None) -> Iterator[Indexed]:
-        """The files of a protocol, or all, by name; what is malformed is told of."""
+        """The rows of a protocol, or all, by name; what is malformed is told of."""
         for name, problem in self._base.execute("select name, problem from files where malformed order by name"):
             self._note(f"{name} is left out: {problem}")
-        chosen = self._base.execute(
-            "select name, sha256, hash, problem, line from files "
-            "where not malformed and (? is null or protocol = ?) order by name",
-            (protocol, protocol),
+        chosen = "protocol <> ?" if protocol is None else "protocol = ?"
+        yield from self._those(chosen, _CONTROL if protocol is None else protocol)
+
+    def controls(self) -> Iterator[Indexed]:
+        """The files played with logs that are not the site's."""
+        return self._those("protocol = ?", _CONTROL)
+
+    def _those(self, chosen: str, value: str) -> Iterator[Indexed]:
+        found = self._base.execute(
+            f"select name, sha256, hash, problem, line from files where not malformed and {chosen} order by name", (value,)
         )
         contracts: dict[str, Any] = {}
-        for name, sha256, found, problem, line in chosen:
-            if found not in contracts:
-                contracts[found] = self._contract(found)
-            yield Indexed(name, sha256, replace(adapter(Line).validate_json(line), contract=contracts[found]), problem)
+        for name, sha256, digest, problem, line in found:
+            if digest not in contracts:
+                contracts[digest] = self._contract(digest)
+            yield Indexed(name, sha256, replace(adapter(Line).validate_json(line), contract=contracts[digest]), problem)
 
     def _contract(self, digest: str) -> dict[str, Any]:
         (text,) = self._base.execute("select text from contracts where hash = ?", (digest,)).fetchone()
@@ -230,10 +237,11 @@ def _read_all(paths: Sequence[Path]) -> Iterator[list[Row]]:
 
 def _read(paths: Iterable[Path]) -> list[Row]:
     """(name, sha256, protocol, hash, played, problem, malformed, line, contract) of each file."""
-    return [_row(path) for path in paths]
+    sound: set[tuple[str, str]] = set()  # what thousands of files share is checked once for some
+    return [_row(path, sound) for path in paths]
 
 
-def _row(path: Path) -> Row:
+def _row(path: Path, sound: set[tuple[str, str]]) -> Row:
     try:
         content = read_bytes(path)
         result = parse(content)
@@ -244,6 +252,7 @@ def _row(path: Path) -> Row:
         return (path.name, "", "", "", "", problem, 1, "", "")
     line = Line.of(result)
     text = adapter(Line).dump_json(line, exclude={"contract"}).decode()
-    sha256, problem = hashlib.sha256(content).hexdigest(), next(complaints(result), "")
+    sha256, problem = hashlib.sha256(content).hexdigest(), next(complaints(result, sound), "")
     contract = json.dumps(result.contract)
-    return (path.name, sha256, result.protocol, result.protocol_hash, line.played, problem, 0, text, contract)
+    protocol = result.protocol if line.support == OWN_LOGS else _CONTROL
+    return (path.name, sha256, protocol, result.protocol_hash, line.played, problem, 0, text, contract)

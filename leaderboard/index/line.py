@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, fields
@@ -15,13 +16,14 @@ from pydantic import FailFast, Field
 
 from ...benchmark.protocol.fields import Count, Digest, Name, Number, ShotsKey, Text, record
 from ...benchmark.protocol.ledger import Ledger
-from ...benchmark.protocol.spec import Size
+from ...benchmark.protocol.spec import Contract, Size, hash_of
 from ...benchmark.protocol.statistics import Interval, Summary
 from ..result import Result
 from ..schema import AgentRecord, Hardware, Release
 from ..summary import Grid, Scores, agents_of, scores_of
 
 FAILURES = 8  # that a line tells of
+OWN_LOGS = "site"  # whose logs a row adapts on; a control's are of others
 Pair = tuple[Number, Number]
 Delivery = dict[Name, list[Pair | None]]
 
@@ -62,10 +64,14 @@ class Line(AgentRecord):
     """What the first of them said."""
     scores: Annotated[tuple[Number | None, ...], FailFast()]
     """Scores [variant][site][shots], flat, computed from the episodes; null where a cell is missing or failed."""
-    samples: tuple[Count | None, ...]
+    samples: tuple[Number | None, ...]
     """Agent transitions of a site seen in learning, by number of shots: the mean over finished cells."""
     delivery: Delivery
     """Of what was delivered, by family and shots: mean delay, energy over goodput."""
+    support: Name
+    """Whose logs it adapted on: the site's, or those of a control."""
+    places: Digest
+    """SHA-256 of the contract but for shots and logs: a row and its controls agree in it."""
     played: Digest
     """SHA-256 of who played what, episode by episode; the same for replays, other orders and other timings."""
     contract: Annotated[dict[str, Any], Field(exclude=True)] = field(default_factory=dict)
@@ -85,13 +91,20 @@ class Line(AgentRecord):
             scores=tuple(found.get((v, site, k)) for v in grid.variants for site in grid.sites for k in grid.shots),
             samples=tuple(_samples(result, grid)),
             delivery=_delivery(result, grid),
+            support=logs_of(result.contract),
+            places=_places(result.contract),
             played=played(result),
         )
 
     @property
+    def who(self) -> tuple[str, ...]:
+        """Who played: label, code, weights, settings."""
+        return (self.label, self.package.name, self.package.version, self.checkpoint, self.settings)
+
+    @property
     def identity(self) -> tuple[str, ...]:
-        """Rows that agree in this are one row: label, code, weights, settings, protocol."""
-        return (self.label, self.package.name, self.package.version, self.checkpoint, self.settings, self.protocol_hash)
+        """Rows that agree in this are one row: who played, and the protocol."""
+        return (*self.who, self.protocol_hash)
 
     def table(self, shots: int, family: str | None = None) -> np.ndarray | None:
         """Scores [variant, site] at K shots, of all families or one; None while one is missing."""
@@ -108,22 +121,37 @@ class Line(AgentRecord):
         return {key: score for key, score in zip(keys, self.scores, strict=True) if score is not None}
 
 
+def logs_of(contract: Contract) -> str:
+    """Whose logs agents adapted on: `OWN_LOGS`, or those of a control."""
+    return str(contract.get("support", {}).get("kind", OWN_LOGS))
+
+
+def _places(contract: Contract) -> str:
+    return hash_of({**contract, "shots": [], "support": {**contract.get("support", {}), "kind": OWN_LOGS}})
+
+
 def played(result: Result) -> str:
     """Digest of who played what: agent, code, weights, settings, protocol, and every episode in one order."""
-    cells = sorted((c.variant, c.site, c.shots, c.failure, c.returns, tuple(sorted(c.qos.items()))) for c in result.cells)
     package = (result.package.name, result.package.version)
     who = (result.label, *package, result.checkpoint, result.settings, result.protocol_hash)
-    return hashlib.sha256(json.dumps([who, cells]).encode()).hexdigest()
+    found = hashlib.sha256(json.dumps(who).encode())
+    for cell in sorted(result.cells, key=lambda one: (one.variant, one.site, one.shots)):
+        columns = [("return", cell.returns), *sorted(cell.qos.items())]
+        about = [cell.variant, cell.site, cell.shots, cell.failure, [(name, len(values)) for name, values in columns]]
+        found.update(json.dumps(about).encode())
+        for _, values in columns:  # as bytes: to write them out as text takes a tenth of all that a file takes
+            found.update(array("d", values).tobytes())
+    return found.hexdigest()
 
 
-def _samples(result: Result, grid: Grid) -> list[int | None]:
+def _samples(result: Result, grid: Grid) -> list[float | None]:
     agents = {name: agents_of(result.contract, name) for name in grid.variants}
     seen: dict[int, list[int]] = defaultdict(list)
     for cell in result.cells:
         if not cell.failure:
             steps = cell.ledger.environment_steps * agents[cell.variant]
             seen[cell.shots].append(cell.ledger.support_transitions + steps)
-    return [round(_mean(seen[k])) if seen[k] else None for k in grid.shots]
+    return [rounded(_mean(seen[k])) if seen[k] else None for k in grid.shots]
 
 
 def _delivery(result: Result, grid: Grid) -> Delivery:
@@ -160,5 +188,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def rounded(value: float) -> float:
-    """Four significant digits."""
-    return float(f"{value:.4g}")
+    """Three significant digits, as many as are shown: what is shown is rounded once."""
+    return float(f"{value:.3g}")

@@ -1,7 +1,7 @@
 /* The page: what is chosen, and what happens when something else is. */
 
 const { protocols } = JSON.parse(byId("data").textContent);
-const view = { protocol: 0, family: "all", shots: 0, text: "", sort: "rank", direction: 1, page: 0, open: new Set(), charted: new Map() };
+const view = { protocol: 0, family: "all", track: "all", shots: 0, text: "", sort: "rank", direction: 1, page: 0, open: new Set(), charted: new Map() };
 const current = () => protocols[view.protocol];
 
 for (const { rows } of protocols) {
@@ -13,7 +13,7 @@ for (const { rows } of protocols) {
 
 function chooseProtocol(index) {
   const protocol = protocols[index];
-  Object.assign(view, { protocol: index, family: "all", shots: protocol.shots.indexOf(protocol.headline), page: 0 });
+  Object.assign(view, { protocol: index, family: "all", track: "all", shots: protocol.shots.indexOf(protocol.headline), page: 0 });
   view.open.clear();
   const scored = protocol.rows.filter((row) => row.unranked !== "reference" && row.scores.all[view.shots]); // rows come best first
   view.charted = new Map(scored.slice(0, 6).map((row, slot) => [row, slot]));
@@ -26,6 +26,7 @@ function readAddress() {
   chooseProtocol(Math.max(0, index));
   const protocol = current(), shots = protocol.shots.findIndex((k) => String(k) === wanted.get("shots"));
   if (protocol.families.includes(wanted.get("family"))) view.family = wanted.get("family");
+  if (protocol.tracks.includes(wanted.get("track"))) view.track = wanted.get("track");
   if (shots >= 0) view.shots = shots;
   view.text = wanted.get("filter") ?? "";
 }
@@ -33,6 +34,7 @@ function readAddress() {
 function writeAddress() {
   const protocol = current(), chosen = new URLSearchParams({ protocol: protocol.hash.slice(0, 12), shots: protocol.shots[view.shots] });
   if (view.family !== "all") chosen.set("family", view.family);
+  if (view.track !== "all") chosen.set("track", view.track);
   if (view.text) chosen.set("filter", view.text);
   history.replaceState(null, "", `#${chosen}`);
 }
@@ -70,7 +72,7 @@ function drawBoard() {
   byId("previous").hidden = byId("next").hidden = pages === 1;
   byId("board").hidden = count === 0;
   byId("empty").hidden = count > 0;
-  byId("empty").textContent = protocol.rows.length ? `No row matches “${view.text}”.` : "No results yet. Be the first: wbench submit FILE";
+  byId("empty").textContent = protocol.rows.length ? `No row${view.track === "all" ? "" : ` of the track ${view.track}`} matches “${view.text}”.` : "No results yet. Be the first: wbench submit FILE";
   fit();
   writeAddress();
 }
@@ -88,7 +90,7 @@ function drawFigures() {
   byId("legend-hint").textContent = chosen.length ? hint : "Tick agents in the table to see them here.";
   byId("legend").replaceChildren(...chosen.map(({ row, slot, name }) => html("li", { onpointerenter: () => focusOn(slot), onpointerleave: () => focusOn(null), onfocusin: () => focusOn(slot), onfocusout: () => focusOn(null) },
     swatch(slot), html("span", { title: name }, name), html("button", { type: "button", "aria-label": `Take ${name} out of the figures`, onclick: () => actions.chart(row) }, "×"))));
-  const makers = chosen.length ? [shotsFigure, samplesFigure, profileFigure, paretoFigure, heatFigure] : [];
+  const makers = chosen.length ? [shotsFigure, gainFigure, spreadFigure, samplesFigure, profileFigure, paretoFigure, heatFigure] : [];
   byId("figures").replaceChildren(...makers.map((maker) => maker(protocol, view)).map(frame));
   paintAll();
 }
@@ -124,9 +126,11 @@ function drawControls() {
   byId("protocol").replaceChildren(...protocols.map(({ name, hash, rows }, index) =>
     html("option", { value: index, selected: index === view.protocol }, `${name} · ${hash.slice(0, 8)} · ${counted(rows.length, "row")}`)));
   byId("families").replaceChildren(...["all", ...protocol.families].map((family) => radio("family", family, family, family === view.family, set({ family }))));
+  byId("tracks").replaceChildren(...["all", ...protocol.tracks].map((track) => radio("track", track, track, track === view.track, set({ track }))));
+  byId("track-choice").hidden = protocol.tracks.length < 2;
   byId("shots").replaceChildren(...protocol.shots.map((k, index) => radio("shots", k, k, index === view.shots, set({ shots: index }))));
   byId("filter").value = view.text;
-  byId("facts").replaceChildren(`${protocol.version} ${protocol.name}: ${counted(protocol.variants.length, "variant")}, ${counted(protocol.sites, "site")}, ${counted(protocol.episodes, "query episode")} a cell. Hash `, html("code", {}, protocol.hash.slice(0, 16)), protocol.ranked ? "." : ". None of its rows is ranked.");
+  byId("facts").replaceChildren(`${protocol.version} ${protocol.name}: ${counted(protocol.variants.length, "variant")}, ${counted(protocol.sites.length, "site")}, ${counted(protocol.episodes, "query episode")} a cell. Hash `, html("code", {}, protocol.hash.slice(0, 16)), protocol.ranked ? "." : ". None of its rows is ranked.");
 }
 
 function drawAll() {

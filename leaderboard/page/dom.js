@@ -23,6 +23,9 @@ function fixed(value, digits = 1) {
   return value == null ? NONE : value.toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", MINUS);
 }
 
+/* 3.02 -> "+3.0", 0 -> "0.0", -3 -> "−3.0". */
+const signed = (value) => (fixed(value).match(/^[1-9]|^0\.0*[1-9]/) ? `+${fixed(value)}` : fixed(value));
+
 /* Three significant digits with a prefix: 2856066 -> "2.86 M", 512 -> "512", 0.0421 -> "0.0421". */
 function short(value) {
   if (value == null) return NONE;

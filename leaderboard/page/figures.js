@@ -18,20 +18,20 @@ function niceTicks(low, high, about = 5) {
 const scoreTicks = (low, high) => niceTicks(low, high).map((value) => [value, fixed(value, 0)]);
 
 /* The empty plot: grid, tick labels, axis labels. Returns the SVG and the functions that place a value in it. */
-function plot(width, x, y, title, description) {
-  const inner = width - MARGIN.left - MARGIN.right, tall = HEIGHT - MARGIN.top - MARGIN.bottom;
-  const px = (value) => MARGIN.left + inner * x.place(value), py = (value) => MARGIN.top + tall * (1 - y.place(value));
+function plot(width, x, y, title, description, { height = HEIGHT, top = MARGIN.top, left = MARGIN.left } = {}) {
+  const inner = width - left - MARGIN.right, foot = height - MARGIN.bottom, tall = foot - top;
+  const px = (value) => left + inner * x.place(value), py = (value) => top + tall * (1 - y.place(value));
   const id = `plot-${(plot.count = (plot.count ?? 0) + 1)}`;
-  const root = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, role: "img", "aria-labelledby": `${id}-title ${id}-text` },
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-labelledby": `${id}-title ${id}-text` },
     svg("title", { id: `${id}-title` }, title), svg("desc", { id: `${id}-text` }, description),
     y.ticks.map(([value, text]) => [
-      svg("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }),
-      svg("text", { x: MARGIN.left - 8, y: py(value) + 4, "text-anchor": "end" }, text)]),
-    svg("line", { class: "axis", x1: MARGIN.left, x2: width - MARGIN.right, y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom }),
+      svg("line", { class: "grid", x1: left, x2: width - MARGIN.right, y1: py(value), y2: py(value) }),
+      svg("text", { x: left - 8, y: py(value) + 4, "text-anchor": "end" }, text)]),
+    svg("line", { class: "axis", x1: left, x2: width - MARGIN.right, y1: foot, y2: foot }),
     x.ticks.map(([value, text]) => [
-      svg("line", { class: "axis", x1: px(value), x2: px(value), y1: HEIGHT - MARGIN.bottom, y2: HEIGHT - MARGIN.bottom + 4 }),
-      svg("text", { x: px(value), y: HEIGHT - MARGIN.bottom + 18, "text-anchor": "middle" }, text)]),
-    svg("text", { x: width - MARGIN.right, y: HEIGHT - 6, "text-anchor": "end" }, x.label),
+      svg("line", { class: "axis", x1: px(value), x2: px(value), y1: foot, y2: foot + 4 }),
+      svg("text", { x: px(value), y: foot + 18, "text-anchor": "middle" }, text)]),
+    svg("text", { x: width - MARGIN.right, y: height - 6, "text-anchor": "end" }, x.label),
     svg("text", { x: 0, y: 10 }, y.label));
   return { root, px, py };
 }
@@ -50,11 +50,11 @@ function curves({ root, px, py }, series, markers = true) {
 }
 
 /* As tall as the scores that are shown, and ten points at least. */
-function scoreAxis(series) {
+function scoreAxis(series, label = "score") {
   const values = series.flatMap(({ points }) => points.flatMap(([, ...ys]) => ys.filter((y) => y != null)));
   const middle = (Math.min(...values) + Math.max(...values)) / 2;
   const low = Math.min(middle - 5, ...values), high = Math.max(middle + 5, ...values), pad = (high - low) * 0.06;
-  return axis("score", low - pad, high + pad, scoreTicks(low - pad, high + pad));
+  return axis(label, low - pad, high + pad, scoreTicks(low - pad, high + pad));
 }
 
 /* Random and genie, the two ends of the scale. */
@@ -74,22 +74,26 @@ function scoreSeries(view, xs) {
 /* Rules that know the family: without shots, with them, and told the site. They stand behind the agents that are ticked. */
 const GUIDES = ["belief", "estimator", "oracle"];
 
+/* The genie needs no row: it is what 100 means. */
 function guides(protocol, view) {
   const rows = GUIDES.map((name) => protocol.rows.find((row) => row.agent === name && row.tier !== "reported"));
-  return rows.filter((row) => row && !view.charted.has(row)).map((row) => ({
+  const lines = rows.filter((row) => row && !view.charted.has(row)).map((row) => ({
     name: row.agent, points: (row.scores[view.family] ?? []).map((score, k) => score && [protocol.shots[k], score[0]]).filter(Boolean),
-  })).filter(({ points }) => points.length);
+  }));
+  return [...lines, { name: "genie", points: protocol.shots.map((k) => [k, 100]) }].filter(({ points }) => points.length);
+}
+
+function drawGuides({ root, px, py }, lines) {
+  for (const { points } of lines) root.append(svg("path", { class: "guide", d: points.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("") }));
 }
 
 /* Names stand above the ends of their lines, from the top down, and make room for each other. */
-function drawGuides({ root, px, py }, lines, width) {
+function nameGuides({ root, px, py }, lines, width) {
   let last = -Infinity;
   for (const { name, points } of [...lines].sort((a, b) => b.points.at(-1)[1] - a.points.at(-1)[1])) {
     const [x, y] = points.at(-1);
     last = Math.max(py(y) - 5, last + 12);
-    root.append(svg("g", {},
-      svg("path", { class: "guide", d: points.map(([x, y], i) => `${i ? "L" : "M"}${px(x)} ${py(y)}`).join("") }),
-      svg("text", { x: Math.min(px(x), width - MARGIN.right), y: last, "text-anchor": "end" }, name)));
+    root.append(svg("text", { class: "over", x: Math.min(px(x), width - MARGIN.right), y: last, "text-anchor": "end" }, name));
   }
 }
 
@@ -102,8 +106,9 @@ function shotsFigure(protocol, view) {
       const x = axis("shots K", protocol.shots[0], protocol.shots.at(-1), protocol.shots.map((k) => [k, k]), (k) => Math.log2(1 + k));
       const area = plot(width, x, scoreAxis([...series, ...lines]), this.title, this.about);
       anchors(area, width);
-      drawGuides(area, lines, width);
+      drawGuides(area, lines);
       curves(area, series);
+      nameGuides(area, lines, width);
       return area.root;
     },
     data: () => dataTable("Score against shots", ["agent", ...protocol.shots.map((k) => `${k} shots`)], chartedRows(view).map(({ row, name }) => [name, ...(row.scores[view.family] ?? []).map(interval)])),

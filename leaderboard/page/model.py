@@ -11,16 +11,19 @@ from dataclasses import asdict
 from typing import Any
 
 from ...benchmark.protocol.statistics import Interval, profile
+from ...benchmark.site import place
 from .. import board
 from ..board import Entry
+from ..index.entry import CONTROLS
 from ..index.line import Line, rounded
 from ..names import link
 from ..provenance import UNREGISTERED
 from ..summary import Grid
 from ..tables import ALL
+from ..verification.verify import TIERS
 
 THRESHOLDS = tuple(x / 2 for x in range(-40, 245, 5))  # of the performance profiles
-PROFILED = 100  # rows of a protocol that have profiles and gains by family: a bootstrap each, for every number of shots
+PROFILED = 100  # rows of a protocol that have profiles and gains by family, a bootstrap each, and their scores site by site
 SHOWN = 1  # digits of a score; the scripts show as many, so that a number is rounded once, as the terminal's table is
 WIDEST = (-50, 130)  # of the small bars; what lies beyond is drawn at the edge
 _TOLD = ("agent", "trainings", "tier", "file", "command", "unranked", "parameters", "environment_steps", "privileged_training")
@@ -42,6 +45,7 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
     rows = [_row(entry, grid, headline) for entry in ordered]
     for row, entry in zip(rows[:PROFILED], ordered, strict=False):
         row["profiles"] = _profiles(entry, grid)
+        row["strip"] = _strip(entry, grid)
         row["gains"] |= {family: [_ends(entry.gain(k, family)) for k in grid.shots] for family in grid.families()}
     return {
         "name": result.protocol,
@@ -50,7 +54,9 @@ def _protocol(entries: Sequence[Entry]) -> dict[str, Any]:
         "shots": grid.shots,
         "headline": headline,
         "ranked": any(entry.ranks for entry in entries),
-        "sites": len(grid.sites),
+        "sites": [place(site) for site in grid.sites],
+        "tracks": sorted({row["track"] for row in rows}),
+        "controls": [logs for logs in CONTROLS if any(logs in row.get("controls", ()) for row in rows)],
         "episodes": result.contract["episodes"],
         "families": grid.families(),
         "variants": grid.variants,
@@ -93,6 +99,18 @@ def _row(entry: Entry, grid: Grid, headline: int) -> dict[str, Any]:
         "facts": _facts(result) | ({"Rerun": str(entry.record)} if entry.record else {}),
         "ledger": asdict(result.ledger),
         "versions": result.versions,
+        **({"controls": {logs: _control(entry, logs, grid) for logs in entry.controls}} if entry.controls else {}),
+    }
+
+
+def _control(entry: Entry, logs: str, grid: Grid) -> dict[str, Any]:
+    """A row's scores with other logs by scope, and what these logs added to no logs, by number of shots."""
+    control, found = entry.controls[logs], [entry.control(logs, k) for k in grid.shots]
+    return {
+        "files": [one.file for one in control.trainings],
+        "tier": min((one.tier for one in control.trainings), key=TIERS.index),
+        "scores": {scope: [_ends(control.estimate(k, scope)) for k in grid.shots] for scope in (ALL, *grid.families())},
+        "gains": [one and _ends(one.gain) for one in found],
     }
 
 
@@ -117,6 +135,12 @@ def _profiles(entry: Entry, grid: Grid) -> dict[str, Any]:
         return [None if ends is None else [round(x, 2) for x in ends] for ends in (found.fraction, found.ci_low, found.ci_high)]
 
     return {scope: [at(scope, k) for k in grid.shots] for scope in (ALL, *grid.families())}
+
+
+def _strip(entry: Entry, grid: Grid) -> list[list[list[float]] | None]:
+    """By shots: scores [variant][site], means over trainings; None where cells are missing."""
+    tables = [None if (table := entry.table(k)) is None else table.mean(0).tolist() for k in grid.shots]
+    return [table and [[round(score, SHOWN) for score in line] for line in table] for table in tables]
 
 
 def _front(rows: Sequence[Mapping[str, Any]], family: str, k: int) -> list[int]:

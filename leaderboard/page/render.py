@@ -23,7 +23,7 @@ from .model import model
 
 _SOURCES = Path(__file__).parent
 _STYLES = ("page.css", "table.css", "figures.css")
-_SCRIPTS = ("dom.js", "table.js", "details.js", "figures.js", "heat.js", "app.js")
+_SCRIPTS = ("dom.js", "table.js", "details.js", "figures.js", "spread.js", "heat.js", "app.js")
 _MARK = "Made by wbench"
 _SPACE = """\
 ---

@@ -19,6 +19,10 @@ function columns(protocol, view) {
       key: `in ${family}`, title: family, first: -1, scope: family === view.family,
       value: (row) => score(row, family)?.[0], cell: (row) => fixed(score(row, family)?.[0]),
     })),
+    ...protocol.controls.map((logs) => ({
+      key: `${logs} logs`, title: `${logs[0].toUpperCase()}${logs.slice(1)} logs`, first: -1,
+      value: (row) => control(row, logs, view)?.[0], cell: (row) => controlCell(control(row, logs, view)),
+    })),
     { key: "tier", title: "Check", first: -1, value: (row) => TIERS.indexOf(row.tier), cell: (row) => tierCell(row.tier) },
     cost("trainings", "Trainings"),
     cost("parameters", "Params"),
@@ -32,6 +36,7 @@ function columns(protocol, view) {
 
 const rank = (row, view) => row.ranks[view.family]?.[view.shots] ?? null;
 const gain = (row, view) => row.gains[view.family]?.[view.shots] ?? null;
+const control = (row, logs, view) => row.controls?.[logs]?.scores[view.family]?.[view.shots] ?? null;
 const rankText = (places) => (places ? (places[0] === places[1] ? String(places[0]) : `${places[0]}–${places[1]}`) : NONE);
 
 /* Nothing consumed is said quietly. */
@@ -42,8 +47,7 @@ function costCell(value, unit) {
 function scoreCell(score, [low, high]) {
   if (!score) return html("span", { class: "none" }, NONE);
   const place = (value) => (120 * (Math.min(Math.max(value, low), high) - low)) / (high - low);
-  const [iqm, from, to] = score, zero = place(0), point = place(iqm);
-  const told = from == null ? "no interval: fewer than three sites" : `95 % interval ${fixed(from)} to ${fixed(to)}`;
+  const [iqm, from, to] = score, zero = place(0), point = place(iqm), told = ends(score);
   return html("span", { class: "score", title: told },
     svg("svg", { class: "bar", viewBox: "0 0 120 20", "aria-hidden": "true" },
       svg("rect", { class: "fill", x: Math.min(zero, point), y: 5, width: Math.abs(point - zero), height: 10, rx: 1.5 }),
@@ -53,11 +57,18 @@ function scoreCell(score, [low, high]) {
     html("span", { class: "unseen" }, `, ${told}`));
 }
 
+const ends = ([, from, to]) => (from == null ? "no interval: fewer than three sites" : `95 % interval ${fixed(from)} to ${fixed(to)}`);
+
+/* The score with logs of another site, or of random play. */
+function controlCell(score) {
+  return score ? html("span", { title: ends(score) }, fixed(score[0]), html("span", { class: "unseen" }, `, ${ends(score)}`)) : html("span", { class: "none" }, NONE);
+}
+
 /* What the shots added to the same agent's scores without any. */
 function gainCell(gain) {
   if (!gain) return html("span", { class: "none" }, NONE);
-  const [iqm, from, to] = gain, told = from == null ? "no interval: fewer than three sites" : `95 % interval ${fixed(from)} to ${fixed(to)}`;
-  return html("span", { title: told }, `${iqm > 0 ? "+" : ""}${fixed(iqm)}`, html("span", { class: "unseen" }, `, ${told}`));
+  const told = ends(gain);
+  return html("span", { title: told }, signed(gain[0]), html("span", { class: "unseen" }, `, ${told}`));
 }
 
 function tierCell(tier) {
@@ -70,7 +81,7 @@ function tierCell(tier) {
 function arrange(protocol, view) {
   const words = view.text.toLowerCase().split(/\s+/).filter(Boolean);
   const column = columns(protocol, view).find((each) => each.key === view.sort) ?? columns(protocol, view)[0];
-  const found = protocol.rows.filter((row) => words.every((word) => row.haystack.includes(word)));
+  const found = protocol.rows.filter((row) => (view.track === "all" || row.track === view.track) && words.every((word) => row.haystack.includes(word)));
   const keyed = found.map((row) => [column.value(row), row.scores[view.family]?.[view.shots]?.[0] ?? null, row]);
   const last = (a, b) => (a == null) - (b == null);
   const compare = (a, b) => (typeof a === "string" ? (a < b ? -1 : a > b ? 1 : 0) : a - b);

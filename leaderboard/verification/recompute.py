@@ -24,13 +24,21 @@ from .unlike import unlike
 _PLAY_THEM = "To play them: wbench eval --agent random at these sites"
 
 
-def complaints(result: Result) -> Iterator[str]:
-    """Whatever does not follow, one line each, what is cheap to find out first."""
-    contract = result.contract
-    wrong = list(about_protocol(result))
+def complaints(result: Result, sound: set[tuple[str, str]] | None = None) -> Iterator[str]:
+    """Whatever does not follow, one line each, what is cheap to find out first.
+
+    Args:
+        result: as it was parsed, so that its hash is that of its contract.
+        sound: (protocol, hash) of contracts that nothing is said of, which are not looked at again; more are added. None = each
+            is looked at.
+    """
+    contract, which = result.contract, (result.protocol, result.protocol_hash)
+    wrong = list(about_protocol(result)) if which not in (sound or ()) else []
     if wrong:  # then nothing is known of what was played
         yield from wrong
         return
+    if sound is not None:
+        sound.add(which)
     yield from _about_command(result)
     for where, row in _rows(result):
         yield from (where + line for line in (*about_names(row), *about_own(row)))

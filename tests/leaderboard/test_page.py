@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import OutputError
-from wbench.leaderboard.board import Entry
+from wbench.leaderboard.board import Entry, standing
 from wbench.leaderboard.page.model import THRESHOLDS, model
 from wbench.leaderboard.page.render import render, write
 from wbench.leaderboard.summary import scores_of
-from wbench.leaderboard.tables import ALL
+from wbench.leaderboard.tables import ALL, of_boards
 
 from .page_data import CAST, CONTRACT, Made, entries, result
 
@@ -56,6 +58,8 @@ def test_the_numbers_of_a_row_follow_from_its_result(rows):
     assert shown["ranks"][ALL][k] == (entry.rank(5).best, entry.rank(5).worst)
     assert (shown["latency"], shown["bits"], shown["environment_steps"]) == (0.66, 0.0, 0)
     assert shown["samples"] == [0, 1000, 5000, 20000]  # K x 100 slots x 10 agents
+    assert shown["strip"][k] == [[round(x, 1) for x in line] for line in at_5.tolist()]
+    assert board["sites"] == [f"site held-out:{n}" for n in range(5)]
 
 
 def test_slots_played_count_as_the_transitions_of_all_agents(rows):
@@ -65,12 +69,27 @@ def test_slots_played_count_as_the_transitions_of_all_agents(rows):
     assert scratch["environment_steps"] == 6 * 5 * 100 * (0 + 1 + 5 + 20)
 
 
+def test_what_is_shown_is_rounded_once(rows):
+    """1.23498 ms are 1.23: by way of 1.235 they would be 1.24, so what the page gets has the digits that it shows."""
+    slow = replace(rows[0].result, latency=0.00123498)
+    (board,) = model([Entry("slow.json", slow, "rerun")])["protocols"]
+    assert board["rows"][0]["latency"] == 1.23
+    assert " 1.23 " in str_of(Entry("slow.json", slow, "rerun"))
+
+
+def str_of(entry: Entry) -> str:
+    """The board of one row, as the terminal has it."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(of_boards([[standing(entry, 5)]], 5))
+    return console.export_text()
+
+
 def test_protocols_stay_apart_and_a_missing_cell_is_never_averaged_away(rows):
     lite, quick = model(rows)["protocols"]
     assert (lite["name"], len(lite["rows"]), lite["ranked"]) == ("lite", len(CAST) + 1, True)
     assert (quick["name"], [row["agent"] for row in quick["rows"]], quick["ranked"]) == ("quick", ["networld"], False)
     half = next(row for row in lite["rows"] if row["agent"] == "dreamer-mf")
-    assert half is lite["rows"][-1] and half["gains"][ALL] == [None] * 4
+    assert half is lite["rows"][-1] and half["gains"][ALL] == half["strip"] == [None] * 4
     assert (half["agent"], half["missing"], half["scores"][ALL], half["ranks"][ALL]) == (
         "dreamer-mf",
         17,

@@ -106,7 +106,10 @@ def test_it_opens_with_ties_and_with_unranked_rows_below(visit, rows):
     assert "\u2013" in "".join(column(tab, "rank"))  # the cast has ties
     reasons = tab.locator("#unranked .why").all_text_contents()
     assert dict(zip(names(tab, "unranked"), reasons, strict=True)) == UNRANKED
-    assert tab.locator("#figures figure").count() == 5 and tab.locator("#figures svg[role=img]").count() == 6
+    first = ["Score against shots", "Gain against cost", "Score site by site"]
+    assert tab.locator("#figures h3").all_text_contents()[:3] == first
+    assert tab.locator("#figures figure").count() == 7 and tab.locator("#figures svg[role=img]").count() == 11
+    assert tab.locator(".terms dt").all_text_contents() == ["Shot", "Site", "Track"]
 
 
 def test_it_sorts_by_mouse_and_by_keyboard(visit):
@@ -184,7 +187,8 @@ def test_figures_follow_the_ticks_eight_at_most(visit, rows):
     curve = tab.locator("figure", has_text="Score against shots")
     assert curve.locator(".curve").count() == 8 and curve.locator(".ribbon").count() == 8
     assert len({path.get_attribute("stroke-dasharray") for path in curve.locator(".curve").all()}) == 8
-    assert curve.locator(".guide").count() == len({"belief", "estimator", "oracle"} - set(legend(tab)))
+    lines = {"belief", "estimator", "oracle", "genie"} - set(legend(tab))
+    assert curve.locator(".guide").count() == len(lines) and set(curve.locator("text.over").all_text_contents()) == lines
     curve.locator("summary").click()
     assert curve.locator("tbody tr", has_text="qmix").locator("td").nth(2).text_content() == interval(rows, "qmix", "5")
     tab.get_by_label("Take qmix out of the figures").click()
@@ -207,7 +211,58 @@ def test_who_cannot_be_drawn_is_named_under_the_figure(visit, tmp_path, monkeypa
     assert [plot.locator(".marker").count() for plot in delay.locator(".plot").all()] == [2, 3, 3]
     last = tab.locator("#unranked .name button").last.text_content()
     assert profiles.locator(".note").text_content() == f"Not drawn: {last}. Only the first 2 rows of a board have profiles."
-    assert profiles.locator(".curve").count() == 2 and tab.locator("figure .note").count() == 2
+    assert profiles.locator(".curve").count() == 2 and tab.locator("figure .note").count() == 3
+    assert tab.locator("figure .note").nth(0).text_content().startswith(f"Not drawn: {last}. Cells are missing, or")
+
+
+def test_points_of_a_site_and_gains_follow_shots_and_family(visit, rows):
+    tab = visit("#family=power&shots=20")
+    strip = tab.locator("figure", has_text="Score site by site")
+    qmix = next(row for row in rows if row.result.label == "qmix")
+    tab.get_by_label("qmix in the figures", exact=True).click(force=True)
+    points = strip.locator("circle title").evaluate_all("all => all.map((each) => each.textContent)")
+    table = qmix.table(20, "power")[0]
+    names = [name for name in qmix.grid.variants if name.startswith("power/")]
+    wanted = {f"qmix, {v}, site held-out:{s}: {table[i][s]:.1f}" for i, v in enumerate(names) for s in range(5)}
+    assert wanted <= set(points) and len(points) == 7 * 10 and strip.locator(".curve").count() == 7
+    strip.locator("summary").click()
+    lines = strip.locator("tbody tr").all_text_contents()
+    assert len(lines) == 11 and lines[10].endswith(f"{table[1][4]:.1f}")
+    assert lines[0].endswith(f"{qmix.estimate(20, 'power').iqm:.1f}")
+
+    gains = tab.locator("figure", has_text="Gain against cost")
+    gains.locator("summary").click()
+    told = [row for row in gains.locator("tbody tr").all_text_contents() if row.startswith("qmix")]
+    assert told == [f"qmix{qmix.gain(20, 'power'):.1f}498\u202fk0.66"] and gains.locator(".marker").count() == 14
+    tab.locator("#shots label", has_text="0").first.click()
+    assert gains.locator(".empty").all_text_contents() == ["At 0 shots there is no gain. Choose more."] * 2
+
+
+def test_tracks_are_a_choice_and_stay_in_the_address(visit):
+    tab = visit()
+    tab.locator("#tracks label", has_text="online").click()
+    assert set(names(tab)) == {"iql/online", "mappo/online"} and "track=online" in tab.url
+    tab.reload()
+    assert set(names(tab)) == {"iql/online", "mappo/online"}
+    tab.locator("#tracks label", has_text="scratch").click()
+    assert names(tab) == ["mappo/scratch"] and names(tab, "unranked") == []
+    tab.fill("#filter", "bc")
+    assert tab.locator("#empty").text_content() == "No row of the track scratch matches “bc”."
+
+
+def test_scores_with_other_logs_stand_in_columns_and_in_an_opened_row(visit, rows, tmp_path):
+    control = result(Made("networld", (61.0, 70.0, 52.0), 0, parameters=2_856_066), contract=CONTRACT | {"shots": [5]})
+    beside = replace(rows[0], controls={"wrong": Entry("control.json", control, "rerun")})
+    tab = visit(page=write([beside, *rows[1:]], tmp_path))
+    k = beside.control("wrong", 5)
+    shown = dict(zip(names(tab), column(tab, "wrong"), strict=True))
+    assert shown["networld"].startswith(f"{k.score.iqm:.1f}, 95 % interval {k.score.ci_low:.1f}") and shown["bc"] == "\u2013"
+    assert tab.locator("thead .col-shifted").count() == 0  # nobody has played these
+    tab.locator("#ranked .name button", has_text="networld").first.click()
+    cells = tab.locator(".sheet table").last.locator("tbody tr").first.locator("th, td").all_text_contents()
+    assert cells[:3] == ["wrong", "5", f"{k.score:.1f}"] and cells[3] == f"{k.gain:.1f}".replace("-", "\u2212")
+    tab.locator("#shots label", has_text="20").click()
+    assert set(column(tab, "wrong")) == {"\u2013"}
 
 
 def legend(tab: Any) -> list[str]:
