@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.acting.observation import columns_of
+from ..benchmark.data.paths import require_ours
 from ..benchmark.data.store import list_datasets
 from ..benchmark.family import Family, Variant
 from ..benchmark.protocol.references import references
@@ -69,6 +70,7 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
 
     Raises:
         InvalidValueError: its family draws none, these are not one site, or the file has no ending of a picture.
+        OutputError: the file is there already.
     """
     family = get_family(name.partition("/")[0])
     if family.draw is None or "/" not in name:
@@ -80,6 +82,7 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
         raise InvalidValueError("--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidValueError("--picture", str(path), "a file that ends in .png, .svg or .pdf")
+    require_ours(path, None, "Give another --picture, or delete it.")
     family.draw(family, family.variant(name), sites[0], path)
 
 

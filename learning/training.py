@@ -7,6 +7,7 @@ state, a log, and tells a callback of the steps that it logs, which is where a p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -24,9 +25,9 @@ from .run import LOG as LOG
 from .run import REPORT as REPORT
 from .run import STATE as STATE
 from .run import Part as Part
-from .run import Run
+from .run import Run, alone
 from .run import Settings as Settings
-from .settings import changed, shortened
+from .settings import changed, require_bounds, shortened
 
 TINY = "tiny"  # a preset that every training with a preset `small` has
 Callback = Callable[[int, Mapping[str, float]], None]  # is told a step and its figures
@@ -92,34 +93,35 @@ def fit(
 
     Raises:
         CheckpointError: the folder holds a state or a training that does not fit, or a figure is not finite.
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be made, or another training is at work in it.
     """
     processes = Processes(device)
-    run = Run(folder, config, resume, writes=processes.rank == 0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        learning = learner(sorted(families, key=lambda family: family.name), config, processes)
-    first, told = run.begin(learning.parts), logger if run.writes else None
-    if told:
-        told.begin(first)
-    try:
-        for step in range(first, learning.steps):
-            figures = learning.step(step)
-            if step % log_every == 0 or step + 1 == learning.steps:
-                noted = run.note(step, figures)
-                if on_step and run.writes:
-                    on_step(step, noted)
-                if told:
-                    told.log(step, named(noted))
-            run.keep(step + 1)
-    finally:
+    with alone(folder) if processes.rank == 0 else nullcontext():
+        run = Run(folder, config, resume, writes=processes.rank == 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            learning = learner(sorted(families, key=lambda family: family.name), config, processes)
+        first, told = run.begin(learning.parts), logger if run.writes else None
         if told:
-            told.finish()
-    trained = learning.trained()
-    run.finish(trained)
-    processes.wait()
-    assert isinstance(trained, torch.nn.Module)
-    return trained.eval()
+            told.begin(first)
+        try:
+            for step in range(first, learning.steps):
+                figures = learning.step(step)
+                if step % log_every == 0 or step + 1 == learning.steps:
+                    noted = run.note(step, figures)
+                    if on_step and run.writes:
+                        on_step(step, noted)
+                    if told:
+                        told.log(step, named(noted))
+                run.keep(step + 1)
+        finally:
+            if told:
+                told.finish()
+        trained = learning.trained()
+        run.finish(trained)
+        processes.wait()
+        assert isinstance(trained, torch.nn.Module)
+        return trained.eval()
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ class Trainer(Generic[C]):
         config = self.preset(preset)
         config = config if steps is None else shortened(config, steps)
         names = [family.name for family in families]
-        return changed(replace(config, seed=seed), pairs, self.network, names, self.agent)
+        found = changed(replace(config, seed=seed), pairs, self.network, names, self.agent)
+        require_bounds(found)
+        return found
 
     def fit(self, families: Sequence[Family], config: C, folder: Path, **options: Any) -> Pretrained:
         """Train with these settings; options are those of `fit`."""

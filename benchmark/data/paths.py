@@ -63,6 +63,24 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def require_ours(path: Path, mark: bytes | None, hint: str) -> None:
+    """Raise `OutputError` where a path is taken by what does not begin with something that bears wbench's mark.
+
+    Args:
+        path: where something will be written.
+        mark: what a file of wbench has in its first 64 kB; None = nothing may be there at all.
+        hint: what to do about it.
+    """
+    if not os.path.lexists(path):
+        return
+    if mark is not None and path.is_file() and not path.is_symlink():
+        with path.open("rb") as stream:
+            begin = stream.read(1 << 16)
+            if mark in begin or not begin:  # an empty one is what a killed process left
+                return
+    raise OutputError(f"{str(path)!r} exists already, and was left as it is. {hint}")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left beside the files of a folder; only under its lock."""
     for path in folder.glob("*/*/.*.parquet.*"):
