@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from wbench.benchmark.protocol import references
 from wbench.benchmark.registry import get_family
+from wbench.benchmark.site import RANGES
 from wbench.errors import OutputError
 from wbench.learning.logging import make_logger
 
@@ -270,3 +272,47 @@ def test_two_trainings_never_share_a_folder(tmp_path):
 def test_huge_numbers_and_names_are_refused_before_anything_is_made(command, tmp_path, words, why):
     out = tmp_path / "run"
     assert re.search(why, said(command(*TRAIN, *words, "--out", str(out)))) and not out.exists()
+
+
+TABLE = '{"access/n8-c3-load0.15-l48": {"1000003": {"random": RANDOM, "genie": 1.0, "errors": [0, 0], "episodes": 64}}}'
+SHOW = ("show", "access/n8-c3-load0.15-l48", "--site", "dev:3", "--json")
+
+
+@pytest.fixture
+def own_home(tmp_path, monkeypatch):
+    """A cache of wbench that holds nothing yet, and a family that knows nothing of another one."""
+    monkeypatch.setenv("WBENCH_HOME", str(tmp_path))
+    references._read.cache_clear()
+    yield tmp_path
+    references._read.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"access/n8', *(TABLE.replace("RANDOM", odd) for odd in ("NaN", '"x"', "[]"))],
+)
+def test_damaged_references_are_found_and_measured_anew_once_they_are_gone(command, own_home, text):
+    kept = own_home / "references" / "access-2.json"
+    kept.parent.mkdir()
+    kept.write_text(text)
+    assert re.search(r"access-2.json is damaged .*Delete it", said(command(*SHOW)))
+    assert kept.read_text() == text
+
+
+def test_references_that_cannot_be_kept_are_measured_all_the_same(monkeypatch, own_home):
+    monkeypatch.setattr(references, "measure", lambda *_: references.Frame(1.0, 2.0, (0.0, 0.0), 64))
+    monkeypatch.setattr(references, "writable", lambda folder: False)
+    assert references.references(SHOW[1], RANGES["dev"].start + 3).genie == 2.0
+    assert not list(own_home.iterdir())
+
+
+def test_references_of_another_process_are_kept(monkeypatch, own_home):
+    frame = references.Frame(1.0, 2.0, (0.0, 0.0), 64)
+    monkeypatch.setattr(references, "measure", lambda *_: frame)
+    first, second = RANGES["dev"].start + 3, RANGES["dev"].start + 4
+    assert not references.known(SHOW[1], first)  # from here on this process believes that nothing is kept
+    kept = own_home / "references" / "access-2.json"
+    kept.parent.mkdir()
+    kept.write_text(json.dumps({SHOW[1]: {str(first): {"random": 1.0, "genie": 2.0, "errors": [0, 0], "episodes": 64}}}))
+    references.references(SHOW[1], second)
+    assert set(json.loads(kept.read_text())[SHOW[1]]) == {str(first), str(second)}
