@@ -316,3 +316,27 @@ def test_references_of_another_process_are_kept(monkeypatch, own_home):
     kept.write_text(json.dumps({SHOW[1]: {str(first): {"random": 1.0, "genie": 2.0, "errors": [0, 0], "episodes": 64}}}))
     references.references(SHOW[1], second)
     assert set(json.loads(kept.read_text())[SHOW[1]]) == {str(first), str(second)}
+
+
+@pytest.mark.parametrize("name", [".receipts.json", "manifest.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "deep"])
+def test_what_lies_beside_data_is_neither_waited_for_nor_read_without_end(command, own_home, name, kind):
+    folder = own_home / "datasets" / "access-mini-v2.0.0"
+    folder.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "device":
+        (folder / name).symlink_to("/dev/zero")
+    else:
+        (folder / name).write_text("[" * 100_000)
+    line = said(command("data", "verify", "access"))
+    assert name in line and re.search("it is no file|recursion", line), line
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop"])
+def test_what_is_no_file_in_the_place_of_data_is_left_as_it_is(command, own_home, kind):
+    path = own_home / "datasets" / "access-mini-v2.0.0" / "data" / "n8-c3-load0.15-l48" / "mixed.parquet"
+    path.parent.mkdir(parents=True)
+    {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda place: place.symlink_to(place.name)}[kind](path)
+    line = said(command("download", "access", "--variant", "n8-c3-load0.15-l48", "--quality", "mixed"))
+    assert "mixed.parquet is no file, and was left as it is" in line and not path.is_file()

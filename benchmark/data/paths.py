@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,6 +64,22 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def read_text(path: Path, most: int = 64 << 20) -> str:
+    """The text of a regular file.
+
+    Raises:
+        OSError: it cannot be read, has more than so many bytes, or is a pipe or a device, which is not waited for.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most >> 20} MB", str(path))
+    return content.decode()
+
+
 def require_ours(path: Path, mark: bytes | None, hint: str) -> None:
     """Raise `OutputError` where a path is taken by what does not begin with something that bears wbench's mark.
 
@@ -102,7 +119,7 @@ def seal(folder: Path, about: object) -> None:
 def sealed(folder: Path) -> object | None:
     """What a folder was made from; None where it has no seal, or where its files are not those that were sealed."""
     try:
-        written = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        written = json.loads(read_text(folder / SEAL))
         files, about = dict(written["files"]), written["about"]
         there = {path.name for path in folder.iterdir()} - {SEAL}
         return about if there == set(files) and all(sha256(folder / name) == files[name] for name in files) else None
@@ -122,10 +139,12 @@ def writable(folder: Path) -> bool:
 
 
 def inside(folder: Path, relative: str) -> Path:
-    """The file of this relative path; raises `DataError` where a symlink would lead out of the folder."""
+    """The file of this relative path; raises `DataError` where a symlink would lead out of the folder, or it is no file."""
     path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise DataError(f"{path} leads out of {folder} by a symlink. Nothing was read or written there.")
+    if os.path.lexists(path) and not path.is_file():  # a pipe, a folder, a symlink to itself
+        raise DataError(f"{path} is no file, and was left as it is. Move it away.")
     return path
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
-from ..data.paths import home, locked, writable, write_atomically
+from ..data.paths import home, locked, read_text, writable, write_atomically
 from ..family import Family, Variant
 from ..registry import get_variant
 from ..rollout import play
@@ -114,10 +114,8 @@ def _cached(family: Family) -> Path:
 def _read(path: Path) -> dict[str, dict[str, Frame]]:
     if not path.exists():
         return {}
-    if not path.is_file():  # a pipe would be waited for
-        raise DataError(f"{path} is no file. Move it away: references are then measured anew.")
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(read_text(path))
         return {name: {site: _frame(row) for site, row in frames.items()} for name, frames in table.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:100]
