@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from wbench.benchmark.data.paths import writing
 from wbench.benchmark.protocol import references
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.site import RANGES
@@ -340,3 +342,9 @@ def test_what_is_no_file_in_the_place_of_data_is_left_as_it_is(command, own_home
     {"pipe": os.mkfifo, "folder": os.mkdir, "loop": lambda place: place.symlink_to(place.name)}[kind](path)
     line = said(command("download", "access", "--variant", "n8-c3-load0.15-l48", "--quality", "mixed"))
     assert "mixed.parquet is no file, and was left as it is" in line and not path.is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_disk_that_fills_while_numpy_writes_is_a_full_disk(tmp_path):
+    with pytest.raises(OutputError, match="no space left in"), writing(tmp_path):
+        np.arange(100_000).tofile("/dev/full")  # an error without a number

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -161,8 +162,9 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = errno.ENOSPC if "No space left" in str(error) else error.errno  # some libraries lose the number
-        if reason in (errno.ENOSPC, errno.EDQUOT):
+        full = re.search(r"No space left|\d+ requested and \d+ written", str(error))  # Arrow's, NumPy's
+        reason = errno.ENOSPC if full else error.errno
+        if reason in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutputError(f"no space left in {folder}; finished files are kept. Make room. {_ELSEWHERE}") from error
         if reason in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
             where = error.filename or folder
