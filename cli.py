@@ -7,6 +7,8 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +16,7 @@ import typer
 from . import __version__
 from .commands import board, check, data, evaluate, hub, maps, names, studies, train
 from .commands.group import Group
-from .console import note
+from .console import Messages, note
 from .errors import InvalidValueError, WbenchError
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
@@ -54,8 +56,16 @@ for name, group in {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: every expected error is one line on standard error and its exit code."""
     _open_streams()
+    with redirect_stderr(Messages(sys.stderr)):  # whoever writes there, a bar or a user's code
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(arguments: Sequence[str]) -> Any:
+    """Run a command; its exit code."""
     try:
-        given = _own_families([_home(word) for word in (sys.argv[1:] if arguments is None else arguments)])
+        _require_values(arguments)
+        given = _own_families(list(map(_home, arguments)))
         code = app(given, prog_name="wbench", standalone_mode=False)
         sys.stdout.flush()
         if code == 130:  # typer tells an interruption by its code alone
@@ -70,11 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _abandon_output()
         code = 141
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno is None:  # a library's own, not the system's
             raise
-        code = _fail(error, f"cannot write {error.filename or 'the output'}: {error.strerror}.", 2)
-        _abandon_output()
-    sys.exit(code if isinstance(code, int) else 0)
+        done = "write" if error.errno in _FULL else "use"
+        code = _fail(error, f"cannot {done} {error.filename or 'the output'}: {error.strerror}.", 2)
+        if error.errno in _FULL:
+            _abandon_output()
+    return code
 
 
 def _open_streams() -> None:
@@ -86,11 +98,24 @@ def _open_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding lacks is shown by its number
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _abandon_output() -> None:
     """Send what is still to be written to standard output nowhere, so that the end of the process does not fail on it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _require_values(words: Sequence[str]) -> None:
+    """Raise `InvalidValueError` for an empty word: it comes of a shell's variable that is not set, and would be a folder."""
+    for place, word in enumerate(words):
+        option, sign, value = word.partition("=")
+        if word == "" or (sign and not value and re.fullmatch(r"--[\w-]+", option)):
+            before = words[place - 1] if place else ""
+            name = option or (before if before.startswith("-") else "a word of the command")
+            raise InvalidValueError(name, "", "left out, or have a value: perhaps a variable of the shell is not set")
 
 
 def _home(word: str) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import typer
 
@@ -27,12 +27,28 @@ OneFamily = Annotated[str | None, typer.Option(help="This family only. Left out:
 
 
 class Messages(io.TextIOBase):
-    """Standard error for notes and bars: a stream that is closed, full or gone loses them, and stops no command."""
+    """Standard error for notes and bars: a stream that is closed, full or gone loses them, and stops no command.
+
+    Args:
+        stream: the stream; default: what standard error is when something is written.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO:
+        return sys.stderr if self._given is None else self._given
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write what can be written."""
         try:
-            sys.stderr.write(text)
+            self._stream.write(text)
         except (OSError, ValueError, AttributeError):
             pass
         return len(text)
@@ -40,14 +56,14 @@ class Messages(io.TextIOBase):
     def flush(self) -> None:
         """Flush what can be flushed."""
         try:
-            sys.stderr.flush()
+            self._stream.flush()
         except (OSError, ValueError, AttributeError):
             pass
 
     def isatty(self) -> bool:
         """Whether a person may be looking."""
         try:
-            return sys.stderr.isatty()
+            return self._stream.isatty()
         except (OSError, ValueError, AttributeError):
             return False
 

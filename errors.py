@@ -37,6 +37,21 @@ def _brief(given: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 4 :]}"
 
 
+def foreign(error: BaseException) -> str:
+    """Kind and message of what somebody else's code raised, on one line, whatever its `__str__` does.
+
+    Raises:
+        KeyboardInterrupt: it is one: the user's, not the code's.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    try:
+        said = " ".join(str(error).split())
+    except Exception as worse:
+        said = f"(its message raises {type(worse).__name__})"
+    return f"{type(error).__name__}: {said}"
+
+
 class UnknownNameError(WbenchError, LookupError):
     """A family, variant, agent, protocol or policy that does not exist."""
 

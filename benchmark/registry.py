@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, require_known
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, foreign, require_known
 from .processes import plain_torch
 from .user_code import is_file, load
 
@@ -79,8 +80,8 @@ def _load_plugin(entry: EntryPoint) -> object:
     """What another package registers; raises `DataError` where it cannot be imported."""
     try:
         return entry.load()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1"
+    except BaseException as error:
+        reason = f"{foreign(error)}. Its traceback: WBENCH_DEBUG=1"
         raise DataError(f"plug-in {entry.name!r} ({entry.value}) cannot be loaded: {reason}") from error
 
 
@@ -229,21 +230,27 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
     where, factory = load(target, "build")
     if not callable(factory):
         raise InvalidValueError(where, type(factory).__name__, "a function (checkpoint, device) that returns an Agent")
-    try:
-        with plain_torch():
-            agent = factory(checkpoint, device)
-    except WbenchError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise DataError(f"{where} failed: {type(error).__name__}: {error}. Its traceback: WBENCH_DEBUG=1") from error
+    with plain_torch(), code_of_others(where):
+        agent = factory(checkpoint, device)
     if not isinstance(agent, Agent):
         raise InvalidValueError(f"what {where} returned", type(agent).__name__, "a wbench.benchmark.agent.Agent")
     require_own_name(agent, f"in {target}")
     return agent
 
 
+@contextmanager
+def code_of_others(what: str) -> Iterator[None]:
+    """Raise `DataError` for whatever somebody's code raises in here, unless it is of wbench."""
+    try:
+        yield
+    except WbenchError:
+        raise
+    except BaseException as error:
+        raise DataError(f"{what} failed: {foreign(error)}. Its traceback: WBENCH_DEBUG=1") from error
+
+
 def require_own_name(agent: Agent, where: str) -> None:
     """Raise `InvalidValueError` where an agent that no package registers goes by the name of one that is registered."""
-    if agent.name in ("agent", *list_agents()) or not _NAME.fullmatch(str(agent.name)):
+    if not isinstance(agent.name, str) or agent.name in ("agent", *list_agents()) or not _NAME.fullmatch(agent.name):
         allowed = "one of its own, none of `wbench list`; letters, digits, . _ + and -, up to 64"
         raise InvalidValueError(f"name of the agent {where}", agent.name, allowed)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from ..errors import DataError, InvalidValueError
+from ..errors import DataError, InvalidValueError, foreign
 from .processes import plain_torch
 
 _BESIDE: dict[Path, dict[str, ModuleType]] = {}  # modules that files of users have imported from beside them, by folder
@@ -42,9 +42,10 @@ def load(target: str, default: str) -> tuple[str, object]:
     try:
         with plain_torch():  # what the file sets for all of PyTorch would reach agents beside it
             module = _run_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        raise DataError(f"cannot run {place}: {type(error).__name__}: {error}. Try: python {place}") from error
-    return f"{attribute} in {place}", getattr(module, attribute, None)
+            found = getattr(module, attribute, None)  # which a module may compute
+    except BaseException as error:
+        raise DataError(f"cannot run {place}: {foreign(error)}. Try: python {place}") from error
+    return f"{attribute} in {place}", found
 
 
 def _run_file(path: Path) -> object:

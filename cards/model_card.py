@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.data.paths import write_text
+from ..benchmark.data.paths import require_ours, write_text
 from ..benchmark.family import Family, require
 from ..benchmark.registry import get_variant
 from ..errors import ResultError
@@ -75,9 +75,11 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
         CheckpointError: the folder holds no checkpoint of this agent.
         InvalidValueError: the results are of another agent or checkpoint.
         ResultError: they are malformed, or do not hold.
+        OutputError: the folder has a `README.md` that is no card of wbench's.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
+    require_ours(folder / "README.md", b"library_name: wbench", "Move it away, or delete it, to have a card of wbench's.")
     network = get_trainer(agent).network
     network.from_pretrained(folder)  # refuses what is damaged or of another agent
     weights = digest_of_file(folder / WEIGHTS)

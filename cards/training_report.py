@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 PICTURE = "training_report.png"
+MARK = b"Software\0wbench"  # in every such picture
 DPI = 100
 COLUMNS, PANEL = 5, (3.0, 2.3)  # panels a row at most, inches of one
 WIDE = 3  # panels a row of the fidelity
@@ -106,7 +107,7 @@ def draw(log: TrainingLog, path: Path, title: str, fidelity: Fidelity | None = N
     if fidelity:
         _draw_fidelity(below[0], fidelity)
     try:
-        write_atomically(path, lambda temporary: figure.savefig(temporary, format="png"))
+        write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": "wbench"}))
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}). Give another --out.") from error
 

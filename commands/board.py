@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -237,7 +238,9 @@ def export(
     results = [load_result(path) for path in files]
     for path, result in zip(files, results, strict=True):
         if not arithmetic_holds(result):
-            raise ResultError(f"{path}: its numbers do not follow from its episodes. See: wbench results verify {path}")
+            raise ResultError(
+                f"{path}: its numbers do not follow from its episodes. See: wbench results verify {shlex.quote(str(path))}"
+            )
     print(convert(results, form, namespace), end="")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -196,7 +197,7 @@ def verify_data(families: Families = None, release: SizeName = "mini", to: To = 
     if problems:
         more = f" And {len(problems) - 1} more." if len(problems) > 1 else ""
         bad = " ".join(task.name for task, verdict in zip(tasks, verdicts, strict=True) if verdict.problems)
-        where = f" --to {to}" if to else ""
+        where = f" --to {shlex.quote(str(to))}" if to else ""
         raise DataError(f"{problems[0]} Repair with: wbench download {bad} --release {size.name}{where}.{more}")
 
 

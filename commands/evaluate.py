@@ -118,10 +118,11 @@ def _note_next(result: Result, out: Path | None, agent: str) -> None:
     grid = Grid.of(result.contract)
     if out:
         own = ";".join(typed(name) for name in grid.families() if typed(name) != name)
+        file = shlex.quote(str(out))
         known = f"WBENCH_FAMILIES={shlex.quote(own)} " if own else ""
-        after = "" if result.protocol in ("quick", "custom") else f", then wbench submit {out}"
+        after = "" if result.protocol in ("quick", "custom") else f", then wbench submit {file}"
         trusted = f" --trust --agent {shlex.quote(agent)}" if is_file(agent) else ""
-        note(f"wrote {out}. Next: {known}wbench results verify {out}{trusted}{after}")
+        note(f"wrote {out}. Next: {known}wbench results verify {file}{trusted}{after}")
     if seen := [site for site in grid.sites if range_of(site) == "train"]:
         note(f"pretrained agents have learned from these sites: {', '.join(spans(seen))}")
 

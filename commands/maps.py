@@ -23,10 +23,11 @@ def trace(
     """
     import numpy as np
 
-    from ..benchmark.data.paths import write_atomically
+    from ..benchmark.data.paths import require_ours, write_atomically
     from ..benchmark.families.handover.trace import DISTRICTS, agreement, chosen
     from ..benchmark.families.handover.trace import trace as trace_maps
 
+    require_ours(out, None, "Give another --out, or delete it.")
     numbers = chosen(district)
     with progress() as add:
         advance = add("tracing", len(numbers), 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.acting.observation import columns_of
+from ..benchmark.data.paths import require_ours
 from ..benchmark.data.store import list_datasets
 from ..benchmark.family import Family, Variant, require
 from ..benchmark.protocol.references import references
@@ -77,6 +78,7 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
 
     Raises:
         InvalidValueError: its family draws none, these are not one site, or the file has no ending of a picture.
+        OutputError: the file is there already.
     """
     family = get_family(name.partition("/")[0])
     if family.draw is None or "/" not in name:
@@ -87,6 +89,7 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
     require(len(sites) == 1, "--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
     picture = path.suffix.lower() in (".png", ".svg", ".pdf")
     require(picture, "--picture", str(path), "a file that ends in .png, .svg or .pdf")
+    require_ours(path, None, "Give another --picture, or delete it.")
     family.draw(family, family.variant(name), sites[0], path)
 
 

@@ -173,11 +173,14 @@ def report(
     rows: Annotated[int, typer.Option(help="Agent windows a family that --fidelity compares.")] = 2048,
 ) -> None:
     """Draw a training, finished or going on: its losses, and the figures of `wbench study fidelity` below them."""
+    from ..benchmark.data.paths import require_ours
     from ..benchmark.data.publish import packaged_checkpoints
     from ..cards import training_report
 
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
+    if out:
+        require_ours(out, training_report.MARK, "Give another --out.")
     folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
     log = training_report.read_log(folder)
     measured = None

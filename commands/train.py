@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +77,9 @@ def train(
         return
     write_model_card(folder, agent, tasks)
     parts = "".join(f" --family {typed(name)}" for name in family or ())
-    print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {folder}{parts}")
-    print(f"its training as a picture: wbench study report {folder}")
+    typed_folder = shlex.quote(str(folder))
+    print(f"checkpoint in {folder}; play it with: wbench eval --agent {agent} --checkpoint {typed_folder}{parts}")
+    print(f"its training as a picture: wbench study report {typed_folder}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..benchmark.protocol.journal import AgentKey, Journal, alone
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
-from ..benchmark.registry import get_family, list_agents, plugins, require_own_name
+from ..benchmark.registry import code_of_others, get_family, list_agents, plugins, require_own_name
 from ..benchmark.site import parse_sites, text_of
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
 from . import provenance
@@ -220,17 +220,16 @@ def _require_knowledge(runs: Sequence[_Run], protocol: Protocol) -> None:
     """Raise an error before anything is played if an agent was not trained on a family that is."""
     families = list(map(get_family, protocol.families()))
     for agent in (run.agent for run in runs):
-        if strange := [family.name for family in families if not agent.knows(family)]:
-            known = [f"--family {family.name}" for family in families if agent.knows(family)]
-            hint = f"Add {' '.join(known)}." if known else "Train it there, or play others."
+        with code_of_others(f"{agent.label}.knows"):
+            known = [family.name for family in families if agent.knows(family)]
+        if strange := [family.name for family in families if family.name not in known]:
+            hint = f"Add {' '.join(f'--family {name}' for name in known)}." if known else "Train it there, or play others."
             raise CheckpointError(f"{agent.label} was not trained on {' and '.join(strange)}. {hint}")
 
 
 def _resume(runs: Sequence[_Run], protocol: Protocol, out: Path) -> Journal:
     """Take over what was played before; the journal beside a result file is what says that the file is of this very run."""
     refuse = "It is left as it is: give another --out, or move it away."
-    if out.is_dir():
-        raise OutputError(f"--out {str(out)!r} is a folder. Give a file name.")
     path = out.with_name(out.name + ".cells.jsonl")
     if out.exists() and not path.exists():
         raise OutputError(f"--out {str(out)!r} exists, without the cells of this run beside it. {refuse}")

@@ -6,6 +6,7 @@ Nothing here names a host, a user or a path.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shlex
@@ -15,14 +16,17 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ..benchmark.agent import Agent
 from ..benchmark.data.manifest import shipped
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.data.release import RELEASES
-from ..benchmark.protocol.fields import printable
+from ..benchmark.protocol.fields import adapter, printable
 from ..benchmark.protocol.spec import SIZES, Protocol
-from ..benchmark.registry import list_agents, make_agent, plugins
+from ..benchmark.registry import code_of_others, list_agents, make_agent, plugins
 from ..benchmark.site import spans
+from ..errors import InvalidValueError
 from ..learning.checkpoint import WEIGHTS, digest_of_file
 from .schema import AgentRecord, Hardware, Origin, Package, Release
 
@@ -38,7 +42,23 @@ def agent_record(agent: Agent, checkpoint: str | None = None) -> AgentRecord:
     Args:
         agent: the agent, in its track.
         checkpoint: what it was asked to load: a packaged name, a folder or a Hub id; None = its default.
+
+    Raises:
+        InvalidValueError: an attribute of the agent is nothing that a result file can say.
     """
+    with code_of_others(f"agent {agent.name}"):
+        found = _record(agent, checkpoint)
+    try:  # now, not when all is played
+        data = {**vars(found), "package": vars(found.package), "origin": vars(found.origin)}
+        adapter(AgentRecord).validate_json(json.dumps(data, default=repr))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, wrong["loc"]))
+        raise InvalidValueError(f"{field} of agent {agent.name}", wrong["input"], f"otherwise ({wrong['msg']})") from error
+    return found
+
+
+def _record(agent: Agent, checkpoint: str | None) -> AgentRecord:
     return AgentRecord(
         agent=agent.name,
         label=agent.label,

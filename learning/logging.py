@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..benchmark.data.paths import write_text
+from ..benchmark.data.paths import require_ours, write_text
 from ..errors import MissingPackageError, require_known
 
 CSV = "metrics.csv"
@@ -102,7 +102,8 @@ class CsvLogger:
         self._path = folder / CSV
 
     def begin(self, step: int) -> None:
-        """Keep the rows before this step."""
+        """Keep the rows before this step; raises `OutputError` where somebody else's file has this name."""
+        require_ours(self._path, ",".join(HEADER).encode(), "Give another --out, or move it away.")
         rows: list[list[str]] = []
         if step and self._path.exists():
             with self._path.open(newline="", encoding="utf-8") as stream:

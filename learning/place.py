@@ -22,7 +22,7 @@ from ..benchmark.agent import Agent, Support
 from ..benchmark.data.windows import Episodes
 from ..benchmark.family import Family, Variant, require
 from ..benchmark.registry import resolve
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, foreign
 from .world import Playground, World, make_world
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class _Reading:
         try:
             return self._policy.act(obs, info)
         except (IndexError, ArithmeticError) as error:  # of rules that count what they see
-            name, why = self._policy.agent.name, f"{type(error).__name__}: {error}"
+            name, why = self._policy.agent.name, foreign(error)
             allowed = "a learner, or a rule that takes numbers which are close to real ones"
             raise InvalidValueError("policy", f"{name} cannot read imagined observations ({why})", allowed) from error
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..benchmark.data.paths import shared_mode, write_atomically, write_text
+from ..benchmark.data.paths import require_ours, shared_mode, write_atomically, write_text
 from ..errors import CheckpointError, OutputError
 from .checkpoint import CONFIG, WEIGHTS, CheckpointConfig, Pretrained, recipe_of
 
 STATE, REPORT, LOG = "training_state.pt", "training_report.json", "training_log.jsonl"  # the log grows as it trains
+_LOCK = ".training.lock"
 
 
 class Settings(Protocol):
@@ -46,6 +49,33 @@ class Part(Protocol):
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
         """Take it back; raise `KeyError`, `RuntimeError` or `ValueError` where it is of something else."""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Make a folder, and hold it for one training; one that is killed lets go.
+
+    Raises:
+        OutputError: another training holds it, or nothing can be written there.
+    """
+    try:
+        str(folder).encode()  # weights can be written under no other names
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, UnicodeEncodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its name is no Unicode"
+        raise OutputError(f"cannot make {folder} ({reason}). Give another --out.") from error
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"another training is at work in {folder}. Wait for it, or give another --out.") from error
+    except OSError as error:
+        raise OutputError(f"cannot write in {folder} ({error.strerror}). Give another --out.") from error
+    try:
+        yield
+    finally:
+        (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 class Run:
@@ -123,18 +153,17 @@ class Run:
             (self._folder / name).unlink(missing_ok=True)
 
     def _read(self, resume: bool) -> dict[str, Any] | None:
-        """The state in the folder, which is made if it is not there."""
+        """The state in the folder."""
         path = self._folder / STATE
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot make {self._folder} ({error.strerror}). Give another --out.") from error
+        require_ours(self._folder / LOG, b'"step":', "Give another --out, or move it away.")
         if not path.exists():
             found = [name for name in (REPORT, CONFIG, WEIGHTS, "README.md") if (self._folder / name).exists()]
             if found:
                 what = "a finished training" if found[0] == REPORT else f"a {found[0]} that is no training's"
                 raise CheckpointError(f"{self._folder} holds {what}. Give another --out, or delete it to train anew.")
             return None
+        if not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path} is no file. Give another --out, or move it away.")
         if not resume:
             raise CheckpointError(f"{self._folder} holds an unfinished run. Add --resume to go on, or give another --out.")
         try:

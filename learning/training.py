@@ -7,6 +7,7 @@ state, a log, and tells a callback of the steps that it logs, which is where a p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,8 +22,8 @@ from .checkpoint import Pretrained
 from .logging import Logger, named
 from .parallel import Processes
 from .run import Part as Part
-from .run import Run, Settings
-from .settings import changed, shortened
+from .run import Run, Settings, alone
+from .settings import changed, require_bounds, shortened
 
 TINY = "tiny"  # a preset that every training with a preset `small` has
 Callback = Callable[[int, Mapping[str, float]], None]  # is told a step and its figures
@@ -88,19 +89,20 @@ def fit(
 
     Raises:
         CheckpointError: the folder holds a state or a training that does not fit, or a figure is not finite.
-        OutputError: the folder cannot be made.
+        OutputError: the folder cannot be made, or another training is at work in it.
     """
     processes = Processes(device)
-    run = Run(folder, config, resume, writes=processes.rank == 0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        learning = learner(sorted(families, key=lambda family: family.name), config, processes)
-    _take_steps(learning, run, on_step if run.writes else None, logger if run.writes else None, log_every)
-    trained = learning.trained()
-    run.finish(trained)
-    processes.wait()
-    assert isinstance(trained, torch.nn.Module)
-    return trained.eval()
+    with alone(folder) if processes.rank == 0 else nullcontext():
+        run = Run(folder, config, resume, writes=processes.rank == 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            learning = learner(sorted(families, key=lambda family: family.name), config, processes)
+        _take_steps(learning, run, on_step if run.writes else None, logger if run.writes else None, log_every)
+        trained = learning.trained()
+        run.finish(trained)
+        processes.wait()
+        assert isinstance(trained, torch.nn.Module)
+        return trained.eval()
 
 
 def _take_steps(learning: Learner, run: Run, on_step: Callback | None, logger: Logger | None, log_every: int) -> None:
@@ -162,7 +164,9 @@ class Trainer(Generic[C]):
         config = self.preset(preset)
         config = config if steps is None else shortened(config, steps)
         names = [family.name for family in families]
-        return changed(replace(config, seed=seed), pairs, self.network, names, self.agent)
+        found = changed(replace(config, seed=seed), pairs, self.network, names, self.agent)
+        require_bounds(found)
+        return found
 
     def fit(self, families: Sequence[Family], config: C, folder: Path, **options: Any) -> Pretrained:
         """Train with these settings; options are those of `fit`."""

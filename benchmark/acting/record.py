@@ -169,7 +169,7 @@ def _split(name: str) -> str:
 def _require_own(folder: Path) -> None:
     """Raise `OutputError` where a folder holds a card of somebody else."""
     card = folder / "README.md"
-    if card.exists() and _TITLE not in card.read_text(encoding="utf-8"):
+    if card.exists() and _TITLE not in card.read_text(encoding="utf-8", errors="replace"):
         raise OutputError(f"{card} is not of wbench.record. Give another to=.")
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...errors import foreign
 from ..agent import Agent, State
 from ..data.support import support
 from ..family import Family, Variant
@@ -99,9 +100,8 @@ def peeks(agent: Agent, family: Family, variant: Variant, asked: Question, devic
         with one_thread():
             _prepare(agent, family, variant, asked, device)
             at = first_peek(agent, family, variant, [asked.site] * asked.episodes, query_seeds(asked.episodes), device)
-    except Exception as error:  # the agent's own code
-        said = " ".join(str(error).split())
-        return f"{variant.name}, {asked.shots} shots: {agent.label} cannot be asked: {type(error).__name__}: {said}"
+    except BaseException as error:  # the agent's own code
+        return f"{variant.name}, {asked.shots} shots: {agent.label} cannot be asked: {foreign(error)}"
     return "" if at is None else f"{told} {at} depends on what others observe"
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-from ...errors import WbenchError
+from ...errors import WbenchError, foreign
 from ..agent import State, random_action
 from ..data.schema import QOS
 from ..family import Env, Family, Variant
@@ -257,8 +257,8 @@ def _refuse(what: str, call: Callable[[], object]) -> None:
         call()
     except WbenchError:
         return
-    except Exception as error:
-        raise Broken(f"{what} raises {type(error).__name__}: {error}", "check it first: check_action and require do") from None
+    except BaseException as error:
+        raise Broken(f"{what} raises {foreign(error)}", "check it first: check_action and require do") from None
     raise Broken(f"{what} is accepted", "call check_action on the action, and require(slot < horizon, ...)")
 
 

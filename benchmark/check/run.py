@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...errors import InvalidValueError, UnknownNameError
+from ...errors import InvalidValueError, UnknownNameError, foreign
 from ..agent import Agent
 from ..family import Family, Variant, require
 from ..protocol.spec import FAMILIES
@@ -74,9 +74,8 @@ def finding(name: str, case: Case) -> Finding:
         return Finding(name, True, CHECKS[name](case))
     except Broken as broken:
         return Finding(name, False, broken.found, broken.advice)
-    except Exception as error:  # the family's own code: whatever it raises is a finding
-        found = f"could not run: {type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding(name, False, found, "mend this first; a check that cannot run has failed")
+    except BaseException as error:  # the family's own code: whatever it raises is a finding
+        return Finding(name, False, f"could not run: {foreign(error)}", "mend this first; a check that cannot run has failed")
 
 
 def check_agent(agent: Agent, on_check: Callable[[str], None] | None = None) -> list[Finding]:

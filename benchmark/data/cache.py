@@ -16,7 +16,7 @@ from ...errors import DataError
 from ..family import Family
 from . import shards
 from .manifest import CITATION, LICENCE, NAME, Agreement, FileEntry, Manifest, shipped, worst
-from .paths import inside, sealed, sha256, write_text
+from .paths import inside, read_text, sealed, sha256, write_text
 from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
 
 RECEIPTS = ".receipts.json"
@@ -212,9 +212,9 @@ class Cache:
         if not path.exists():
             return {}
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_text(path))
             return {name: Receipt(**{**one, "entry": FileEntry.from_dict(one["entry"])}) for name, one in data.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{path} is damaged ({error}). Delete it: files are then verified anew.") from error
 
 

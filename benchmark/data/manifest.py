@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ...errors import DataError
+from .paths import read_text, write_text
 
 SCHEMA = "wbench-manifest/2"
 LICENCE = "CC-BY-4.0"
@@ -202,11 +203,9 @@ class Manifest:
     def read(cls, path: Path) -> Self:
         """A manifest on disk."""
         try:
-            if path.stat().st_size > LARGEST:
-                raise DataError(f"{path} is no valid manifest: larger than {LARGEST >> 20} MB.")
-            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+            return cls.from_json(read_text(path, LARGEST), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read {path} ({error}).") from error
+            raise DataError(f"cannot read {path} ({error}). Move it away.") from error
 
 
 def worst(found: Iterable[Agreement]) -> Agreement:
@@ -232,8 +231,6 @@ def shipped(family: str, release_id: str) -> Manifest | None:
 
 def freeze(manifest: Manifest, release_id: str) -> Path:
     """Put a manifest into the package, for the developer who makes a release."""
-    from .paths import write_text
-
     path = shipped_path(manifest.family, release_id)
     write_text(path, manifest.to_json())
     _read_shipped.cache_clear()

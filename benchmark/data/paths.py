@@ -6,7 +6,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +71,40 @@ def write_rows(path: Path, rows: Mapping[str, object]) -> None:
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def read_text(path: Path, most: int = 64 << 20) -> str:
+    """The text of a regular file.
+
+    Raises:
+        OSError: it cannot be read, has more than so many bytes, or is a pipe or a device, which is not waited for.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", str(path))
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most >> 20} MB", str(path))
+    return content.decode()
+
+
+def require_ours(path: Path, mark: bytes | None, hint: str) -> None:
+    """Raise `OutputError` where a path is taken by what does not begin with something that bears wbench's mark.
+
+    Args:
+        path: where something will be written.
+        mark: what a file of wbench has in its first 64 kB; None = nothing may be there at all.
+        hint: what to do about it.
+    """
+    if not os.path.lexists(path):
+        return
+    if mark is not None and path.is_file() and not path.is_symlink():
+        with path.open("rb") as stream:
+            begin = stream.read(1 << 16)
+            if mark in begin or not begin:  # an empty one is what a killed process left
+                return
+    raise OutputError(f"{str(path)!r} exists already, and was left as it is. {hint}")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers left beside the files of a folder; only under its lock."""
     for path in folder.glob("*/*/.*.parquet.*"):
@@ -90,7 +126,7 @@ def seal(folder: Path, about: object) -> None:
 def sealed(folder: Path) -> object | None:
     """What a folder was made from; None where it has no seal, or where its files are not those that were sealed."""
     try:
-        written = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        written = json.loads(read_text(folder / SEAL))
         files, about = dict(written["files"]), written["about"]
         there = {path.name for path in folder.iterdir()} - {SEAL}
         return about if there == set(files) and all(sha256(folder / name) == files[name] for name in files) else None
@@ -110,10 +146,12 @@ def writable(folder: Path) -> bool:
 
 
 def inside(folder: Path, relative: str) -> Path:
-    """The file of this relative path; raises `DataError` where a symlink would lead out of the folder."""
+    """The file of this relative path; raises `DataError` where a symlink would lead out of the folder, or it is no file."""
     path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise DataError(f"{path} leads out of {folder} by a symlink. Nothing was read or written there.")
+    if os.path.lexists(path) and not path.is_file():  # a pipe, a folder, a symlink to itself
+        raise DataError(f"{path} is no file, and was left as it is. Move it away.")
     return path
 
 
@@ -130,8 +168,9 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = errno.ENOSPC if "No space left" in str(error) else error.errno  # some libraries lose the number
-        if reason in (errno.ENOSPC, errno.EDQUOT):
+        full = re.search(r"No space left|\d+ requested and \d+ written", str(error))  # Arrow's, NumPy's
+        reason = errno.ENOSPC if full else error.errno
+        if reason in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OutputError(f"no space left in {folder}; finished files are kept. Make room. {_ELSEWHERE}") from error
         if reason in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
             where = error.filename or folder

@@ -9,6 +9,7 @@ wbench code: `datasets.load_dataset(FOLDER, "n8-c3-load0.25-l48", split="mixed")
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -111,7 +112,7 @@ def _require(cache: Cache, shard: Shard) -> Receipt:
         return receipt
     except DataError as error:
         hint = f"wbench download {cache.family.name} --release {cache.release.name} --variant {shard.variant}"
-        where = f" --to {cache.root}" if cache.root else ""
+        where = f" --to {shlex.quote(str(cache.root))}" if cache.root else ""
         raise DataError(f"{error} Repair it with: {hint}{where}") from error
 
 

@@ -96,6 +96,8 @@ class Journal:
         self._append(adapter(Line).dump_json(Line(agent, result)))
 
     def _read(self) -> None:
+        if self.path.exists() and not self.path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         content = self.path.read_bytes() if self.path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         first, *lines = whole.splitlines() or [b""]
@@ -139,12 +141,20 @@ def alone(out: Path | None) -> Iterator[None]:
     if out is None:
         yield
         return
+    if not out.name or out.is_dir():
+        raise OutputError(f"--out {str(out)!r} is a folder. Give a file name.")
+    if out.is_symlink():  # it would be replaced, not what it leads to
+        raise OutputError(f"--out {str(out)!r} is a symlink. It is left as it is: give another --out, or the file it leads to.")
     lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OutputError(f"another run is writing --out {str(out)!r}. Wait for it, or give another --out.") from error
+        held = Path(lock.lock_file).exists()  # some file systems take no new file, and do not say so
+        what = (
+            f"another run is writing --out {str(out)!r}. Wait for it" if held else f"cannot write --out {str(out)!r}. Try again"
+        )
+        raise OutputError(f"{what}, or give another --out.") from error
     except OSError as error:
         hint = "Give a file in a folder you may write to."
         raise OutputError(f"cannot write --out {str(out)!r} ({error.strerror}). {hint}") from error

@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from ..data.paths import home, write_rows
+from ...errors import DataError
+from ..data.paths import home, locked, read_text, writable, write_rows
 from ..family import Family, Variant
 from ..registry import BUILT_IN, get_variant
 from ..rollout import play
@@ -63,9 +65,20 @@ def references(name: str, site: int) -> Frame:
     for path in (_file(family), _cached(family)):
         if (found := _read(path).get(name, {}).get(str(site))) is not None:
             return found
+    kept = _cached(family)
+    if not writable(kept.parent):  # a cache that may only be read: as long as this process
+        return _measured(name, family.version, site)
     frame = measure(family, variant, site)
-    freeze(name, {site: frame}, _cached(family))
+    with locked(kept.parent, lambda _: None):  # other processes keep theirs in this file too
+        _read.cache_clear()
+        freeze(name, {site: frame}, kept)
     return frame
+
+
+@cache
+def _measured(name: str, dynamics: str, site: int) -> Frame:
+    """The references of a variant of these dynamics at a site, measured once."""
+    return measure(*get_variant(name), site)
 
 
 def known(name: str, site: int) -> bool:
@@ -97,8 +110,16 @@ def _cached(family: Family) -> Path:
 def _read(path: Path) -> dict[str, dict[str, Frame]]:
     if not path.exists():
         return {}
-    table = json.loads(path.read_text(encoding="utf-8"))
-    return {
-        name: {site: Frame(**{**row, "errors": tuple(row["errors"])}) for site, row in frames.items()}
-        for name, frames in table.items()
-    }
+    try:
+        table = json.loads(read_text(path))
+        return {name: {site: _frame(row) for site, row in frames.items()} for name, frames in table.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise DataError(f"{path} is damaged ({reason}). Delete it: its references are then measured anew.") from error
+
+
+def _frame(row: Mapping[str, Any]) -> Frame:
+    frame = Frame(**{**row, "errors": tuple(row["errors"])})
+    if not all(map(math.isfinite, (frame.random, frame.genie, *frame.errors))):
+        raise ValueError("a return is not finite")
+    return frame

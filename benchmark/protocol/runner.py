@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...errors import WbenchError
+from ...errors import WbenchError, foreign
 from ..agent import Adaptation, Agent
 from ..data.support import support
 from ..family import closed, require
@@ -32,6 +32,7 @@ from .spec import Cell
 DIGITS = 6  # of returns and quality of service, in memory as in a file
 NOTES = 100  # figures that an agent may publish of its adaptation
 LARGEST = 1e12  # of such a figure
+MOST_CALLS = 2**53  # of a network, in a cell
 
 
 @record
@@ -135,10 +136,11 @@ def _run_cell(
         played = attempt.play(episodes, on_slot)
         for name, values in {"returns": played.returns, **played.qos}.items():
             require(bool(values.isfinite().all()), f"{name} of {cell.variant}", "NaN or infinite", "finite")
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it is: sys.exit, a cancelled coroutine
+        reason = _reason(error)
         if os.environ.get("WBENCH_DEBUG"):
             raise
-        return failed(cell, _reason(error), attempt.ledger())
+        return failed(cell, reason, attempt.ledger())
     qos = {name: [round(x, DIGITS) for x in values.tolist()] for name, values in played.qos.items()}
     returns = [round(x, DIGITS) for x in played.returns.tolist()]
     ledger = attempt.ledger(gradient_steps=adaptation.gradient_steps, message_bits=played.message_bits)
@@ -173,6 +175,8 @@ class _Attempt:
         sites, seeds = [self._cell.site] * episodes, query_seeds(episodes)
         start = time.perf_counter()
         played = play(self._family, self._variant, self._agent, sites, seeds, device=self._device, on_slot=on_slot)
+        told = self._agent.planner_calls
+        require(self._planned() is not None, f"planner_calls of {self._agent.name}", told, "a whole number that does not fall")
         self._act_seconds, self._query_steps = time.perf_counter() - start, played.environment_steps
         return played
 
@@ -183,12 +187,17 @@ class _Attempt:
             environment_steps=self._meter.used if self._meter else 0,
             gradient_steps=gradient_steps,
             message_bits=message_bits,
-            planner_calls=self._agent.planner_calls - self._calls,
+            planner_calls=self._planned() or 0,
             query_steps=self._query_steps,
             act_seconds=round(self._act_seconds, 3),
             seconds=round(time.perf_counter() - self._wall, 3),
             cpu_seconds=round(time.process_time() - self._cpu, 3),
         )
+
+    def _planned(self) -> int | None:
+        """Network evaluations that the agent says its planner made here; None where it says no number."""
+        before, now = self._calls, self._agent.planner_calls
+        return now - before if type(now) is type(before) is int and 0 <= now - before <= MOST_CALLS else None
 
 
 def _checked(found: object, name: str) -> Adaptation:
@@ -208,9 +217,9 @@ def _checked(found: object, name: str) -> Adaptation:
     return found
 
 
-def _reason(error: Exception | SystemExit) -> str:
-    """One line: what was raised, and where, if it was not raised on purpose."""
-    said = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+def _reason(error: BaseException) -> str:
+    """One line: what was raised, and where, if it was not raised on purpose; raises an interruption again."""
+    said = foreign(error)[:300]
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, WbenchError) or not frames:
         return said

@@ -75,8 +75,9 @@ class Index:
     """
 
     def __init__(self, store: Path, note: Callable[[str], None] = lambda _: None) -> None:
-        files = list(result_files(store))
-        self._store, self._note = store, note
+        found = list(result_files(store))
+        files = [path for path in found if _is_text(path.name)]
+        self._store, self._note, self._odd = store, note, [path.name for path in found if not _is_text(path.name)]
         try:
             self._open(_place(store), files)
         except sqlite3.DatabaseError:  # damaged, or locked for too long
@@ -138,6 +139,8 @@ class Index:
 
     def files(self, protocol: str | None = None) -> Iterator[Indexed]:
         """The rows of a protocol, or all, by name; what is malformed is told of."""
+        for name in self._odd:
+            self._note(f"{name} is left out: no file of a store has such a name")
         for name, problem in self._base.execute("select name, problem from files where malformed order by name"):
             self._note(f"{name} is left out: {problem}")
         chosen = "protocol <> ?" if protocol is None else "protocol = ?"
@@ -198,9 +201,14 @@ class Index:
         self._base.close()
 
 
+def _is_text(name: str) -> bool:
+    """Whether a file's name is Unicode; on most systems it may be any bytes."""
+    return name.encode(errors="replace").decode() == name
+
+
 def _place(store: Path) -> Path:
     """Where the index of a store is kept."""
-    return home() / "boards" / f"{hashlib.sha256(str(store.resolve()).encode()).hexdigest()[:24]}.sqlite"
+    return home() / "boards" / f"{hashlib.sha256(os.fsencode(store.resolve())).hexdigest()[:24]}.sqlite"
 
 
 def _remove(path: Path) -> None:
@@ -218,7 +226,7 @@ def _code() -> str:
     """A digest of the code and the references that a verdict depends on, by sizes and times; of another wbench it differs."""
     files = [path for part in _CODE for path in (_PACKAGE / part).rglob("*") if path.suffix in (".py", ".json", ".safetensors")]
     files = [path for path in files if "results" not in path.parts] + list((home() / "references").glob("*.json"))
-    return hashlib.sha256("\n".join(f"{path} {_stat(path)}" for path in sorted(files)).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("\n".join(f"{path} {_stat(path)}" for path in sorted(files)))).hexdigest()
 
 
 Row = tuple[Any, ...]

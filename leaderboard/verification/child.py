@@ -28,7 +28,7 @@ from ...benchmark.protocol.runner import CellResult, run_cell
 from ...benchmark.protocol.spec import Cell
 from ...benchmark.registry import get_variant, make_agent
 from ...benchmark.user_code import is_file
-from ...errors import ExecutorError, WbenchError
+from ...errors import ExecutorError, WbenchError, foreign
 from ..provenance import agent_record
 from ..schema import AgentRecord
 
@@ -208,9 +208,10 @@ def answered(job: Job) -> Iterator[str]:
             yield json.dumps({"peeked": {"found": peeks(agent, *get_variant(cell.variant), asked, job.device)}})
     except WbenchError as error:
         yield json.dumps({"error": [type(error).__name__, str(error)]})
-    except Exception as error:  # the agent's own code
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        yield json.dumps({"error": ["DataError", f"{job.agent} cannot be played again: {said[:300]}"]})
+    except GeneratorExit:  # nobody reads on
+        raise
+    except BaseException as error:  # the agent's own code
+        yield json.dumps({"error": ["DataError", f"{job.agent} cannot be played again: {foreign(error)[:300]}"]})
 
 
 def _end_with_parent() -> None:
