@@ -84,7 +84,8 @@ class Windows:
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on a device."""
-        return Windows(**{name: value if value is None else value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: value if value is None else value.to(device) for name, value in vars(self).items()}
+        return Windows(**moved)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {list(getattr(self, name).shape)}" for name in ("obs", "action", "action_mask", "reward"))
