@@ -98,7 +98,7 @@ def test_bad_steering_gets_one_line_and_writes_nothing(command, tmp_path: Path):
         (("--steps", "0"), "--steps is 0"),
         (("--log", "tensorbord"), "unknown logger 'tensorbord'. Did you mean 'tensorboard'"),
         (("--preset", "tini"), "Did you mean 'tiny'"),
-        (("--data", "mini"), "mappo learns by playing"),
+        (("--data", "minni"), "a release .*, or a folder with some"),
         (("--family", str(tmp_path / "broken.py")), "broken.py: ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         (("--family", str(tmp_path / "none.py")), "FAMILY in .*none.py is 'int'.*Family"),
         (("--family", str(tmp_path / "taken.py")), "name of the family in .*taken.py is 'power', but must be one of its own"),
