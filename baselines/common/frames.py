@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -41,7 +41,13 @@ class Frames:
     def join(cls, parts: Sequence[Self]) -> Self:
         """Several without logs, one after another."""
         names = [field.name for field in fields(cls) if field.name != "logs"]
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        columns: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns)
+
+    @property
+    def most(self) -> int:
+        """Minibatches that it can be split into, at most."""
+        return len(self.agents if self.logs is None else self.logs.descriptor)
 
     def minibatches(self, parts: int, generator: torch.Generator) -> list[Self]:
         """Equal parts at random, or nearly: of frames, or of whole places where logs are read, so that each is read once."""
@@ -61,13 +67,14 @@ class Frames:
         first = (self.agents.cumsum(0) - self.agents)[frames]
         within = torch.arange(int(agents.sum()), device=agents.device) - (agents.cumsum(0) - agents).repeat_interleave(agents)
         rows = first.repeat_interleave(agents) + within
-        return type(self)(**{name: column.index_select(0, rows) for name, column in self._columns().items()}, agents=agents)
+        columns: dict[str, Any] = {name: column.index_select(0, rows) for name, column in self._columns().items()}
+        return type(self)(**columns, agents=agents)
 
     def split(self, parts: int) -> list[Self]:
         """Equal numbers of frames, or nearly, in order; nothing is copied."""
         agents = self.agents.tensor_split(parts)
         rows = [int(part.sum()) for part in agents]
-        columns = {name: column.split(rows) for name, column in self._columns().items()}
+        columns: dict[str, Any] = {name: column.split(rows) for name, column in self._columns().items()}
         return [type(self)(**{name: of[i] for name, of in columns.items()}, agents=agents[i]) for i in range(parts)]
 
     def _columns(self) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +31,9 @@ class Logs:
 
     def choose(self, places: Tensor) -> Logs:
         """Those of some places, by number [p]."""
-        c = self.context
-        columns = (c.obs, c.action_mask, c.action, c.reward, c.mask, c.agents, c.period)
-        return Logs(Context(*(x[places] for x in columns), place=torch.arange(len(places))), self.descriptor[places])
+        names = ("obs", "action_mask", "action", "reward", "mask", "agents", "period")
+        columns: dict[str, Any] = {name: getattr(self.context, name)[places] for name in names}
+        return Logs(Context(**columns, place=torch.arange(len(places))), self.descriptor[places])
 
     def read(self, encoder: SupportEncoder, family: str) -> SiteCode:
         """What they say of the places."""
@@ -112,7 +113,8 @@ class LoggedSites:
         episodes = torch.randint(source.count, (sites,), generator=generator)  # a site has as many as any other
         numbers, there = source.others(episodes, shots[int(torch.randint(len(shots), (1,), generator=generator))], generator)
         agents, period = (torch.full((sites,), value) for value in (variant.agents, variant.period))
-        context = Context(**source.logs(numbers, there), mask=there, agents=agents, period=period, place=torch.arange(sites))
+        logged: dict[str, Any] = source.logs(numbers, there)
+        context = Context(**logged, mask=there, agents=agents, period=period, place=torch.arange(sites))
         logs = Logs(context, torch.tensor([variant.descriptor()]).expand(sites, -1))
         played = [RANGES["train"][site] for site in source.site[episodes].tolist()]
         return Places(self._families[family], variant, played, first, logs, device)

@@ -28,7 +28,7 @@ class PpoConfig:
 
     Attributes:
         epochs: passes over a round.
-        batch_size: agent rows an optimiser step, about (frames stay whole).
+        batch_size: agent rows an optimiser step, about (frames stay whole, and where logs are read, places).
         learning_rate: of Adam; falls linearly to `final_share` of itself (Huang, detail 4; Andrychowicz, section 3.6).
         final_share: of the learning rate at the end.
         discount: a slot.
@@ -195,7 +195,9 @@ def optimise(
     """
     fade = 1.0 + (config.final_share - 1.0) * progress
     set_learning_rate(optimiser, config.learning_rate * fade)
-    parts = max(1, round(sum(len(frames.features) for of in played.values() for frames in of) / config.batch_size))
+    whole = [frames for of in played.values() for frames in of]
+    parts = max(1, round(sum(len(frames.features) for frames in whole) / config.batch_size))
+    parts = min(parts, *(frames.most for frames in whole))
     steps, figures = 0, {}
     for _ in range(config.epochs):  # shuffled once an epoch: a minibatch is then a slice
         shuffled = {name: [frames.minibatches(parts, generator) for frames in of] for name, of in played.items()}

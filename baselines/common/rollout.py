@@ -138,10 +138,11 @@ def _play(
     normaliser.update(target)
     found = []
     for k, player in enumerate(players):
-        *own, gained, aimed = (column.split(rows, 1)[k].flatten(0, 1) for column in (*columns, advantage, target))
+        own = (column.split(rows, 1)[k].flatten(0, 1) for column in (*columns, advantage, target))
+        features, mask, code, log_prob, gained, aimed = own
         team = team_advantage(gained.unflatten(0, (horizon, *player.shape))).flatten()
         number = torch.full((horizon * player.shape[0],), player.shape[1], device=team.device)
-        found.append(Frames(*own, team, aimed, number, player.logs))
+        found.append(Frames(features, mask, code, log_prob, team, aimed, number, player.logs))
     return found
 
 

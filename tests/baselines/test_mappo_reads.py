@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,12 @@ def test_every_row_of_a_minibatch_is_told_of_its_own_place_agent_and_slot(sites)
             site = model.read(part.logs, "access", slots).flatten(0, 2)
             logits = model.logits(torch.cat([part.features, site], dim=-1), part.mask, "access")
             assert torch.allclose(model.codecs["access"].log_prob(logits, part.code), part.log_prob, atol=1e-4)
+
+
+def test_a_place_is_never_cut_however_small_the_minibatches(sites):
+    learner = PpoLearner(reader(tiny.FAMILY), replace(PLAIN, epochs=1, batch_size=8), 0)
+    updates = learner.round(sites[0].draw("access", 1, 2, (1,), 40_000_000, CPU), 2, 0.0)[1]
+    assert updates.steps == 2 and all(map(math.isfinite, updates.figures.values()))
 
 
 def reader(*families, hidden: int = 16, **settings):

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from wbench.benchmark.data.release import RELEASES
 from wbench.benchmark.registry import get_family, list_families, register_family
 from wbench.errors import DataError, InvalidValueError, MissingPackageError, UnknownNameError, WbenchError
 from wbench.learning.logging import CSV, make_logger, named
 from wbench.learning.settings import shortened
 from wbench.learning.training import REPORT, get_trainer, trainer_names
+
+from . import tiny
 
 FAMILY = Path(__file__).parents[2] / "docs" / "examples" / "own_family.py"
 
@@ -71,10 +74,11 @@ def test_every_training_has_settings_to_show(command):
     assert "mappo-small" in command("show", "mappo").out
 
 
-def test_a_training_is_steered_and_watched_on_a_family_of_ones_own(command, tmp_path: Path):
+def test_a_training_is_steered_and_watched_on_a_family_of_ones_own(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(RELEASES, "tiny", tiny.RELEASE)  # recorded first, in a moment: logs are read
     run = tmp_path / "run"
     steered = ("--set", "hidden=8", "--set", "episodes=1", "--steps", "3", "--seed", "5", "--log", "csv", "--out", str(run))
-    done = command("train", "mappo", "--preset", "debug", "--family", str(FAMILY), *steered)
+    done = command("train", "mappo", "--preset", "debug", "--family", str(FAMILY), "--data", "tiny", *steered)
     assert done.code == 0, done.err
     assert f"play it with: wbench eval --agent mappo --checkpoint {run} --family {FAMILY}" in done.out and "return" in done.err
     report = json.loads((run / REPORT).read_text())
