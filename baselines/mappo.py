@@ -130,7 +130,7 @@ class MappoAgent(Agent):
 
     @property
     def practises(self) -> bool:
-        """From scratch alone: on top of what it reads, a few episodes of practice cost more than they bring (see docs/log)."""
+        """From scratch alone: in track `online` it reads K logged episodes in the place of K of its own."""
         return self.track == "scratch"
 
     def enter(self, track: str) -> None:
