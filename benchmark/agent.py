@@ -149,8 +149,8 @@ class Agent:
         recipe: digest of how the checkpoint was trained, but for the seed; empty where nobody says. Checkpoints that agree in
             it are trainings of one recipe, and one row of a board.
         planner_calls: network evaluations made by a planner since the agent was built.
-        tracks: how it may learn the target variant: from K logged episodes (`offline`), or from K episodes' worth of metered
-            slots with a network from scratch (`scratch`) or a pretrained one (`online`). The first is the default.
+        tracks: what it may have used before it meets a site: logs of train sites alone (`offline`), play of train sites too
+            (`online`), or nothing (`scratch`). The first is the default.
         track: which of them it plays in.
         privileged_training: a part of it saw global state in training (a mixer, a centralised critic).
         source_transitions: logged agent transitions of train variants that its checkpoint was trained on.
@@ -170,6 +170,14 @@ class Agent:
     privileged_training = False
     source_transitions = 0
     source_steps = 0
+
+    @property
+    def practises(self) -> bool:
+        """Whether it learns a site by K episodes' worth of metered play, in the place of K logged episodes.
+
+        Never in track `offline`, always in track `scratch`; in track `online` a learner that reads logs says no.
+        """
+        return self.track != "offline"
 
     @property
     def label(self) -> str:
@@ -197,7 +205,7 @@ class Agent:
         return Adaptation()
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
-        """Learn online in a metered environment; called instead of `adapt` in the online tracks where K > 0.
+        """Learn online in a metered environment; called instead of `adapt` where K > 0 and the agent `practises`.
 
         Like `adapt` it must forget earlier cells.
         """

@@ -1,4 +1,4 @@
-"""A site to learn in, with a budget of slots that nobody can overdraw: what the online tracks get instead of logs."""
+"""A site to learn in, with a budget of slots that nobody can overdraw: what agents that practise get instead of logs."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class AgentRecord:
     label: Slashed
     """What the board shows: the name, with the track where the agent has several."""
     track: Name
-    """How it learns a site: `offline`, `scratch` or `online`."""
+    """What it used before it met a site: `offline`, `online` or `scratch`, see the glossary."""
     package: Package
     """Where its code comes from."""
     checkpoint: MaybeDigest

@@ -7,17 +7,19 @@ implementation details of PPO' (ICLR blog track 2022); each is named where it st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from ...learning.codec import ActionCodec
+from ...learning.context import SupportEncoder
 from ...learning.descent import set_learning_rate
 from ...learning.precision import mixed
+from .frames import Frames
+from .places import Logs
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class PpoConfig:
 
     Attributes:
         epochs: passes over a round.
-        batch_size: agent rows an optimiser step, about (frames stay whole).
+        batch_size: agent rows an optimiser step, about (frames stay whole, and where logs are read, places).
         learning_rate: of Adam; falls linearly to `final_share` of itself (Huang, detail 4; Andrychowicz, section 3.6).
         final_share: of the learning rate at the end.
         discount: a slot.
@@ -115,53 +117,6 @@ class ValueNormaliser(nn.Module):
         return mean / weight, max(variance, 1e-4) ** 0.5
 
 
-@dataclass(frozen=True)
-class Frames:
-    """What was played in a family: R rows (one an agent and slot) in F frames (all agents of an episode in one slot).
-
-    Attributes:
-        features: what each agent saw, [R, I].
-        mask: its allowed choices, [R, A] bool.
-        code: the code of its action, [R, size].
-        log_prob: of the action when it was chosen, [R].
-        advantage: of the team, [R].
-        target: of the agent's own value, [R].
-        agents: rows of each frame, which stand together, [F].
-    """
-
-    features: Tensor
-    mask: Tensor
-    code: Tensor
-    log_prob: Tensor
-    advantage: Tensor
-    target: Tensor
-    agents: Tensor
-
-    @classmethod
-    def join(cls, parts: list[Self]) -> Self:
-        """Several, one after another."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-    def select(self, frames: Tensor) -> Self:
-        """Some frames, by number [f]."""
-        agents = self.agents[frames]
-        first = (self.agents.cumsum(0) - self.agents)[frames]
-        within = torch.arange(int(agents.sum()), device=agents.device) - (agents.cumsum(0) - agents).repeat_interleave(agents)
-        rows = first.repeat_interleave(agents) + within
-        return type(self)(**{name: column.index_select(0, rows) for name, column in self._columns().items()}, agents=agents)
-
-    def split(self, parts: int) -> list[Self]:
-        """Equal numbers of frames, or nearly, in order; nothing is copied."""
-        agents = self.agents.tensor_split(parts)
-        rows = [int(part.sum()) for part in agents]
-        columns = {name: column.split(rows) for name, column in self._columns().items()}
-        return [type(self)(**{name: of[i] for name, of in columns.items()}, agents=agents[i]) for i in range(parts)]
-
-    def _columns(self) -> dict[str, Tensor]:
-        """What has a row an agent."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "agents"}
-
-
 class ActorCritic(nn.Module):
     """What PPO trains: a policy of each agent's own features, a value of everybody's, and a normaliser for each family.
 
@@ -169,18 +124,28 @@ class ActorCritic(nn.Module):
         codecs: of the actions of each family.
         normalisers: of the values of each family.
         history: own observations that an agent sees.
+        support: reads logs of a site; None = no logs are read.
     """
 
     codecs: dict[str, ActionCodec]
     normalisers: nn.ModuleDict
     history: int
+    support: SupportEncoder | None
+
+    def read(self, logs: Logs, family: str, slots: int) -> Tensor:
+        """What logs say of P places, for the N agents of each in so many slots from the first: [slots, P, N, S]."""
+        assert self.support is not None
+        code = logs.read(self.support, family)
+        size, device = (slots, len(logs.descriptor), int(logs.context.agents[0])), logs.descriptor.device
+        slot, place, agent = (torch.arange(length, device=device) for length in size)
+        return code.read(*torch.broadcast_tensors(place[None, :, None], agent[None, None], slot[:, None, None]))
 
     def logits(self, features: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Masked logits [R, size] of action codes, from features [R, I] and masks [R, A]."""
+        """Masked logits [R, size] of action codes, from features [R, I + S] and masks [R, A]."""
         raise NotImplementedError
 
     def values(self, features: Tensor, agents: Tensor, family: str) -> Tensor:
-        """Normalised values [R] from the features [R, I] of all agents of the frames, which have so many agents [F]."""
+        """Normalised values [R] from the features [R, I + S] of all agents of the frames, which have so many agents [F]."""
         raise NotImplementedError
 
     def policy_parameters(self) -> list[nn.Parameter]:
@@ -190,6 +155,10 @@ class ActorCritic(nn.Module):
     def critic_parameters(self) -> list[nn.Parameter]:
         """Those that judge."""
         raise NotImplementedError
+
+    def reader_parameters(self) -> list[nn.Parameter]:
+        """Those that read logs, which actor and critic share."""
+        return [] if self.support is None else [*self.support.parameters()]
 
     def normaliser(self, family: str) -> ValueNormaliser:
         """The family's."""
@@ -209,7 +178,7 @@ class Updates:
 def optimise(
     model: ActorCritic,
     optimiser: torch.optim.Optimizer,
-    played: Mapping[str, Frames],
+    played: Mapping[str, Sequence[Frames]],
     config: PpoConfig,
     progress: float,
     generator: torch.Generator,
@@ -226,20 +195,20 @@ def optimise(
     """
     fade = 1.0 + (config.final_share - 1.0) * progress
     set_learning_rate(optimiser, config.learning_rate * fade)
-    parts = max(1, round(sum(len(frames.features) for frames in played.values()) / config.batch_size))
+    whole = [frames for of in played.values() for frames in of]
+    parts = max(1, round(sum(len(frames.features) for frames in whole) / config.batch_size))
+    parts = min(parts, *(frames.most for frames in whole))
     steps, figures = 0, {}
-    for _ in range(config.epochs):
-        shuffled = {  # once an epoch: a minibatch is then a slice
-            name: frames.select(torch.randperm(len(frames.agents), generator=generator)).split(parts)
-            for name, frames in played.items()
-        }
+    for _ in range(config.epochs):  # shuffled once an epoch: a minibatch is then a slice
+        shuffled = {name: [frames.minibatches(parts, generator) for frames in of] for name, of in played.items()}
         for part in range(parts):
             optimiser.zero_grad(set_to_none=True)
             moved = 0.0
-            for name, minibatches in shuffled.items():
-                loss, figures[name] = _loss(model, minibatches[part], name, config, fade)
-                (loss / len(played)).backward()
-                moved = max(moved, figures[name]["approx_kl"])
+            for name, of in shuffled.items():
+                for minibatches in of:
+                    loss, figures[name] = _loss(model, minibatches[part], name, config, fade)
+                    (loss / (len(played) * len(of))).backward()
+                    moved = max(moved, figures[name]["approx_kl"])
             if 0.0 < config.target_kl < moved:
                 return Updates(steps, _flat(figures))
             for group in optimiser.param_groups:
@@ -258,17 +227,27 @@ def _flat(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {f"{family}/{name}": value for family, parts in figures.items() for name, value in parts.items()}
 
 
+def _with_site(model: ActorCritic, batch: Frames, family: str) -> Tensor:
+    """Features of all rows and what logs say of their site, [R, I + S]."""
+    if batch.logs is None:
+        return batch.features
+    slots = len(batch.agents) // len(batch.logs.descriptor)
+    return torch.cat([batch.features, model.read(batch.logs, family, slots).flatten(0, 2)], dim=-1)
+
+
 def _loss(model: ActorCritic, batch: Frames, family: str, config: PpoConfig, fade: float) -> tuple[Tensor, dict[str, float]]:
+    with mixed(batch.features.device, config.bfloat16):
+        seen = _with_site(model, batch, family)
     codec = model.codecs[family]
     free = _has_choice(codec, batch.mask)  # whoever has no choice has nothing to learn from
-    decided = [batch.features, batch.mask, batch.code, batch.log_prob, batch.advantage]
+    decided = [seen, batch.mask, batch.code, batch.log_prob, batch.advantage]
     if not free.all():
         rows = free.nonzero().squeeze(-1)
         decided = [column.index_select(0, rows) for column in decided]
     features, mask, code, log_prob, advantage = decided
     with mixed(batch.features.device, config.bfloat16):
         logits = model.logits(features, mask, family)
-        value = model.values(batch.features, batch.agents, family)
+        value = model.values(seen, batch.agents, family)
     log_ratio = codec.log_prob(logits, code) - log_prob
     policy = clipped_objective(log_ratio.exp(), advantage, config.clip_coef).mean()
     spread = sum(-(part.softmax(-1) * part.log_softmax(-1)).sum(-1) for part in codec.split(logits))

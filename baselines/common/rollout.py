@@ -16,8 +16,10 @@ from ...benchmark.site import RANGES
 from ...learning.codec import ActionCodec
 from ...learning.precision import mixed
 from ...learning.world import Playground
+from .frames import Frames
 from .networks import AgentView, first_view, next_view
-from .ppo import ActorCritic, Frames, PpoConfig, Updates, gae, optimise
+from .places import Places
+from .ppo import ActorCritic, PpoConfig, Updates, gae, optimise
 
 SITES = 10_000  # train sites that learners play, each now and then
 
@@ -51,12 +53,12 @@ class Round:
     """What a round of play gave.
 
     Attributes:
-        frames: by family.
+        frames: by family; those of places whose logs are read, by variant too.
         slots: slots played, all episodes together.
         returns: mean return of each playground.
     """
 
-    frames: dict[str, Frames]
+    frames: dict[str, list[Frames]]
     slots: int
     returns: tuple[float, ...]
 
@@ -70,26 +72,29 @@ def play_round(
     The value targets go into the model's normalisers.
     """
     groups: dict[tuple[str, int], list[_Player]] = {}
-    players = [_Player(playground, episodes, model.history) for playground in playgrounds]
+    with mixed(next(model.parameters()).device, config.bfloat16):
+        players = [_Player(playground, episodes, model) for playground in playgrounds]
     for player in players:
         groups.setdefault((player.family, player.variant.horizon), []).append(player)
     frames: dict[str, list[Frames]] = {}
     with mixed(players[0].features.device, config.bfloat16):
         for (family, horizon), group in groups.items():
-            frames.setdefault(family, []).append(_play(model, group, family, horizon, config, generator))
+            frames.setdefault(family, []).extend(_play(model, group, family, horizon, config, generator))
     slots = episodes * sum(player.variant.horizon for player in players)
-    joined = {family: Frames.join(parts) for family, parts in frames.items()}
-    return Round(joined, slots, tuple(player.total for player in players))
+    whole = {family: parts if parts[0].logs else [Frames.join(parts)] for family, parts in frames.items()}
+    return Round(whole, slots, tuple(player.total for player in players))
 
 
 class _Player:
     """A batch of episodes in progress."""
 
-    def __init__(self, playground: Playground, episodes: int, history: int) -> None:
+    def __init__(self, playground: Playground, episodes: int, model: ActorCritic) -> None:
         self._playground, self.variant, self.family = playground, playground.variant, playground.family.name
         self.shape, self.total = (episodes, playground.variant.agents), 0.0
+        self.logs = playground.logs if isinstance(playground, Places) else None
+        self.site = model.read(self.logs, self.family, self.variant.horizon + 1).flatten(1, 2) if self.logs else None
         obs, info = playground.reset(episodes)
-        self._view: AgentView = first_view(playground.family, self.variant, history, episodes, obs.device)
+        self._view: AgentView = first_view(playground.family, self.variant, model.history, episodes, obs.device)
         for earlier in info.get("past", ()):  # an episode that starts in the middle of something
             self._look(earlier)
         self.features, self.mask = self._look(obs), info["action_mask"].flatten(0, 1)
@@ -109,29 +114,42 @@ class _Player:
 
 def _play(
     model: ActorCritic, players: Sequence[_Player], family: str, horizon: int, config: PpoConfig, generator: torch.Generator
-) -> Frames:
+) -> list[Frames]:
+    """The frames of each player of a family and a length."""
     codec = model.codecs[family]
     rows = [len(player.features) for player in players]
     agents = torch.cat([torch.full((player.shape[0],), player.shape[1], device=player.mask.device) for player in players])
     slots, rewards = [], []
-    for _ in range(horizon):
+    for slot in range(horizon):
         features, mask = (torch.cat([getattr(player, name) for player in players]) for name in ("features", "mask"))
-        logits = model.logits(features, mask, family)
+        logits = model.logits(_with_sites(features, players, slot), mask, family)
         code = sample(codec, logits, torch.rand(logits.shape, generator=generator).to(logits.device))
         slots.append((features, mask, code, codec.log_prob(logits, code)))
         actions = codec.decode(code).split(rows)
         rewards.append(torch.cat([player.step(action) for player, action in zip(players, actions, strict=True)]))
     last = torch.cat([player.features for player in players])
-    features, mask, code, log_prob = (torch.cat(column) for column in zip(*slots, strict=True))
+    columns = [torch.stack(column) for column in zip(*slots, strict=True)]
+    seen = [_with_sites(features, players, slot) for slot, features in enumerate([*columns[0], last])]
     normaliser = model.normaliser(family)
-    value = normaliser.restore(model.values(torch.cat([features, last]), agents.repeat(horizon + 1), family))
+    value = normaliser.restore(model.values(torch.cat(seen), agents.repeat(horizon + 1), family))
     value = value.unflatten(0, (horizon + 1, -1))
     advantage = gae(torch.stack(rewards), value, config.discount, config.gae_lambda)
     target = advantage + value[:-1]
     normaliser.update(target)
-    parts = zip(advantage.split(rows, 1), players, strict=True)
-    team = torch.cat([team_advantage(part.unflatten(1, player.shape)).flatten(1) for part, player in parts], dim=1)
-    return Frames(features, mask, code, log_prob, team.flatten(), target.flatten(), agents.repeat(horizon))
+    found = []
+    for k, player in enumerate(players):
+        own = (column.split(rows, 1)[k].flatten(0, 1) for column in (*columns, advantage, target))
+        features, mask, code, log_prob, gained, aimed = own
+        team = team_advantage(gained.unflatten(0, (horizon, *player.shape))).flatten()
+        number = torch.full((horizon * player.shape[0],), player.shape[1], device=team.device)
+        found.append(Frames(features, mask, code, log_prob, team, aimed, number, player.logs))
+    return found
+
+
+def _with_sites(features: Tensor, players: Sequence[_Player], slot: int) -> Tensor:
+    """Features [R, I] of all players and what logs say of the sites for this slot, [R, I + S]."""
+    sites = [player.site[slot] for player in players if player.site is not None]
+    return torch.cat([features, torch.cat(sites)], dim=-1) if sites else features
 
 
 def team_advantage(advantage: Tensor) -> Tensor:
@@ -161,7 +179,8 @@ class PpoLearner(Generic[M]):
         self.model, self.config = model.train().requires_grad_(True), config
         self.generator = torch.Generator().manual_seed(seed)
         actor, critic = model.policy_parameters(), model.critic_parameters()
-        groups = [{"params": actor}, {"params": critic}]  # two networks: the gradient of each is clipped by itself
+        parts = [actor, critic, model.reader_parameters()]  # the gradient of each is clipped by itself
+        groups = [{"params": part} for part in parts if part]
         self.optimiser = torch.optim.Adam(groups, config.learning_rate, eps=1e-5, fused=True)  # Huang, detail 3
 
     def round(self, playgrounds: Sequence[Playground], episodes: int, progress: float) -> tuple[Round, Updates]:

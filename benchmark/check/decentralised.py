@@ -106,7 +106,7 @@ def peeks(agent: Agent, family: Family, variant: Variant, asked: Question, devic
 
 
 def _prepare(agent: Agent, family: Family, variant: Variant, asked: Question, device: str) -> None:
-    if agent.track != "offline" and asked.shots:
+    if agent.practises and asked.shots:
         agent.practise(MeteredEnvironment(family, variant, asked.site, asked.shots, device))
     else:
         agent.adapt(family, variant, support(family, variant, asked.site, asked.shots, asked.logs))

@@ -153,11 +153,11 @@ class _Attempt:
     def __init__(self, agent: Agent, cell: Cell, logs: str, device: str) -> None:
         self._agent, self._cell, self._device = agent, cell, device
         self._family, self._variant = get_variant(cell.variant)
-        online = agent.track != "offline" and cell.shots > 0
-        self._support = None if online else support(self._family, self._variant, cell.site, cell.shots, logs)
+        metered = agent.practises and cell.shots > 0
+        self._support = None if metered else support(self._family, self._variant, cell.site, cell.shots, logs)
         if self._support is not None:
             self._support.require_fitting(self._family, self._variant)
-        self._meter = MeteredEnvironment(self._family, self._variant, cell.site, cell.shots, device) if online else None
+        self._meter = MeteredEnvironment(self._family, self._variant, cell.site, cell.shots, device) if metered else None
         self._query_steps, self._act_seconds, self._calls = 0, 0.0, agent.planner_calls
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 

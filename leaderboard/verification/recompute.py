@@ -120,12 +120,13 @@ def _about_cell(contract: Contract, row: Row, cell: CellResult) -> Iterator[str]
         for name, value in (("return_mean", mean), ("score", score_of(contract, cell))):
             yield from unlike({name: getattr(cell, name)}, {name: value}, "")
     agents, horizon = agents_of(contract, cell.variant), int(contract["variants"][cell.variant]["spec"]["horizon"] or 0)
-    online = row.track != "offline" and cell.shots > 0
-    budget = cell.shots * horizon if online else 0
+    logged = cell.shots * horizon * agents
+    played = row.track == "scratch" or (row.track == "online" and cell.ledger.support_transitions == 0)  # the one or the other
+    budget = cell.shots * horizon if played else 0
     steps = 0 if cell.failure else contract["episodes"] * horizon
     counted = {
         "query_steps": steps,
-        "support_transitions": 0 if online else cell.shots * horizon * agents,
+        "support_transitions": 0 if played else logged,
         "message_bits": BITS_PER_FLOAT * row.message_floats.get(cell.family, 0) * agents * steps,
     }
     yield from unlike({name: getattr(cell.ledger, name) for name in counted}, counted, "ledger.")

@@ -9,20 +9,28 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from wbench.baselines.common.ppo import Frames, PpoConfig, ValueNormaliser, clipped_objective, gae
+from wbench.baselines.common.frames import Frames
+from wbench.baselines.common.ppo import PpoConfig, ValueNormaliser, clipped_objective, gae
 from wbench.baselines.common.rollout import OpenEnvironment, learn, play_round, team_advantage
 from wbench.baselines.mappo import PRESETS, TRAINER, Mappo, MappoAgent, MappoConfig, fresh
+from wbench.benchmark.data import release
+from wbench.benchmark.data.support import support
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.meter import MeteredEnvironment
 from wbench.benchmark.registry import get_family, get_variant, make_agent
 from wbench.errors import CheckpointError, UnknownNameError
 from wbench.learning.run import REPORT, STATE
 
-from ..playing import play
+from ..benchmark import tiny
+from ..playing import DEV, play
 
-FAMILIES = [get_family(name) for name in ("access", "power", "offload")]
+FAMILIES = [  # a train variant of each is enough
+    replace(family, variants={variant.name: variant for variant in family.select("train")[:1]})
+    for family in map(get_family, ("access", "power", "offload"))
+]
 VARIANTS = ("access/n8-c2-load0.2-l48", "power/d2d-n14-s400-v1-load0.12-l48", "offload/n8-e2-p0.15")
 QUICK = PpoConfig(epochs=2, batch_size=512, bfloat16=False)
+DEBUG = replace(PRESETS["debug"], release="tiny")
 
 
 def small(*families: str, seed: int = 0) -> Mappo:
@@ -170,12 +178,12 @@ def test_a_round_has_every_row_once_and_says_what_happened():
     grounds = [OpenEnvironment(*get_variant(name), 40_000_000) for name in (*VARIANTS, "access/n8-c3-load0.25-l48")]
     played = play_round(model, grounds, 2, QUICK, generator)
     assert played.slots == 2 * (128 + 96 + 96 + 128)
-    assert {name: len(frames.features) for name, frames in played.frames.items()} == {
+    assert {name: len(frames.features) for name, (frames,) in played.frames.items()} == {
         "access": 2 * 128 * (8 + 8),
         "power": 2 * 96 * 14,
         "offload": 2 * 96 * 8,
     }
-    frames = played.frames["access"]
+    (frames,) = played.frames["access"]
     assert frames.agents.tolist() == [8] * 4 * 128
     with torch.no_grad():
         logits = model.logits(frames.features, frames.mask, "access")
@@ -189,13 +197,20 @@ def test_a_round_has_every_row_once_and_says_what_happened():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mappo")
-    TRAINER.fit(FAMILIES, PRESETS["debug"], folder)
+    TRAINER.fit(FAMILIES, DEBUG, folder)
     return folder
 
 
-@pytest.mark.parametrize("track", ["scratch", "online"])
-def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, track: str):
-    agent = make_agent("mappo", str(checkpoint), track=track)
+@pytest.fixture(scope="module", autouse=True)
+def tiny_release():
+    """A release that is recorded in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(release.RELEASES, "tiny", tiny.RELEASE)
+        yield
+
+
+def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path):
+    agent = make_agent("mappo", str(checkpoint), track="scratch")
     family, variant = get_variant(VARIANTS[0])
     returns = []
     for site in (3, 4, 3):
@@ -208,39 +223,59 @@ def test_practice_spends_the_budget_to_the_slot_and_repeats(checkpoint: Path, tr
     assert not torch.equal(returns[0], returns[1])
 
 
-def test_arms_say_what_they_start_from(checkpoint: Path):
+def test_tracks_say_what_they_start_from(checkpoint: Path):
     agent = make_agent("mappo", str(checkpoint))
-    assert agent.tracks == ("scratch", "online") and agent.track == "scratch" and agent.privileged_training
-    assert agent.source_steps == 0 and agent.checkpoint_digest == "" and agent.knows(Game.family)
-    agent.enter("online")
-    preset = PRESETS["debug"]
-    assert agent.source_steps == preset.rounds * preset.variants * preset.episodes * (128 + 96 + 96)
-    assert len(agent.checkpoint_digest) == 64 and not agent.knows(Game.family)
-    with pytest.raises(UnknownNameError, match="offline"):
-        agent.enter("offline")
+    assert agent.tracks == ("online", "scratch") and agent.track == "online" and agent.privileged_training
+    assert agent.source_steps == DEBUG.rounds * DEBUG.variants * DEBUG.episodes * (128 + 96 + 96)
+    variants = [variant for family in FAMILIES for variant in family.select("train")]
+    logged = sum(v.agents * v.horizon for v in variants) * 4 * 5  # four sites, an episode of five files
+    assert agent.source_transitions == logged
+    assert len(agent.checkpoint_digest) == 64 and not agent.practises and not agent.knows(Game.family)
     with pytest.raises(CheckpointError, match="not trained on family 'game'"):
         agent.adapt(Game.family, Game.variant, None)
+    agent.enter("scratch")
+    assert agent.practises and agent.knows(Game.family)
+    assert (agent.source_steps, agent.source_transitions, agent.checkpoint_digest) == (0, 0, "")
+    with pytest.raises(UnknownNameError, match="offline"):
+        agent.enter("offline")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_play_depends_on_the_logs_and_not_on_earlier_ones(checkpoint: Path, name: str):
+    model = Mappo.from_pretrained(checkpoint)
+    with torch.no_grad():
+        for head in model.heads.values():
+            head.weight.mul_(100.0)  # its first policy is all but uniform
+    agent, (family, variant) = MappoAgent(model), get_variant(name)
+    logs = [support(family, variant, DEV + site, 5) for site in (0, 1)]
+    told = []
+    for known in (None, logs[0], logs[1], logs[0], None):
+        assert agent.adapt(family, variant, known).gradient_steps == 0
+        told.append(play(family, variant, agent, range(3)).returns)
+    assert torch.equal(told[0], told[4]) and torch.equal(told[1], told[3])
+    assert not torch.equal(told[1], told[0]) and not torch.equal(told[1], told[2])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoint: Path, name: str):
     agent = make_agent("mappo", str(checkpoint), track="online")
     family, variant = get_variant(name)
-    agent.adapt(family, variant, None)
+    agent.adapt(family, variant, support(family, variant, DEV, 1))
     together = play(family, variant, agent, range(7)).returns
     alone = [float(play(family, variant, agent, [seed]).returns) for seed in (0, 6)]
     assert alone == [float(together[0]), float(together[6])]
 
 
-def test_practice_leaves_the_checkpoint_alone(checkpoint: Path):
+def test_play_leaves_the_checkpoint_alone(checkpoint: Path):
     model = Mappo.from_pretrained(checkpoint)
     agent = MappoAgent(model)
-    agent.enter("online")
     family, variant = get_variant(VARIANTS[1])
     agent.adapt(family, variant, None)
     before = play(family, variant, agent, range(3)).returns
+    agent.enter("scratch")
     agent.practise(MeteredEnvironment(family, variant, 0, 1))
     assert same_weights(model, Mappo.from_pretrained(checkpoint))
+    agent.enter("online")
     agent.adapt(family, variant, None)
     assert torch.equal(play(family, variant, agent, range(3)).returns, before)
 
@@ -259,21 +294,21 @@ def test_debug_training_repeats_and_resumes_to_the_same_weights(checkpoint: Path
             raise Killed
 
     with pytest.raises(Killed):  # after the second round, of which the state says nothing yet
-        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, on_step=kill)
+        TRAINER.fit(FAMILIES, DEBUG, tmp_path, on_step=kill)
     assert (tmp_path / STATE).exists()
     with pytest.raises(CheckpointError, match="--resume"):
-        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path)
-    other = replace(PRESETS["debug"], episodes=3)
+        TRAINER.fit(FAMILIES, DEBUG, tmp_path)
+    other = replace(DEBUG, episodes=3)
     with pytest.raises(CheckpointError, match="other settings"):
         TRAINER.fit(FAMILIES, other, tmp_path, resume=True)
-    resumed = TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
+    resumed = TRAINER.fit(FAMILIES, DEBUG, tmp_path, resume=True)
     assert same_weights(resumed, whole) and not (tmp_path / STATE).exists()
     log = json.loads((tmp_path / REPORT).read_text())["log"]
     assert [entry["step"] for entry in log] == [0, 1] and log[-1]["slots"] == whole.config.source_steps
 
 
 def test_the_command_trains_and_writes_a_card(tmp_path: Path, wbench):
-    done = wbench("train", "mappo", "--preset", "debug", "--family", "access", "--out", str(tmp_path))
+    done = wbench("train", "mappo", "--preset", "debug", "--family", "access", "--data", "tiny", "--out", str(tmp_path))
     assert done.code == 0, done.err
     assert "| figure | first | last, by step 1 |" in (tmp_path / "README.md").read_text()
 
@@ -281,6 +316,6 @@ def test_the_command_trains_and_writes_a_card(tmp_path: Path, wbench):
 def test_damaged_state_and_unknown_preset_are_refused(tmp_path: Path, wbench):
     (tmp_path / STATE).write_bytes(b"no zip")
     with pytest.raises(CheckpointError, match="damaged"):
-        TRAINER.fit(FAMILIES, PRESETS["debug"], tmp_path, resume=True)
+        TRAINER.fit(FAMILIES, DEBUG, tmp_path, resume=True)
     done = wbench("train", "mappo", "--preset", "smal", "--out", str(tmp_path / "x"))
     assert done.code == 2 and "small" in done.err and "Traceback" not in done.err

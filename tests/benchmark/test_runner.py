@@ -93,6 +93,17 @@ def test_the_online_track_practises_with_a_meter_and_the_harness_reads_it():
     assert agent.heard[1] is None  # at zero shots there is nothing to practise in
 
 
+def test_an_agent_of_the_online_track_that_says_so_reads_logs_and_gets_no_meter():
+    class Reader(Scripted):
+        practises = False
+
+    agent = Reader("online")
+    found = run_cell(agent, cell(2), 1)
+    assert agent.heard[0].shots == 2
+    assert (found.ledger.support_transitions, found.ledger.environment_steps) == (2 * SLOTS * 8, 0)
+    assert run_cell(Scripted("online"), cell(2), 1).ledger.support_transitions == 0  # others practise, as in track `scratch`
+
+
 def overdraw(environment):
     obs, _ = environment.reset(1)
     for _ in range(SLOTS + 1):

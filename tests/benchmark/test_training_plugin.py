@@ -124,6 +124,8 @@ def test_it_is_listed_trained_played_and_carded(package, command, tmp_path: Path
     folder, out = tmp_path / "run", tmp_path / "result.json"
     done = command("train", "lean", "--preset", "debug", "--family", "access", "--out", str(folder))
     assert done.code == 0, done.err
+    refused = command("train", "lean", "--preset", "debug", "--data", "mini", "--out", str(tmp_path / "x"))
+    assert refused.code == 2 and "lean learns by playing" in refused.err and refused.err.count("\n") == 1
     losses = [line["loss"] for line in json.loads((folder / "training_report.json").read_text())["log"]]
     assert len(losses) == 3 and losses[-1] < losses[0] and "loss" in done.err
     cell = ("--variant", "access/n8-c3-load0.3-l48", "--shots", "0", "--sites", "dev:0", "--episodes", "1", "--against", "none")

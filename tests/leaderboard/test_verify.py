@@ -156,6 +156,31 @@ def test_recomputing_catches(tamper, tmp_path):
     assert verify(path, "rerun").problems == verdict.problems  # what does not add up is not played again
 
 
+def test_in_track_online_a_cell_is_of_logs_or_of_play_and_never_of_both(tmp_path):
+    played = samples.result("made-up/online").document()
+    slots = [cell["ledger"]["environment_steps"] for cell in played["cells"]]
+
+    def reading(share: int, steps: bool):
+        def change(data: dict) -> None:
+            for cell, ledger in ((cell, cell["ledger"]) for cell in data["cells"]):
+                agents = {"access": 8, "offload": 8}[cell["family"]]
+                ledger["support_transitions"] = ledger["environment_steps"] * agents // share
+                ledger["environment_steps"] *= steps
+            for name in ("support_transitions", "environment_steps"):
+                data["ledger"][name] = sum(cell["ledger"][name] for cell in data["cells"])
+
+        return change
+
+    def verdict(data: dict):
+        return verify(save(tmp_path / "r.json", data))
+
+    assert max(slots) > 0 and verdict(played).holds and verdict(changed(played, reading(1, False))).holds
+    assert "above the budget of 0" in verdict(changed(played, reading(1, True))).problems[0]
+    assert "support_transitions is 2560, but 5120 follows" in verdict(changed(played, reading(2, False))).problems[0]
+    scratch = changed(samples.result("made-up/scratch").document(), reading(1, False))
+    assert "support_transitions is 5120, but 0 follows" in verdict(scratch).problems[0]
+
+
 def test_a_size_of_the_protocol_goes_by_its_own_name(tmp_path):
     data = samples.document(played=protocol("quick"))
     assert verify(save(tmp_path / "quick.json", data)).holds
