@@ -21,6 +21,7 @@ from ..learning.run import REPORT
 from ..learning.training import get_trainer
 from .training_report import PICTURE
 
+CARDS = b"library_name: wbench", b"model_hub_mixin"  # in our cards; in those that huggingface_hub writes with the weights
 _TEXT = """
 # {agent} for {names}
 
@@ -79,7 +80,7 @@ def write_model_card(folder: Path, agent: str, families: Sequence[Family], resul
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    require_ours(folder / "README.md", b"library_name: wbench", "Move it away, or delete it, to have a card of wbench's.")
+    require_ours(folder / "README.md", CARDS, "Move it away, or delete it, to have a card of wbench's.")
     network = get_trainer(agent).network
     network.from_pretrained(folder)  # refuses what is damaged or of another agent
     weights = digest_of_file(folder / WEIGHTS)

@@ -27,7 +27,7 @@ def trace(
     from ..benchmark.families.handover.trace import DISTRICTS, agreement, chosen
     from ..benchmark.families.handover.trace import trace as trace_maps
 
-    require_ours(out, None, "Give another --out, or delete it.")
+    require_ours(out, (), "Give another --out, or delete it.")
     numbers = chosen(district)
     with progress() as add:
         advance = add("tracing", len(numbers), 0)

@@ -89,7 +89,7 @@ def draw(name: str, sites: Sequence[int], path: Path) -> None:
     require(len(sites) == 1, "--picture", f"{len(sites)} sites", "one site, e.g. --site 3")
     picture = path.suffix.lower() in (".png", ".svg", ".pdf")
     require(picture, "--picture", str(path), "a file that ends in .png, .svg or .pdf")
-    require_ours(path, None, "Give another --picture, or delete it.")
+    require_ours(path, (), "Give another --picture, or delete it.")
     family.draw(family, family.variant(name), sites[0], path)
 
 

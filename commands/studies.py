@@ -180,7 +180,7 @@ def report(
     if rows < 100:
         raise InvalidValueError("--rows", rows, "100 or more")
     if out:
-        require_ours(out, training_report.MARK, "Give another --out.")
+        require_ours(out, [training_report.MARK], "Give another --out.")
     folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
     log = training_report.read_log(folder)
     measured = None

@@ -103,7 +103,7 @@ class CsvLogger:
 
     def begin(self, step: int) -> None:
         """Keep the rows before this step; raises `OutputError` where somebody else's file has this name."""
-        require_ours(self._path, ",".join(HEADER).encode(), "Give another --out, or move it away.")
+        require_ours(self._path, [",".join(HEADER).encode()], "Give another --out, or move it away.")
         rows: list[list[str]] = []
         if step and self._path.exists():
             with self._path.open(newline="", encoding="utf-8") as stream:

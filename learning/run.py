@@ -155,7 +155,7 @@ class Run:
     def _read(self, resume: bool) -> dict[str, Any] | None:
         """The state in the folder."""
         path = self._folder / STATE
-        require_ours(self._folder / LOG, b'"step":', "Give another --out, or move it away.")
+        require_ours(self._folder / LOG, [b'"step":'], "Give another --out, or move it away.")
         if not path.exists():
             found = [name for name in (REPORT, CONFIG, WEIGHTS, "README.md") if (self._folder / name).exists()]
             if found:

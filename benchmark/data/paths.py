@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,20 +87,20 @@ def read_text(path: Path, most: int = 64 << 20) -> str:
     return content.decode()
 
 
-def require_ours(path: Path, mark: bytes | None, hint: str) -> None:
-    """Raise `OutputError` where a path is taken by what does not begin with something that bears wbench's mark.
+def require_ours(path: Path, marks: Sequence[bytes], hint: str) -> None:
+    """Raise `OutputError` where a path is taken by what does not begin with something that bears one of wbench's marks.
 
     Args:
         path: where something will be written.
-        mark: what a file of wbench has in its first 64 kB; None = nothing may be there at all.
+        marks: one of which a file of wbench has in its first 64 kB; none = nothing may be there at all.
         hint: what to do about it.
     """
     if not os.path.lexists(path):
         return
-    if mark is not None and path.is_file() and not path.is_symlink():
+    if marks and path.is_file() and not path.is_symlink():
         with path.open("rb") as stream:
             begin = stream.read(1 << 16)
-            if mark in begin or not begin:  # an empty one is what a killed process left
+            if not begin or any(mark in begin for mark in marks):  # an empty one is what a killed process left
                 return
     raise OutputError(f"{str(path)!r} exists already, and was left as it is. {hint}")
 

@@ -76,7 +76,7 @@ def test_episodes_start_in_recorded_slots_and_stay_within_what_is_possible(model
         low, high = family.reward_range
         assert obs.isfinite().all() and bool(((reward.sum(1) >= low - 1e-5) & (reward.sum(1) <= high + 1e-5)).all())
         assert info["action_mask"][..., 0].all() and not terminated.any() and bool((truncated == (slot == 2)).all())
-    with pytest.raises(InvalidValueError, match="reset first"):
+    with pytest.raises(InvalidValueError, match="before reset"):
         env.step(legal(env, info["action_mask"]))
 
 
@@ -139,7 +139,7 @@ def test_bad_input_is_named(model):
     with pytest.raises(CheckpointError, match="not trained on family 'chess'"):
         world.imagine(replace(get_family("access"), name="chess"), recorded(name))
     env = world.imagine(get_family("access"), recorded(name))
-    with pytest.raises(InvalidValueError, match="reset first"):
+    with pytest.raises(InvalidValueError, match="before reset"):
         env.step(torch.zeros(1, 8, dtype=torch.long))
     with pytest.raises(InvalidValueError, match="episodes is 0"):
         env.reset(0)
