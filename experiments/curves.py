@@ -156,7 +156,7 @@ def draw(found: dict[str, dict[Key, Curve]]) -> None:
         axes.axhline(0, linestyle=":", linewidth=1, color="0.5")
         axes.set(title=f"{family}: {name.partition('/')[2]}", xlabel="slots of the site, played or logged", xscale="log")
         axes.grid(alpha=0.3)
-    panels[0].set(ylabel="score (0 = random, 100 = genie)", ylim=(-60, 100))
+    panels[0].set(ylabel="score (0 = random, 100 = genie)", ylim=(-20, 100))
     panels[0].legend(fontsize=8, loc="lower right")
     figure.savefig(PICTURE, dpi=110)
     plt.close(figure)
