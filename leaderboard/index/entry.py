@@ -109,8 +109,8 @@ class Entry:
         score = None if found is None else found.estimate(shots, family)
         if found is None or score is None:
             return None
-        who = {one.line.who for one in found.trainings}
-        first, *others = (replace(one, others=()) for one in self.trainings if one.line.who in who)
+        who = {one.line.player for one in found.trainings}
+        first, *others = (replace(one, others=()) for one in self.trainings if one.line.player in who)
         gain = _over(found.table(shots, family), replace(first, others=tuple(others)).table(0, family))
         return Control(Interval(score.iqm, score.ci_low, score.ci_high), gain, len(who), found.file)
 
@@ -128,12 +128,12 @@ def with_controls(rows: Iterable[Entry], controls: Iterable[Entry], note: Callab
         controls: files played with other logs; one counts where it is verified as far as the row at least.
         note: told of those that no row took.
     """
-    known = {(*one.line.who, one.line.places, one.line.support): one for one in controls}
+    known = {(*one.line.player, one.line.places, one.line.support): one for one in controls}
     taken: set[str] = set()
     for row in rows:
         found: dict[str, list[Entry]] = defaultdict(list)
         for logs, training in product(CONTROLS, row.trainings if known else ()):
-            one = known.get((*training.line.who, training.line.places, logs))
+            one = known.get((*training.line.player, training.line.places, logs))
             if one and TIERS.index(one.tier) >= TIERS.index(row.tier):
                 found[logs].append(one)
                 taken.add(one.file)

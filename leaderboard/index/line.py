@@ -102,6 +102,11 @@ class Line(AgentRecord):
         return (self.label, self.package.name, self.package.version, self.checkpoint, self.settings)
 
     @property
+    def player(self) -> tuple[str, ...]:
+        """The same, whatever the version of the code: controls are often played later than the row."""
+        return (self.label, self.package.name, self.checkpoint, self.settings)
+
+    @property
     def identity(self) -> tuple[str, ...]:
         """Rows that agree in this are one row: who played, and the protocol."""
         return (*self.who, self.protocol_hash)

@@ -65,6 +65,14 @@ def test_a_control_is_no_row_and_stands_beside_the_agent_that_played_it(tmp_path
     assert rows["first"].control("wrong", 5, "access").score.iqm == control.summary["5"].families["access"].iqm
 
 
+def test_a_control_that_a_later_version_of_the_code_played_stands_beside_the_row(tmp_path):
+    add(tmp_path, samples.result("first", 0.8))
+    control = samples.result("first", 0.3, other_logs("wrong"))
+    name = add(tmp_path, replace(control, package=replace(control.package, version="9.9.9")))
+    rows, notes = loaded(tmp_path)
+    assert notes == [] and rows["first"].control("wrong", 5).file == name
+
+
 def test_a_control_of_other_weights_cells_or_a_lower_tier_is_nobodys(tmp_path):
     add(tmp_path, samples.result("first", 0.8))
     weights = hashlib.sha256(b"others").hexdigest()
