@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import typer
@@ -47,18 +47,14 @@ class Messages(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write what can be written."""
-        try:
+        with suppress(OSError, ValueError, AttributeError):  # closed, full or none: what is told to people is lost, no result
             self._stream.write(text)
-        except (OSError, ValueError, AttributeError):
-            pass
         return len(text)
 
     def flush(self) -> None:
         """Flush what can be flushed."""
-        try:
+        with suppress(OSError, ValueError, AttributeError):
             self._stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass
 
     def isatty(self) -> bool:
         """Whether a person may be looking."""

@@ -26,7 +26,8 @@ from ..learning.codec import ActionCodec
 from ..learning.context import SHOTS, SupportEncoder, site_size, site_table
 from ..learning.descent import OptimiserState, step_seed
 from ..learning.parallel import Processes
-from ..learning.training import Part, Trainer
+from ..learning.run import Part
+from ..learning.training import Trainer
 from ..learning.world import Playground
 from .common.networks import Critic, Trunk, first_view, input_size, next_view, orthogonal
 from .common.places import LoggedSites, SlotCount

@@ -174,7 +174,8 @@ class Family:
             makes the action mask of an imagined observation; None = agents may always choose.
         draw: writes a picture of a site of a variant; None = there is none to draw.
         turns: names of the layout's parts that tell of an agent's fixed turns and of the slot alone; the first begins with 1
-            in the own turn. Agents differ in nothing else that lasts, and may exchange turns; empty = there are none.
+            in the own turn, and choice 0 is to wait. Agents differ in nothing else that lasts, and may exchange turns; empty =
+            there are none.
         scene: draws the last slots of an episode for a frame, and says what waits at every agent; None = only what they did.
     """
 
@@ -206,6 +207,8 @@ class Family:
         require(
             bool(kinds) and "categorical" not in kinds[1:], "actions", kinds, "at most one categorical component, the first"
         )
+        for part in self.turns:
+            require(part in self.layout, "turns", part, f"parts of the layout: {', '.join(self.layout)}")
         for name in ("make", "hidden"):
             object.__setattr__(self, name, partial(_unless_closed, self.name, getattr(self, name)))
 

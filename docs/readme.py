@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from wbench.benchmark.protocol.spec import Protocol, protocol
 from wbench.console import note
 from wbench.leaderboard import board
-from wbench.leaderboard.board import Entry
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.store import result_files
 from wbench.leaderboard.tables import ALL, TIER_NAMES, Standing, short, shown
 

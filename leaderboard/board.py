@@ -17,8 +17,7 @@ from ..benchmark.protocol.spec import SIZES
 from ..benchmark.protocol.statistics import Interval
 from ..benchmark.registry import REFERENCES
 from ..errors import InvalidValueError, ResultError, UnknownNameError
-from .index.entry import CONTROLS, with_controls
-from .index.entry import Entry as Entry
+from .index.entry import CONTROLS, Entry, with_controls
 from .index.index import Index, Indexed
 from .index.ranks import counts
 from .names import code, link, told_apart

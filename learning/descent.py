@@ -123,7 +123,7 @@ class Descent(ABC):
 
 
 class OptimiserState:
-    """The state of an optimiser, a `training.Part`: by the names of the parameters, whatever their order.
+    """The state of an optimiser, a `run.Part`: by the names of the parameters, whatever their order.
 
     Args:
         optimiser: whose.

@@ -21,8 +21,7 @@ from ..errors import UnknownNameError, require_known
 from .checkpoint import Pretrained
 from .logging import Logger, named
 from .parallel import Processes
-from .run import Part as Part
-from .run import Run, Settings, alone
+from .run import Part, Run, Settings, alone
 from .settings import changed, require_bounds, shortened
 
 TINY = "tiny"  # a preset that every training with a preset `small` has

@@ -146,9 +146,13 @@ class NetWorld(
         return rest + now * (agents.unsqueeze(-1) if isinstance(agents, Tensor) else agents)
 
     def improved_log_policy(self, world: Tensor, values: Tensor, mask: Tensor, family: str) -> Tensor:
-        """Log of the policy pi_b(a) exp(Q / temperature), normalised, of values [..., number]: [..., number]."""
+        """Log of the policy whose value is learned, normalised; see `policy_logits`."""
+        return self.policy_logits(world, values, mask, family, self.config.temperatures[family]).log_softmax(-1)
+
+    def policy_logits(self, world: Tensor, values: Tensor, mask: Tensor, family: str, temperature: float) -> Tensor:
+        """Logits of the policy pi_b(a) exp(Q / temperature), of values [..., number]: [..., number]."""
         prior = self.codecs[family].table_log_probs(self.behaviour_logits(world, mask, family))
-        return (prior + values / self.config.temperatures[family]).log_softmax(-1)
+        return prior + values / temperature
 
     def forward(self, obs: Tensor, family: str) -> Tensor:
         """Latents [..., D] of observations [..., O]."""

@@ -73,8 +73,12 @@ def exchange(
     turn = shown[..., 0] > 0
     order = torch.randperm(len(chose), generator=torch.Generator().manual_seed(0))
     logged, mask = (x[tuple(chose[order[:LOGGED]].T)].to(site.device) for x in (support.obs, support.action_mask))
+    slot, place = turn.nonzero().T
+    obs = logged.expand(len(slot), -1, -1).clone()
+    obs[..., index] = shown[slot, place].unsqueeze(1)  # [turns, LOGGED, O]
+    held = site[place, slot % variant.period].unsqueeze(1).expand(*obs.shape[:2], -1)
     pay = torch.zeros(turn.shape, device=site.device)
-    pay[turn] = _pay(model, site, family, variant, (index, shown), turn, logged, mask, temperature)
+    pay[turn] = _pay(model, family.name, variant, obs, mask.expand(len(slot), -1, -1), held, temperature).mean(1)
     return Turns(index, shown, turn, take_places(pay))
 
 
@@ -90,29 +94,13 @@ def take_places(pay: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _pay(
-    model: NetWorld,
-    site: Tensor,
-    family: Family,
-    variant: Variant,
-    told: tuple[Tensor, Tensor],
-    turn: Tensor,
-    logged: Tensor,
-    mask: Tensor,
-    temperature: float,
-) -> Tensor:
-    """Pay that the policy expects of each turn, in deviations of an agent's pay, [turns]: the mean over logged observations."""
-    (index, shown), (slot, place) = told, turn.nonzero().T
-    obs = logged.expand(len(slot), -1, -1).clone()
-    obs[..., index] = shown[slot, place].unsqueeze(1)
-    site = site[place, slot % variant.period].unsqueeze(1).expand(*obs.shape[:2], -1)
-    name, agents = family.name, float(variant.agents)
-    latent = model(obs, name)
-    scenario = model.scenario(torch.tensor(variant.descriptor(), device=obs.device), name).expand(*obs.shape[:2], -1)
-    prospects = model.prospects(latent, scenario, site, name)
+def _pay(model: NetWorld, family: str, variant: Variant, obs: Tensor, mask: Tensor, site: Tensor, temperature: float) -> Tensor:
+    """Pay that the policy expects, in deviations of an agent's pay [...], of observations [..., O] without a history."""
+    latent = model(obs, family)
+    scenario = model.scenario(torch.tensor(variant.descriptor(), device=obs.device), family).expand(*obs.shape[:-1], -1)
+    prospects = model.prospects(latent, scenario, site, family)
     history = latent.unsqueeze(-2).expand(*latent.shape[:-1], model.config.history, -1)
     unheard = latent.new_zeros(*history.shape[:-1], 2 * model.config.message)
-    world, value = model.contexts(history, unheard, scenario, model.told(site, prospects, name))
-    prior = model.codecs[name].table_log_probs(model.behaviour_logits(world, mask.expand(len(slot), -1, -1), name))
-    policy = (prior + model.values(value, prospects, agents, name) / temperature).softmax(-1)
-    return (policy * prospects).sum(-1).mean(1)
+    world, value = model.contexts(history, unheard, scenario, model.told(site, prospects, family))
+    values = model.values(value, prospects, float(variant.agents), family)
+    return (model.policy_logits(world, values, mask, family, temperature).softmax(-1) * prospects).sum(-1)

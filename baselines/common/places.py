@@ -122,7 +122,7 @@ class LoggedSites:
 
 @dataclass
 class SlotCount:
-    """Slots played so far, a `training.Part`."""
+    """Slots played so far, a `run.Part`."""
 
     count: int = 0
 

@@ -13,8 +13,7 @@ from typing import Any
 from ...benchmark.protocol.statistics import Interval, profile
 from ...benchmark.site import place
 from .. import board
-from ..board import Entry
-from ..index.entry import CONTROLS
+from ..index.entry import CONTROLS, Entry
 from ..index.line import Line, rounded
 from ..names import link
 from ..provenance import UNREGISTERED

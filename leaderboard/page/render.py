@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...benchmark.data.paths import write_text
 from ...errors import OutputError
-from ..board import Entry
+from ..index.entry import Entry
 from .model import model
 
 _SOURCES = Path(__file__).parent

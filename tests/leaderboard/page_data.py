@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from wbench.benchmark.protocol.ledger import Ledger
 from wbench.benchmark.protocol.runner import CellResult
 from wbench.benchmark.protocol.statistics import Estimate, Interval, Summary
-from wbench.leaderboard.board import Entry, ranked
+from wbench.leaderboard.board import ranked
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.result import VERSION, Result
 from wbench.leaderboard.schema import Hardware, Origin, Package, Release
 from wbench.leaderboard.summary import Grid, row_fields

@@ -16,8 +16,8 @@ from wbench.benchmark.protocol.statistics import paired
 from wbench.benchmark.registry import OWN_AGENTS
 from wbench.errors import InvalidValueError, OutputError, ResultError, UnknownNameError
 from wbench.leaderboard import board
-from wbench.leaderboard.board import Entry
 from wbench.leaderboard.index import index as indexing
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.index.index import Index
 from wbench.leaderboard.index.ranks import counts
 from wbench.leaderboard.names import imitated, skeleton

@@ -12,6 +12,7 @@ from wbench.benchmark.protocol import statistics, trainings
 from wbench.benchmark.protocol.spec import protocol
 from wbench.benchmark.site import RANGES
 from wbench.leaderboard import board
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.page.model import model
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.verification.verify import SIDECAR, sidecar
@@ -42,7 +43,7 @@ def training(seed: int, share: float, played=None):
     return samples.result("learner", share, played, own=seed + 1, checkpoint=weights, recipe=RECIPE)
 
 
-def loaded(folder) -> tuple[dict[str, board.Entry], list[str]]:
+def loaded(folder) -> tuple[dict[str, Entry], list[str]]:
     """The rows by label, and what was noted."""
     notes: list[str] = []
     return {row.line.label: row for row in board.ranked(board.load(folder, None, notes.append))}, notes

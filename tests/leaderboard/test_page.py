@@ -17,7 +17,8 @@ import yaml
 from rich.console import Console
 from wbench.benchmark.protocol.statistics import paired
 from wbench.errors import OutputError
-from wbench.leaderboard.board import Entry, standing
+from wbench.leaderboard.board import standing
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.page.model import THRESHOLDS, model
 from wbench.leaderboard.page.render import render, write
 from wbench.leaderboard.summary import scores_of

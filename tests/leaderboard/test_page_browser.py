@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from wbench.leaderboard.board import Entry
+from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.page.render import write
 from wbench.leaderboard.tables import ALL, RankInterval
 

@@ -11,6 +11,7 @@ from wbench.benchmark.data.support import support
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
 from wbench.benchmark.site import RANGES
+from wbench.errors import InvalidValueError
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import PlannerConfig
 from wbench.networld.turns import exchange, take_places
@@ -79,3 +80,5 @@ def test_fixed_turns_stay_where_nothing_says_better_ones(small, logs):
     site.adapt(FAMILY, VARIANT, logs)
     assert exchange(small, site._site, FAMILY, VARIANT, idle, 1.0) is None
     assert exchange(small, site._site, replace(FAMILY, turns=()), VARIANT, logs, 1.0) is None
+    with pytest.raises(InvalidValueError, match="turns is 'trun', but must be parts of the layout: queue, age"):
+        replace(FAMILY, turns=("trun",))
