@@ -76,7 +76,7 @@ def test_episodes_start_in_recorded_slots_and_stay_within_what_is_possible(model
         low, high = family.reward_range
         assert obs.isfinite().all() and bool(((reward.sum(1) >= low - 1e-5) & (reward.sum(1) <= high + 1e-5)).all())
         assert info["action_mask"][..., 0].all() and not terminated.any() and bool((truncated == (slot == 2)).all())
-    with pytest.raises(InvalidValueError, match="before reset"):
+    with pytest.raises(InvalidValueError, match="step is 3, but must be below the horizon 3; reset first"):
         env.step(legal(env, info["action_mask"]))
 
 
