@@ -91,12 +91,12 @@ def _one_a_row(entries: Sequence[Entry], note: Callable[[str], None]) -> Iterato
 
 
 def _one_a_recipe(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries with complete trainings of one recipe, verified alike, as one."""
+    """The entries with complete trainings of one recipe, verified alike, as one; each may be played with its own version."""
     rows: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         line = entry.line
         several = line.recipe and line.complete
-        who = (line.label, line.package.name, line.package.version, line.recipe, line.protocol_hash, entry.tier)
+        who = (line.label, line.package.name, line.recipe, line.protocol_hash, entry.tier)
         rows[who if several else (entry.file,)].append(entry)
     found = (sorted(group, key=lambda one: (one.line.origin.name, one.file)) for group in rows.values())
     return [replace(first, others=tuple(others)) for first, *others in found]

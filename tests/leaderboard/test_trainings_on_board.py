@@ -81,6 +81,13 @@ def test_other_recipes_and_no_recipe_stay_rows_of_their_own(tmp_path):
     assert sorted(len(row.trainings) for row in found) == [1, 1, 2]
 
 
+def test_trainings_that_are_played_with_two_versions_are_one_row(tmp_path):
+    later = training(1, 0.5)
+    later = replace(later, package=replace(later.package, version="9.9"))
+    (row,) = stored(tmp_path, training(0, 0.5), later)
+    assert {one.line.package.version for one in row.trainings} == {later.package.version, training(0, 0.5).package.version}
+
+
 def test_table_and_page_tell_how_many_trainings(rows):
     told = {row.line.label: board.standing(row, 5).trainings for row in rows.values()}
     assert told == {"learner": 3, "rule": 0}
