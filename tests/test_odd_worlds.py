@@ -190,7 +190,9 @@ def test_an_interruption_that_nobody_can_have_sent_is_the_agents_own(command, tm
     finally:
         signal.signal(signal.SIGINT, before)
     assert re.search("1 of 1 cells failed.*KeyboardInterrupt", line)
-    assert "interrupted" in said(command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt # of a user")), code=130)
+    assert "interrupted" in said(
+        command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt # of a user")), code=130
+    )
 
 
 @pytest.mark.slow

@@ -245,6 +245,17 @@ def long_note(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"note": "x" * (20 << 20)}), path)
 
 
+def misnamed(name: bytes) -> Callable[[Path], object]:
+    """A footer in which a column goes by another name than in the schema; it is the last place where the name stands."""
+
+    def change(path: Path) -> None:
+        raw = path.read_bytes()
+        at = raw.rindex(b"truncated")
+        path.write_bytes(raw[:at] + name + raw[at + len(name) :])
+
+    return change
+
+
 def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -265,6 +276,8 @@ FILES = {
     "a long list": long_list,
     "a lying footer": lying_footer,
     "a long note": long_note,
+    "a column of another name": misnamed(b"shortened"),
+    "a column whose name is no text": misnamed(b"\xff"),
     "a pipe": pipe,
     "a link that leads out": out_of_the_folder,
     "a folder": folder,
