@@ -10,7 +10,6 @@ from typing import Any
 from .objects import Commit, File, RefusedError, now, pointer, write
 from .store import Repo
 
-
 _MOST = 10**9  # discussions of a repository
 
 
