@@ -98,7 +98,7 @@ class Add(Protocol):
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """Send what somebody's code prints, and programs that it starts, to standard error: it is no part of what a script reads."""
+    """Send what somebody's code and its programs print to standard error: it is no part of what scripts read."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:
