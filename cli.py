@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import TextIOWrapper
@@ -16,7 +18,7 @@ import typer
 from . import __version__
 from .commands import board, check, data, evaluate, hub, maps, names, studies, train
 from .commands.group import Group
-from .console import Messages, note
+from .console import Messages, apart, note
 from .errors import InvalidValueError, WbenchError
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
@@ -55,10 +57,18 @@ for name, group in {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: every expected error is one line on standard error and its exit code."""
+    from .benchmark.processes import leave, staying
+
     _open_streams()
-    with redirect_stderr(Messages(sys.stderr)):  # whoever writes there, a bar or a user's code
+    before = set(threading.enumerate())
+    with redirect_stderr(Messages(sys.stderr)), staying():  # whoever writes there, a bar or a user's code
         code = _run(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if any(not thread.daemon for thread in set(threading.enumerate()) - before):  # Python would wait for what an agent left
+        atexit._run_exitfuncs()
+        Messages().flush()
+        leave(code)
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str]) -> Any:
@@ -74,6 +84,8 @@ def _run(arguments: Sequence[str]) -> Any:
         code = _fail(error, str(error), error.exit_code)
     except _USAGE_ERROR as error:
         code = _misused(error)
+    except SystemExit as error:
+        code = _fail(error, f"somebody's code left wbench before its end (SystemExit: {error}).", 1)
     except (typer.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "interrupted", 130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
@@ -139,7 +151,8 @@ def _own_families(words: list[str]) -> list[str]:
         if re.search(r"\.py(:\w+)?$", target):
             from .benchmark.registry import register_family
 
-            name = register_family(target).name
+            with apart():
+                name = register_family(target).name
             found[place] = name if follows else f"--family={name}"
     return found
 

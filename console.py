@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import typer
@@ -93,6 +94,20 @@ class Add(Protocol):
 
     def __call__(self, label: str, total: int, done: int = 0, later: bool = False) -> Bar:
         """A bar of `total` steps, `done` of which are done; `later`: shown from its first step on."""
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Send what somebody's code and its programs print to standard error: it is no part of what scripts read."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ exits with the error's `exit_code`; a traceback appears only under `WBENCH_DEBUG
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -41,9 +42,9 @@ def foreign(error: BaseException) -> str:
     """Kind and message of what somebody else's code raised, on one line, whatever its `__str__` does.
 
     Raises:
-        KeyboardInterrupt: it is one: the user's, not the code's.
+        KeyboardInterrupt: it is one: the user's, not the code's, unless this process listens to no user.
     """
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         raise error
     try:
         said = " ".join(str(error).split())

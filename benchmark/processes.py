@@ -6,6 +6,9 @@ import hashlib
 import multiprocessing
 import os
 import random
+import signal
+import socket
+import subprocess
 import sys
 import threading
 import warnings
@@ -18,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidValueError
+
+leave = os._exit  # with which wbench itself ends a process, whatever stands in its place while code of a user runs
+_LEAVING = ("_exit", "execv", "execve")  # of os: what ends or replaces a process without a word, and with the exit code 0
+_LAST_WORDS = "import sys; sys.stdin.read() or print(sys.argv[1], file=sys.stderr)"
 
 
 def spawn_context() -> SpawnContext:
@@ -39,9 +46,46 @@ def die_with_parent(tie: Connection | None = None) -> None:
 
     def watch() -> None:
         wait(ends)
-        os._exit(1)
+        leave(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def staying() -> Iterator[None]:
+    """Raise `SystemExit` where code of a user would end or replace this process; end a copy of it that it has forked."""
+    own, found = os.getpid(), {name: getattr(os, name) for name in _LEAVING}
+
+    def refuse(name: str, *arguments: Any) -> None:
+        if os.getpid() != own:  # a process of its own
+            found[name](*arguments)
+        raise SystemExit(f"os.{name}({', '.join(map(repr, arguments))})")
+
+    for name in _LEAVING:
+        setattr(os, name, partial(refuse, name))
+    try:
+        yield
+    finally:
+        if os.getpid() != own:
+            leave(1)
+        for name, real in found.items():
+            setattr(os, name, real)
+
+
+@contextmanager
+def last_words(kept: str) -> Iterator[None]:
+    """Have a line said on standard error should this process be killed, or crash, in here: another one waits for that.
+
+    Args:
+        kept: what is not lost then, and how to go on.
+    """
+    text = f"wbench: killed, or crashed, before the end (out of memory?); {kept}."
+    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "start_new_session": True}  # Ctrl-C does not reach it
+    waiting = subprocess.Popen([sys.executable, "-I", "-S", "-c", _LAST_WORDS, text], **quiet)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        waiting.communicate(b"all is well")
 
 
 def check_device(device: str) -> None:
@@ -95,14 +139,15 @@ def plain_types() -> Iterator[None]:
 def plain_torch() -> Iterator[None]:
     """Run with PyTorch and NumPy as they come; what is changed meanwhile for all of the process is undone afterwards.
 
-    So are the global generators, filters of warnings, the current folder and the variables that steer wbench.
+    So are the global generators, filters of warnings, the mask of new files, signals, the current folder and the variables
+    that steer wbench. The process cannot be left meanwhile (`staying`).
     """
     import numpy as np
     import torch
 
     found = [(put, get()) for get, put, _ in _settings()]
     device = torch.get_default_device()
-    with np.errstate(), same_place():
+    with np.errstate(), same_place(), staying(), torch.inference_mode(False):
         torch.set_default_device(None)
         for _, put, plain in _settings():
             if plain is not None:
@@ -138,6 +183,9 @@ def _settings() -> list[tuple[Callable[[], Any], Callable[[Any], object], Any]]:
         (random.getstate, random.setstate, None),
         (sys.getrecursionlimit, sys.setrecursionlimit, None),
         (lambda: list(warnings.filters), _set_filters, None),
+        (_umask, os.umask, None),
+        (socket.getdefaulttimeout, socket.setdefaulttimeout, None),
+        (_signals, _set_signals, None),
         *((partial(getattr, kind, name), partial(setattr, kind, name), plain) for kind, name, plain in flags),
     ]
 
@@ -147,6 +195,30 @@ def _set_filters(kept: list[Any]) -> None:
     if warnings.filters != kept:
         warnings.resetwarnings()
         warnings.filters[:] = kept  # type: ignore[index]
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _signals() -> tuple[dict[int, Any], bool]:
+    """Who handles what may end the process, and whether an alarm is set, which would."""
+    named = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGALRM"))
+    alarm = hasattr(signal, "getitimer") and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    return {number: signal.getsignal(number) for number in named if number is not None}, alarm
+
+
+def _set_signals(found: tuple[dict[int, Any], bool]) -> None:
+    handlers, alarm = found
+    if threading.current_thread() is not threading.main_thread():  # no other one may
+        return
+    if hasattr(signal, "setitimer") and not alarm:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in handlers.items():
+        if handler is not None and signal.getsignal(number) != handler:
+            signal.signal(number, handler)
 
 
 def _matmul_precision() -> str:

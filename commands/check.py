@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..console import Json, OneFamily, answer, progress
+from ..console import Json, OneFamily, answer, apart, progress
 from ..errors import ConformanceError, InvalidValueError
 
 
@@ -32,10 +32,11 @@ def check(
     from ..benchmark.check import run as conformance
     from ..benchmark.protocol.spec import FAMILIES
 
-    agent = conformance.agent_of(target, checkpoint)
+    with apart():
+        agent = conformance.agent_of(target, checkpoint)
     if checkpoint is not None and agent is None:
         raise InvalidValueError("--checkpoint", checkpoint, f"left out: {target} is no agent's file")
-    with progress() as add:
+    with progress() as add, apart():
         if agent is not None:
             kind, name, advance = "agent", agent.name, add(f"check {agent.name}", len(FAMILIES), 0)
             findings = conformance.check_agent(agent, lambda _: advance(1))

@@ -6,13 +6,12 @@ import json
 import os
 import shlex
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Device, Json, OnlyFamilies, note, numbers, progress
+from ..console import Device, Json, OnlyFamilies, apart, note, numbers, plain, progress
 from ..errors import FailedCellsError
 
 if TYPE_CHECKING:
@@ -65,9 +64,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score an agent under the few-shot protocol, beside others on the same episodes."""
+    from ..benchmark.processes import last_words
     from ..leaderboard.evaluate import evaluate as play
 
-    with redirect_stdout(sys.stderr):  # whatever an agent prints is no part of what a script reads
+    kept = f"finished cells are beside {out}, and the same command goes on" if out else "with --out FILE it could go on"
+    with apart(), last_words(plain(kept)):
         result = play(
             agent,
             protocol,

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..console import progress
+from ..console import plain, progress
 from ..errors import CheckpointError, InterruptedRunError, InvalidValueError
 
 Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.")]
@@ -85,10 +85,12 @@ def train(
 @contextmanager
 def _interruptible(folder: Path) -> Iterator[None]:
     """Say what is left of a training in this folder that the user stops."""
+    from ..benchmark.processes import last_words
     from ..learning.run import STATE
 
     try:
-        yield
+        with last_words(plain(f"--resume goes on from what was saved in {folder}, if anything was")):
+            yield
     except KeyboardInterrupt:
         kept = f"--resume goes on from what is in {folder}" if (folder / STATE).exists() else "nothing was saved yet"
         raise InterruptedRunError(f"interrupted; {kept}.") from None

@@ -10,11 +10,13 @@ from typing import Any
 from .objects import Commit, File, RefusedError, now, pointer, write
 from .store import Repo
 
+_MOST = 10**9  # discussions of a repository
+
 
 def _load(repo: Repo, number: int) -> dict[str, Any]:
     path = repo.folder / "pulls" / str(number)
-    if not path.is_file():
-        raise RefusedError(404, f"no discussion {number} in {repo.id}", "EntryNotFound")
+    if number > _MOST or not path.is_file():
+        raise RefusedError(404, f"no discussion {min(number, _MOST)} in {repo.id}", "EntryNotFound")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -29,6 +29,7 @@ from .objects import Commit, File, Given, RefusedError, git_oid, now, pointer, s
 KINDS = ("models", "datasets", "spaces")
 _NAME = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _REF = re.compile(r"(?!.*(\.\.|//|@\{))[A-Za-z0-9_][\w./+@-]{0,127}", re.ASCII)
+_LONGEST_REF = 200  # bytes of a ref's file, which a disk takes also with what is written beside it
 _SHA, _SHORT_SHA = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{7,40}")
 _ATTRIBUTES = "".join(f"*.{end} filter=lfs diff=lfs merge=lfs -text\n" for end in ("parquet", "safetensors", "arrow", "npz"))
 
@@ -142,7 +143,8 @@ class Repo:
     def ref(self, ref: str) -> str | None:
         """The commit that a ref names."""
         path = self._ref(ref)
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        there = len(path.name) <= _LONGEST_REF and path.is_file()
+        return path.read_text(encoding="utf-8") if there else None
 
     def refs(self, space: str) -> dict[str, str]:
         """All refs of `heads`, `tags` or `pr`."""
@@ -151,7 +153,8 @@ class Repo:
 
     def set_ref(self, ref: str, sha: str, new: bool = False) -> None:
         """Point a ref at a commit; `new` refuses to move one."""
-        if not _REF.fullmatch(ref.split("/", 1)[1]) or ref.endswith((".tmp", ".lock", "/", ".")):
+        odd = not _REF.fullmatch(ref.split("/", 1)[1]) or ref.endswith((".tmp", ".lock", "/", "."))
+        if odd or len(self._ref(ref).name) > _LONGEST_REF:
             raise RefusedError(400, f"{ref!r} is no name of a ref")
         with self.hub.lock:
             if new and self.ref(ref):

@@ -144,7 +144,12 @@ def _add(target: Path, content: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(shared_mode())
-        target.hardlink_to(temporary)
+        try:
+            target.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links; whoever writes this name meanwhile writes this content
+            Path(temporary).replace(target)
     finally:
         Path(temporary).unlink(missing_ok=True)
 

@@ -144,7 +144,7 @@ class LoopbackHub:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": self._environment(env)}
         return subprocess.Popen(command, **options)
 
-    def python(self, code: str, timeout: float = 60, **env: str | None) -> Finished:
+    def python(self, code: str, timeout: float = 300, **env: str | None) -> Finished:
         """Run client code to its end; `env` changes variables, and None unsets one."""
         process = self.popen(code, **env)
         try:

@@ -7,8 +7,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +121,7 @@ def test_full_standard_error_costs_no_result(tmp_path):
 
 
 AGENT = """
-import asyncio, sys
+import asyncio, os, random, signal, socket, sys, threading, time
 import torch
 from wbench.benchmark.agent import Agent
 
@@ -153,6 +155,9 @@ SILENT = "\nclass Silent(Exception):\n    def __str__(self): raise RuntimeError(
         ("raise BaseException('x')", "BaseException: x"),
         ("raise asyncio.CancelledError", "CancelledError"),
         ("raise GeneratorExit", "GeneratorExit"),
+        ("sys.exit(0)", "SystemExit: 0"),
+        ("os._exit(0)", r"SystemExit: os._exit\(0\)"),
+        ("os.execlp('true', 'true')", r"SystemExit: os.execv\("),
         ("self.planner_calls = 0.5", "planner_calls of mine is 0.5"),
         ("self.planner_calls = -3", "planner_calls of mine is -3"),
     ],
@@ -162,6 +167,68 @@ def test_whatever_an_agent_raises_is_a_failed_cell(command, tmp_path, act, why):
     line = said(command(*PLAY, "--agent", agent(tmp_path, act=act, after=SILENT), "--out", str(out)))
     assert "1 of 1 cells failed" in line and re.search(why, line), line
     assert command("results", "verify", str(out)).code == 0
+
+
+@pytest.mark.parametrize(
+    ("leaving", "why"), [("os._exit(0)", r"os._exit\(0\)"), ("sys.exit()", ""), ("raise SystemExit(0)", "0")]
+)
+def test_a_file_that_leaves_the_process_is_one_line(command, tmp_path, leaving, why):
+    told = f"mine.py: SystemExit: {why}"
+    assert re.search(told, said(command(*PLAY, "--agent", agent(tmp_path, after=leaving))))
+    assert re.search(told, said(command("check", str(tmp_path / "mine.py"))))
+
+
+def test_what_leaves_a_command_that_nobody_watches_is_no_success(command, monkeypatch):
+    monkeypatch.setattr("wbench.benchmark.registry.list_families", lambda: os._exit(0))
+    assert "left wbench before its end (SystemExit: os._exit(0))" in said(command("list"), code=1)
+
+
+def test_an_interruption_that_nobody_can_have_sent_is_the_agents_own(command, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a worker, or a shell's background job
+    try:
+        line = said(command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt")))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert re.search("1 of 1 cells failed.*KeyboardInterrupt", line)
+    assert "interrupted" in said(
+        command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt # of a user")), code=130
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_says_so_and_one_that_is_left_a_thread_ends(process, tmp_path):
+    out = tmp_path / "r.json"
+    act = "state.slot == 9 and state.family.name and Mine.slots.append(0); len(Mine.slots) > 1 and os.kill(os.getpid(), 9)"
+    words = ("eval", "--family", "access", "--against", "none", "--episodes", "1", "--shots", "0", "--sites", "0,1")
+    done = process(*words, "--agent", agent(tmp_path, "slots = []", act), "--out", str(out))
+    assert "killed, or crashed, before the end" in said(done, code=-9) and not out.exists()
+    assert len(Path(f"{out}.cells.jsonl").read_text().splitlines()) == 2  # its head, and the cell that was finished
+    started = time.monotonic()
+    done = process(*PLAY, "--agent", agent(tmp_path, act="threading.Thread(target=time.sleep, args=(3600,)).start()"))
+    assert done.code == 0 and "mine" in done.out and time.monotonic() - started < 600
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_what_agents_and_their_programs_print_is_no_part_of_the_answer(process, tmp_path, jobs):
+    act = "print('by Python'); os.write(1, b'by a library'); state.slot == 3 and os.system('echo by a program')"
+    done = process(*PLAY[:-1], "0,1", "--agent", agent(tmp_path, act=act), "--json", "--jobs", jobs)
+    assert done.code == 0 and done.data["complete"], done
+    assert all(f"by a{by}" in done.err for by in (" library", " program")) and "by Python" in done.err
+
+
+@pytest.mark.slow
+def test_an_agent_that_forks_leaves_no_second_run_and_no_mask_signal_or_alarm(process, tmp_path):
+    act = "state.slot == 3 and (os.umask(0o777), signal.alarm(3600), socket.setdefaulttimeout(1), os.fork())"
+    out = tmp_path / "r.json"
+    done = process(*PLAY, "--agent", agent(tmp_path, act=act), "--out", str(out), "--json")
+    assert done.code == 0 and done.data["complete"], done
+    assert out.stat().st_mode & 0o777 == 0o666 & ~umask() and len(Path(f"{out}.cells.jsonl").read_text().splitlines()) == 2
+
+
+def umask() -> int:
+    os.umask(found := os.umask(0))
+    return found
 
 
 @pytest.mark.slow

@@ -69,7 +69,7 @@ def read(path: Path) -> pa.Table:
         raise DataError(f"there is no file {path}. Give a .csv or .parquet file of logs.")
     try:
         return readers[path.suffix](path)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"cannot read {path} ({str(error).splitlines()[0]:.160}). Give another file.") from error
 
 

@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from ...errors import DataError, InvalidValueError, NetworkError, UnknownNameError
 from ..family import Family
-from .manifest import NAME, FileEntry, Manifest
+from .manifest import LARGEST, NAME, FileEntry, Manifest
 from .mirrors import AbsentError, Arrived, pauses, verified
 from .paths import Note, inside
 from .release import Release
 
+T = TypeVar("T")
 _STAGING = ".hub"
 _TOGETHER = 16  # files asked for in one call; what is verified is in place before the next call
 
@@ -97,11 +99,13 @@ class HubMirror:
 
         what = f"{self.repo}@{self._asked}"
         commit = self._patiently(what, lambda: str(HfApi().dataset_info(self.repo, revision=self._asked).sha))
+        if self._patiently(what, lambda: self._sizes([NAME], commit)).get(NAME, 0) > LARGEST:
+            raise DataError(f"{self.name}/{NAME} is no valid manifest: larger than {LARGEST >> 20} MB.")
         path = self._patiently(what, lambda: hf_hub_download(self.repo, NAME, repo_type="dataset", revision=commit))
         self.revision = commit
         return Manifest.read(Path(path))
 
-    def _patiently(self, what: str, ask: Callable[[], str]) -> str:
+    def _patiently(self, what: str, ask: Callable[[], T]) -> T:
         """Ask again where the Hub is busy or out of reach for a moment."""
         failure = NetworkError(f"the Hub gave nothing for {what}.")
         for pause in pauses():
@@ -132,7 +136,11 @@ class HubMirror:
         for pause in pauses():
             time.sleep(pause)
             try:
-                self._snapshot(left, staging)
+                sizes = self._sizes([entry.path for entry in left], self.revision)
+                odd = [entry for entry in left if sizes.get(entry.path, entry.bytes) != entry.bytes]
+                if odd:
+                    failure = DataError(f"{odd[0].path} from {self.name} is corrupt: its size is not the manifest's.")
+                self._snapshot([entry for entry in left if entry not in odd], staging)
             except NetworkError as error:
                 failure = error
             for entry in list(left):
@@ -153,10 +161,21 @@ class HubMirror:
                 return
         raise failure
 
+    def _sizes(self, paths: Sequence[str], commit: str | None) -> dict[str, int]:
+        """Bytes of files, as the Hub lists them; the client would fetch whatever there is."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.hf_api import RepoFile
+
+        with hub_errors(f"{self.repo}@{commit}"):
+            found = HfApi().get_paths_info(self.repo, list(paths), revision=commit, repo_type="dataset")
+        return {one.path: one.size for one in found if isinstance(one, RepoFile)}
+
     def _snapshot(self, wanted: Sequence[FileEntry], staging: Path) -> None:
         from huggingface_hub import snapshot_download
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
+        if not wanted:  # no patterns would be all files
+            return
         disable_progress_bars()
         patterns = [glob.escape(entry.path) for entry in wanted]
         with hub_errors(f"{self.repo}@{self.revision}"):

@@ -36,8 +36,8 @@ class Page:
     dictionary: bool
 
 
-def pages(path: Path) -> Iterator[tuple[str, Page]]:
-    """Every page of a file, with the column that it is of.
+def pages(path: Path) -> Iterator[tuple[int, Page]]:
+    """Every page of a file, with the number of the column that it is of: what names it there may be anything.
 
     Raises:
         DataError: a header is damaged, or leads out of its column.
@@ -45,12 +45,12 @@ def pages(path: Path) -> Iterator[tuple[str, Page]]:
     found = pq.read_metadata(path)
     with path.open("rb") as stream:
         for group in map(found.row_group, range(found.num_row_groups)):
-            for column in map(group.column, range(group.num_columns)):
+            for number in range(group.num_columns):
                 try:
-                    for page in _of_column(stream, column):
-                        yield column.path_in_schema.partition(".")[0], page
+                    for page in _of_column(stream, group.column(number)):
+                        yield number, page
                 except (LookupError, ValueError, TypeError, OverflowError, RecursionError) as error:
-                    raise DataError(f"{path} is damaged (a page of {column.path_in_schema}).") from error
+                    raise DataError(f"{path} is damaged (a page of its column {number}).") from error
 
 
 def _of_column(stream: BinaryIO, column: Any) -> Iterator[Page]:

@@ -23,6 +23,7 @@ ABOUT = b"wbench"  # key of the note in a file's footer that says what the file 
 _ROWS = 2048  # of a row group: 16 episodes of 128 slots, a few MB
 _BLOCK = 1 << 20
 _SPARE = 1 << 20  # bytes of a file that go to other things than its rows
+_DAMAGED = (pa.ArrowException, OSError, ValueError)  # what a file raises that is none, or whose names are no text
 
 
 def to_table(family: Family, variant: Variant, columns: Columns) -> pa.Table:
@@ -59,7 +60,7 @@ def about(path: Path) -> dict[str, object] | None:
     try:
         metadata = pq.read_schema(path).metadata or {}
         return json.loads(metadata[ABOUT]) if ABOUT in metadata else None
-    except (pa.ArrowInvalid, OSError, ValueError):
+    except _DAMAGED:
         return None
 
 
@@ -67,7 +68,7 @@ def has_other_columns(path: Path, family: Family, variant: Variant) -> bool:
     """Whether this is a healthy Parquet file with other columns than the schema's: somebody's file, but not ours."""
     try:
         found = pq.read_schema(path)
-    except (pa.ArrowInvalid, OSError):
+    except _DAMAGED:
         return False
     return not found.remove_metadata().equals(_arrow_schema(family, variant))
 
@@ -83,16 +84,20 @@ def read(path: Path) -> pa.Table:
     """The table of a file, with the checksums of its pages verified; raises `DataError`."""
     try:
         return pq.read_table(path, page_checksum_verification=True, memory_map=False)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+    except _DAMAGED as error:
+        raise DataError(f"{path} is damaged ({_first_line(error)}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def rows(path: Path) -> int:
     """How many rows the footer of a file announces; raises `DataError`."""
     try:
         return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+    except _DAMAGED as error:
+        raise DataError(f"{path} is damaged ({_first_line(error)}).") from error
 
 
 def row_bytes(family: Family, variant: Variant) -> int:
@@ -114,8 +119,8 @@ def read_bounded(path: Path, family: Family, variant: Variant, rows: int) -> pa.
         found = pq.read_metadata(path)
         groups = [found.row_group(i) for i in range(found.num_row_groups)]
         unfolded = sum(group.column(i).total_uncompressed_size for group in groups for i in range(group.num_columns))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is damaged ({str(error).splitlines()[0]}).") from error
+    except _DAMAGED as error:
+        raise DataError(f"{path} is damaged ({_first_line(error)}).") from error
     if found.num_rows != rows or sum(group.num_rows for group in groups) != rows:
         raise DataError(f"{path} has {found.num_rows} rows, not the {rows} of its release.")
     if unfolded > 2 * rows * row_bytes(family, variant) + _SPARE:
@@ -127,15 +132,16 @@ def read_bounded(path: Path, family: Family, variant: Variant, rows: int) -> pa.
 def _require_numbers(path: Path, family: Family, variant: Variant, rows: int) -> None:
     """Raise `DataError` unless the pages hold the numbers that so many rows have, in as many bytes as they take."""
     most = 2 * rows * row_bytes(family, variant) + _SPARE
-    left = {name: rows * int(np.prod(shape, dtype=int)) for name, (shape, _) in column_shapes(family, variant).items()}
-    for name, page in pages(path):
-        left[name] -= 0 if page.dictionary else page.values
+    shapes = column_shapes(family, variant)
+    left = [rows * int(np.prod(shape, dtype=int)) for shape, _ in shapes.values()]
+    for number, page in pages(path):
+        left[number] -= 0 if page.dictionary else page.values
         most -= max(page.unfolded, page.values)
-        if left[name] < 0 or most < 0:
+        if left[number] < 0 or most < 0:
             break
     if most < 0:
         raise DataError(f"{path} would unfold to more memory than its rows take.")
-    if wrong := [name for name, count in left.items() if count]:
+    if wrong := [name for name, count in zip(shapes, left, strict=True) if count]:
         raise DataError(f"{path} has other numbers in its column {wrong[0]} than its {rows} rows take.")
 
 

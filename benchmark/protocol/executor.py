@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -171,7 +171,8 @@ def _in_processes(tasks: Sequence[Task], jobs: int) -> Results:
         pool.shutdown(cancel_futures=True)
         end.close()
     if isinstance(failure, BrokenProcessPool):
-        raise ExecutorError("a worker process died (out of memory?). The same command goes on; try fewer --jobs.") from failure
+        died = "a worker process died (out of memory, or an agent ended it)"
+        raise ExecutorError(f"{died}. The same command goes on; try fewer --jobs.") from failure
     if failure is not None:
         raise failure
 
@@ -181,6 +182,8 @@ def _enlist(tie: Connection) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers
     die_with_parent(tie)
+    with suppress(OSError):  # one of them is closed
+        os.dup2(2, 1)  # whatever an agent prints is no part of what a script reads
     _worker = Worker()
 
 

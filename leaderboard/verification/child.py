@@ -23,6 +23,7 @@ from typing import TypeVar
 from ... import errors
 from ...benchmark.check.decentralised import Question, peeks
 from ...benchmark.data.paths import home
+from ...benchmark.processes import leave
 from ...benchmark.protocol.fields import adapter, plain, record
 from ...benchmark.protocol.runner import CellResult, run_cell
 from ...benchmark.protocol.spec import Cell
@@ -216,7 +217,7 @@ def answered(job: Job) -> Iterator[str]:
 
 def _end_with_parent() -> None:
     sys.stdin.read()  # ends when the parent does
-    os._exit(1)
+    leave(1)
 
 
 if __name__ == "__main__":

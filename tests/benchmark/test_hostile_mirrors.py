@@ -245,6 +245,12 @@ def long_note(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({"note": "x" * (20 << 20)}), path)
 
 
+def no_text(path: Path) -> None:
+    """The schema names a column by what is no text; so do the pages' own heads, in the last places where the name stands."""
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"truncated", b"\xffruncated"))
+
+
 def pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -265,6 +271,7 @@ FILES = {
     "a long list": long_list,
     "a lying footer": lying_footer,
     "a long note": long_note,
+    "a column whose name is no text": no_text,
     "a pipe": pipe,
     "a link that leads out": out_of_the_folder,
     "a folder": folder,
@@ -295,6 +302,16 @@ def test_files_that_are_none_are_refused(kind, known, source, tmp_path, request)
 
 def entry(**parts) -> Callable[[dict], object]:
     return lambda listed: {**listed, "files": [{**one, **parts} if one["path"] == PATH else one for one in listed["files"]]}
+
+
+def test_what_names_a_column_beside_the_schema_may_be_anything(source, tmp_path):
+    mirror = forge(source, tmp_path / "mirror", lambda table: table)
+    path = mirror / source.name / PATH
+    raw = path.read_bytes()
+    at = raw.rindex(b"truncated")
+    path.write_bytes(raw[:at] + b"\xff" + raw[at + 1 :])
+    found = shards.inspect(path, PATH, FAMILY, VARIANT, WANTED[0].places)
+    assert found.columns == Manifest.read(source / "manifest.json").entries()[PATH].columns
 
 
 MANIFESTS: dict[str, Callable[[dict], object]] = {

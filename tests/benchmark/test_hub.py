@@ -454,6 +454,11 @@ def test_names_cannot_leave_the_folder(hub, big, path):
     assert status in (400, 404) and b"root:" not in body
 
 
+def test_names_longer_than_a_disk_takes_are_not_there(hub, big):
+    assert raw(hub, "GET", f"/api/datasets/lab/big/revision/{'x' * 300}")[0] == 404
+    assert raw(hub, "GET", f"/api/datasets/lab/big/discussions/{'9' * 300}")[0] == 404
+
+
 def test_bad_requests_to_write_are_refused(hub, big):
     header = {"key": "header", "value": {"summary": "x"}}
     for path in ("../x", "/x", "a/../../x", "a//b", ".git/config", "a\\b", ".gitattributes/x"):
@@ -463,7 +468,7 @@ def test_bad_requests_to_write_are_refused(hub, big):
     never = {"key": "lfsFile", "value": {"path": "a.bin", "oid": "0" * 64, "algo": "sha256", "size": 1}}
     body = "\n".join(json.dumps(item) for item in (header, never)).encode()
     assert raw(hub, "POST", "/api/datasets/lab/big/commit/main", body)[0] == 400
-    for tag in ("../x", "a..b", "", "x.lock", "a b"):
+    for tag in ("../x", "a..b", "", "x.lock", "a b", "a/" * 60 + "a"):
         assert raw(hub, "POST", "/api/datasets/lab/big/tag/main", json.dumps({"tag": tag}).encode())[0] == 400
     assert raw(hub, "PUT", f"/lfs/{'0' * 64}", b"x")[0] == 403  # no key
     assert raw(hub, "PUT", upload(hub, size=1), b"x")[0] == 400  # not the content that was promised

@@ -140,6 +140,25 @@ print(json.dumps(said))
     assert rights.data[0] == 2 and "rights" in rights.data[1]
 
 
+def test_files_larger_than_they_are_said_to_be_are_not_fetched(hub, source, tmp_path):  # noqa: F811
+    code = f"""
+from huggingface_hub import HfApi
+publish({str(source)!r}, "large")
+said = []
+for path, content in (("data/{ONE}/mixed.parquet", b"x" * (1 << 20)), ("manifest.json", b" " * (17 << 20))):
+    HfApi().upload_file(path_or_fileobj=content, path_in_repo=path, repo_id="large/wbench-access", repo_type="dataset")
+    try:
+        download({str(tmp_path / "got")!r}, "large", "main")
+    except WbenchError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+    corrupt, larger = hub.python(PRELUDE + code, WBENCH_HOME=str(tmp_path / "home")).data
+    assert "mixed.parquet from hub large/wbench-access is corrupt: its size is not the manifest's" in corrupt
+    assert "manifest.json is no valid manifest: larger than 16 MB" in larger
+    assert not [asked for asked in hub.faults.requests if "mixed.parquet" in asked and "resolve" in asked]
+
+
 def test_a_checkpoint_comes_back_with_the_same_weights(hub, tmp_path):  # noqa: F811
     done = hub.python(
         """

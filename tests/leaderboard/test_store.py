@@ -45,6 +45,16 @@ def test_a_submission_is_the_run_alone_under_a_name_of_its_content(tmp_path):
     assert Submission.read(stored) == first  # its own canonical form
 
 
+def test_a_store_on_a_file_system_without_links_takes_submissions(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    one = submission()
+    assert [submit(one, tmp_path).status for _ in range(2)] == ["added", "known"]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(one.name, one.content)]
+
+
 def test_nothing_is_written_over_and_nothing_is_left_behind(tmp_path):
     one = submission()
     assert [submit(one, tmp_path).status for _ in range(2)] == ["added", "known"]
