@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -17,8 +18,11 @@ from .errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
     from rich.progress import Progress, TaskID
 
+_PIPED = 100  # columns of a table that no terminal shows
+_INTERVAL = re.compile(r"(?<=\d) (?=\[[-+.\d]+, )")
 _MEMORY = 3600.0  # seconds over which the time left is estimated: a step may take minutes
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -126,16 +130,23 @@ def progress() -> Iterator[Add]:
         yield add
 
 
-def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """A table on standard output."""
+def terminal() -> Console:
+    """Standard output: as wide as the terminal is; piped, as wide as `COLUMNS` says, or 100."""
     from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPED)
+
+
+def print_rows(header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table on standard output; an interval stands below its number, so that no line breaks in it."""
+    from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*header)
+    table = Table(*header, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for row in rows:
-        table.add_row(*(escape(plain(cell, "\n")) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        table.add_row(*(escape(plain(_INTERVAL.sub("\n", cell), "\n")) for cell in row))
+    terminal().print(table)
 
 
 def answer(as_json: bool, data: object, header: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Device, Json, note, print_rows, progress
+from ..console import Device, Json, note, print_rows, progress, terminal
 from ..errors import InvalidValueError, ResultError, VerificationError
 
 if TYPE_CHECKING:
@@ -143,8 +142,6 @@ def leaderboard(
     as_json: Json = False,
 ) -> None:
     """Rank the results of a store, with intervals and ties; rows of different protocol hashes are never ranked together."""
-    from rich.console import Console
-
     from ..leaderboard import board as library
     from ..leaderboard.index.index import Index
     from ..leaderboard.page import render as page
@@ -166,7 +163,7 @@ def leaderboard(
         print(json.dumps({"shots": k, "family": part, "rows": rows}))
     else:
         boards = [[library.standing(entry, k, part) for entry in group] for group in library.by_protocol(entries)]
-        console = Console(width=None if sys.stdout.isatty() else 200)
+        console = terminal()
         console.print(of_boards(boards, k, part, console.width))
 
 

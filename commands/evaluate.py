@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Device, Json, OnlyFamilies, apart, note, numbers, plain, progress
+from ..console import Device, Json, OnlyFamilies, apart, note, numbers, progress, terminal
 from ..errors import FailedCellsError
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def _print(result: Result, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.document(), allow_nan=False))
     else:
-        from rich.console import Console
-
-        Console(width=None if sys.stdout.isatty() else 160).print(result)
+        terminal().print(result)
 
 
 def _rivals(against: list[str] | None) -> list[str] | None:

@@ -14,11 +14,13 @@ from ..errors import OutputError
 from .schema import Hardware, Release, Rival, Row
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from collections.abc import Iterator
+
+    from rich.console import Console, ConsoleOptions, Group
 
 Version = Literal["wbench-result/4"]
 VERSION: Version = "wbench-result/4"
-_WIDTH = 160  # of a printed result
+_WIDTH = 100  # of a printed result
 
 
 @record
@@ -62,10 +64,10 @@ class Result(Row):
             raise OutputError(f"cannot write the result {str(path)!r} ({error.strerror}). {hint}") from error
         return path
 
-    def __rich__(self) -> Group:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:
         from .tables import of_run
 
-        return of_run(f"{self.protocol}  {self.protocol_hash[:12]}", self, self.comparison)
+        yield of_run(f"{self.protocol}  {self.protocol_hash[:12]}", self, self.comparison, options.max_width)
 
     def __str__(self) -> str:
         from rich.console import Console

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import NamedTuple
 
 from rich import box
@@ -26,9 +27,9 @@ _NOTES = (
 _OTHER_LOGS = "Wrong, shifted: score with logs of another site, and with logs of random play at this one, if played."
 TIER_NAMES = {"reported": "does not hold", "arithmetic": "arithmetic checked", "rerun": "rerun"}
 _LEFT = ("rank", "agent", "verified", "priv.")
-ROOM = 5  # intervals beside each other in a terminal of 100 columns, none of them split
 HEADLINE = "5"  # shots at which a run's adaptation gain is shown
 _GAP = 3  # between two columns
+_INTERVAL, _BESIDE = 15, 20  # columns of a terminal: of an interval, and of agent and costs
 
 
 class RankInterval(NamedTuple):
@@ -129,26 +130,31 @@ def _empty(title: str, caption: str | None = None) -> Table:
 # A run
 
 
-def of_run(title: str, ours: Row, rivals: Sequence[Rival]) -> Group:
-    """An agent and its rivals as tables: scores by number of shots, and by variant."""
+def of_run(title: str, ours: Row, rivals: Sequence[Rival], width: int) -> Group:
+    """An agent and its rivals as tables: scores by number of shots, and by variant; no interval breaks."""
     shots, rows = list(ours.summary), [ours, *rivals]
-    main = _empty(title)
-    main.collapse_padding = True
-    main.add_column("agent", no_wrap=True)
     compared = shots if rivals else []
     gained = [k for k in [_headline(ours.gain)] if k]
     titles = (*(f"score,\n{k} shots" for k in shots), *(f"gain at {k}" for k in gained), *(f"lead at {k}" for k in compared))
-    for column in titles:
-        main.add_column(column, justify="right", no_wrap=len(titles) <= ROOM)
-    for column in ("bits a slot", "seconds"):
-        main.add_column(column, justify="right")
+    lines = []
     for row in rows:
         scores = [shown(row.summary[k]) for k in shots] + [shown(row.gain[k], "+.1f") for k in gained]
         leads = [shown(row.difference[k], "+.1f") if isinstance(row, Rival) else "" for k in compared]
-        costs = [f"{row.ledger.bits_a_slot:.0f}", f"{row.ledger.seconds:.1f}"]
-        below = [text.replace(" [", "\n[") for text in (*scores, *leads)]
-        main.add_row(row.label, *below, *costs, style="bold" if row is ours else "")
-    return Group(main, _by_variant(rows, shots), Text("\n".join(_notes(rows)), style="dim"))
+        costs = f"{row.ledger.bits_a_slot:.0f}\n{row.ledger.seconds:.1f}"
+        lines.append([*(text.replace(" [", "\n[") for text in (*scores, *leads)), costs])
+    room = max(1, (width - _BESIDE) // _INTERVAL)
+    beside = ceil(len(titles) / ceil(len(titles) / room))
+    mains = []
+    for first in range(0, len(titles), beside):
+        columns = slice(first, None if first + beside >= len(titles) else first + beside)
+        mains.append(main := _empty("" if first else title))
+        main.collapse_padding = True
+        main.add_column("agent", no_wrap=True)
+        for column in (*titles, "bits,\nseconds")[columns]:
+            main.add_column(column, justify="right", no_wrap=True)
+        for row, cells in zip(rows, lines, strict=True):
+            main.add_row(row.label, *cells[columns], style="bold" if row is ours else "")
+    return Group(*mains, _by_variant(rows, shots), Text("\n".join(_notes(rows)), style="dim"))
 
 
 def _headline(gain: Mapping[str, Interval | None]) -> str | None:
@@ -201,7 +207,7 @@ def _board(rows: Sequence[Standing], shots: int, family: str, width: int) -> Tab
     missing = ", ".join(title for title in columns if title not in kept)
     part = "" if family == ALL else f", {family}"
     title = f"{rows[0].protocol}  {rows[0].protocol_hash[:12]}  at {shots} shots{part}"
-    table = _empty(title, f"Wider terminals, --json and --html also show: {missing}" if missing else None)
+    table = _empty(title, f"Wider terminals, COLUMNS=200, --json and --html also show: {missing}" if missing else None)
     for name in kept:
         table.add_column(name, justify="left" if name in _LEFT else "right", no_wrap=True)
     for one, above, *cells in zip(rows, [None, *rows], *kept.values(), strict=False):

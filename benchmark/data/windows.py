@@ -225,6 +225,10 @@ class WindowSampler:
         self.generator = generator
         self._mix = min(MIXED, len(self.sources))
 
+    def __repr__(self) -> str:
+        names, first = ", ".join(source.variant.name for source in self.sources), self.sources[0]
+        return f"WindowSampler({names}: {first.history} + 1 + {first.horizon} slots; {self.transitions:,} agent transitions)"
+
     @property
     def transitions(self) -> int:
         """Number of agent transitions in all sources."""

@@ -243,7 +243,7 @@ def _cluster(ray: Any, jobs: int | None, address: str | None) -> Iterator[None]:
         if port.isdigit():  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, **own)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a node that does not start in time is a bare one
         where = "can be started on this machine" if address is None else f"at --address {address}"
         raise ExecutorError(f"no Ray cluster {where} ({_first_line(error)}). Start one with: ray start --head") from error
     try:

@@ -24,7 +24,7 @@ logs
 # The incumbents' schedule repeats after 48 slots. In some (slot, channel) cells a *protected* incumbent listens, which no
 # user hears: whoever sends there is charged, and only the reward says so. The logs hold rewards; in play nobody sees any.
 #
-# What did users earn that sent, by slot of the schedule and channel?
+# What did the users that sent earn, by slot of the schedule and channel?
 
 # %%
 clock = torch.arange(logs.reward.shape[1]) % 48
@@ -51,8 +51,8 @@ fidelity = place.fidelity(draws=80)
 fidelity
 
 # %% [markdown]
-# `pay` is the share of the variance of the agents' pay in each log that it explains when it has read the other four,
-# `pay_unread` the same when it has read none. The difference is what logs tell it. Now play: the same agent, with and
+# `pay` is the share of the variance of the agents' pay that the model explains in a log, when it has read the other four.
+# `pay_unread` is the same when it has read none. The difference is what logs tell it. Now play: the same agent, with and
 # without the logs, on the same episodes.
 
 

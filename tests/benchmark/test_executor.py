@@ -13,6 +13,7 @@ import sys
 import time
 from functools import partial
 from multiprocessing import active_children
+from types import SimpleNamespace
 
 import pytest
 from wbench import errors
@@ -85,6 +86,16 @@ def test_what_is_wrong_on_ray_is_one_line(moody):
         play("ray", 1, [AgentSpec("belief", weights=("0" * 64, ""))], CHOSEN.cells()[:1])
     with pytest.raises(ExecutorError, match=r"no Ray cluster at --address 127.0.0.1:1 "):
         next(play_all([Task(AgentSpec("belief"), CHOSEN.cells()[0], 1)], "ray", address="127.0.0.1:1"))
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    def init(**_):
+        raise Exception("The current node timed out\nduring startup")  # as Ray does
+
+    kinds = SimpleNamespace(RayTaskError=TimeoutError, RayError=TimeoutError)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: False, init=init, exceptions=kinds))
+    with pytest.raises(ExecutorError, match=r"can be started on this machine \(The current node timed out\)\. Start"):
+        next(play_all([Task(AgentSpec("belief"), CHOSEN.cells()[0], 1)], "ray"))
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")

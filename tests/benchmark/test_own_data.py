@@ -175,6 +175,7 @@ def test_returns_are_scored_on_the_boards_scale():
 @pytest.mark.slow
 def test_windows_of_recorded_play_for_ones_own_learner():
     sampler = wbench.windows(ACCESS, history=2, horizon=1)
+    assert repr(sampler) == f"WindowSampler({ACCESS}: 2 + 1 + 1 slots; {sampler.transitions:,} agent transitions)"
     batch = sampler.sample(160)
     assert batch.obs.shape == (160, 4, get_family("access").obs_size) and batch.groups == 20
     assert repr(batch).startswith("Windows(obs [160, 4, 37], action [160, 4], ") and repr(batch).endswith("; 20 joint windows)")

@@ -83,6 +83,15 @@ def test_a_result_shows_itself_and_is_a_table_of_cells():
     assert frame.query_steps.sum() == made.ledger.query_steps and len(made.comparison[0].scores) == 20
 
 
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_interval_is_split_and_no_line_is_longer_than_the_terminal(width):
+    played, console = samples.small(shots=(0, 1, 5, 20)), Console(width=width, record=True, file=io.StringIO())
+    console.print(samples.composed(played, samples.run(played=played), samples.run("other", 0.4, played)))
+    text = console.export_text()
+    assert len(re.findall(r"\[[-+.\d]+, [-+.\d]+\]", text)) == 14 and max(map(len, text.splitlines())) <= width
+    assert "lead at 20" in text and "bits," in text and "…" not in text
+
+
 def test_nothing_in_a_result_tells_of_the_host():
     text = json.dumps(samples.document())
     for secret in (platform.node(), str(Path.home()), str(Path.cwd()), "/home", "/tmp"):

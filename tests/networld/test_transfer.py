@@ -169,7 +169,7 @@ def test_the_command_plays_both_arms_and_says_the_same_again(command, networks):
     assert row["difference"]["iqm"] == pytest.approx(ours - theirs) and row["difference"]["ci_low"] is None
     shown = command("study", "transfer", "--networks", str(networks), *SHORT)
     line = next(line for line in shown.out.splitlines() if "access" in line)
-    assert [cell.strip() for cell in line.split("│")[2:6]] == ["1", f"{ours:.1f}", f"{theirs:.1f}", f"{ours - theirs:+.1f}"]
+    assert line.split()[1:5] == ["1", f"{ours:.1f}", f"{theirs:.1f}", f"{ours - theirs:+.1f}"]
 
 
 @pytest.mark.parametrize(
