@@ -2,16 +2,13 @@
 
 Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages. It is
 told the quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far
-less (see docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to
-stop, or not to start.
+less (see docs/log).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,7 +28,6 @@ from ..learning.descent import Descent, DescentConfig
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
 from ..learning.training import Trainer
-from ..learning.tuning import support_draws, tune
 
 DEFAULT_CHECKPOINT = "bc-small"
 
@@ -174,17 +170,14 @@ class BcAgent(Agent):
     """Plays what the expert would have done.
 
     Args:
-        model: the cloned network; adaptation works on a copy.
-        steps: gradient steps of adaptation at most; 0 = logs are read, and no weights change.
-        learning_rate: of adaptation.
+        model: the cloned network; never changed.
         device: where it computes.
     """
 
     name = "bc"
 
-    def __init__(self, model: BehaviourCloning, steps: int = 0, learning_rate: float = 3e-5, device: str = "cpu") -> None:
-        self._pretrained = self._model = model.to(device).eval()
-        self._steps, self._learning_rate = steps, learning_rate
+    def __init__(self, model: BehaviourCloning, device: str = "cpu") -> None:
+        self._model = model.to(device).eval()
         self._site: Tensor | None = None
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest, self.recipe = settings_digest(model.config), model.config.recipe
@@ -192,25 +185,14 @@ class BcAgent(Agent):
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
-        return family.name in self._pretrained.config.families
+        return family.name in self._model.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the support, and clone it too where that is asked for, with early stopping on its own validation split."""
-        self._pretrained.config.require_shape(family)
-        self._model = self._pretrained
+        """Read the support; no weights change."""
+        self._model.config.require_shape(family)
         with torch.no_grad():
             self._site = site_table(self._model.support, family.name, variant, support)
-        if support is None or not self._steps:
-            return Adaptation()
-        draw, held = support_draws(family, variant, support, self._pretrained.config.history - 1, 0, batch_size=512, seed=0)
-        model = copy.deepcopy(self._pretrained)
-        loss, parameters = partial(imitation_loss, model, family=family.name), list(model.parameters())
-        steps, learning_rate = self._steps, self._learning_rate
-        notes = tune(parameters, loss, draw, held, steps=steps, learning_rate=learning_rate, check=20)
-        self._model = model.eval()
-        with torch.no_grad():
-            self._site = site_table(model.support, family.name, variant, support)
-        return Adaptation(self._steps, notes)
+        return Adaptation()
 
     def begin(self, state: State) -> None:
         """Empty histories."""
