@@ -23,7 +23,7 @@ from ...benchmark.randomness import gumbel
 from ...learning.checkpoint import CheckpointConfig, Pretrained
 from ...learning.codec import ActionCodec
 from ...learning.context import SupportEncoder, codes, site_size
-from ...learning.descent import Descent, DescentConfig, move_average
+from ...learning.descent import Descent, DescentConfig
 from ...learning.modules import Standardiser
 from ...learning.parallel import Processes
 from ...learning.training import Trainer
@@ -244,16 +244,3 @@ class ValueLearner(Descent):
 def value_trainer(agent: str, kind: type[ValueModel], presets: Mapping[str, ValueTrainConfig]) -> Trainer[ValueTrainConfig]:
     """The trainer of an agent that plays by values."""
     return Trainer(agent, kind, presets, partial(ValueLearner.of, kind))
-
-
-def advance(
-    parameters: Sequence[Tensor],
-    averages: Sequence[Tensor],
-    optimiser: torch.optim.Optimizer,
-    tau: float,
-    max_grad_norm: float = 10.0,
-) -> None:
-    """One optimiser step with gradients of at most this norm, then the target network's parameters follow by tau."""
-    torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    optimiser.step()
-    move_average(averages, parameters, tau)
