@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import require_known
-from .family import Env, Family, Variant, require
+from ..errors import require, require_known
+from .family import Env, Family, Variant
 from .randomness import EpisodeRandom
 
 if TYPE_CHECKING:

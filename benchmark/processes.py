@@ -17,7 +17,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, require
 
 
 def spawn_context() -> SpawnContext:
@@ -48,8 +48,7 @@ def check_device(device: str) -> None:
     """Raise `InvalidValueError` unless this machine can compute there."""
     import torch
 
-    if device not in ("cpu", "cuda"):
-        raise InvalidValueError("--device", device, "cpu or cuda")
+    require(device in ("cpu", "cuda"), "--device", device, "cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 

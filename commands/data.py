@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Json, OneFamily, answer, note, print_rows, progress
-from ..errors import DataError, InvalidValueError, WbenchError
+from ..errors import DataError, InvalidValueError, WbenchError, require
 
 if TYPE_CHECKING:
     from ..benchmark.data.cache import Cache
@@ -55,8 +55,7 @@ def build(
     from ..benchmark.data.manifest import NAME, Manifest, freeze
     from ..benchmark.data.release import contents, dataset_folder, get_release
 
-    if not 1 <= jobs <= 256:
-        raise InvalidValueError("--jobs", jobs, "in [1, 256]")
+    require(1 <= jobs <= 256, "--jobs", jobs, "in [1, 256]")
     size, reports = get_release(release), []
     for task in _families([family] if family else None):
         wanted = contents(task, size)
@@ -106,8 +105,7 @@ def download(
     variants = variant or []
     for task in _families(families or sorted({name.partition("/")[0] for name in variants if "/" in name}) or None):
         own = [name for name in variants if "/" not in name or name.startswith(f"{task.name}/")]
-        if variants and not own:
-            raise InvalidValueError("--variant", variants, f"of the family {task.name} too, or name fewer families")
+        require(bool(not variants or own), "--variant", variants, f"of the family {task.name} too, or name fewer families")
         wanted = select(task, size, own, quality)
         mirrors = mirrors_for(task, size, source=source, namespace=namespace, revision=revision)
         reports.append(_obtain(Cache(task, size, to), wanted, "getting", card=not dry_run, mirrors=mirrors, dry_run=dry_run))
@@ -272,8 +270,7 @@ def publish_datasets(
     from ..cards.dataset_card import render
 
     size = get_release(release)
-    if version not in (None, size.version):
-        raise InvalidValueError("--version", version, f"{size.version}, the version of {release} in this wbench")
+    require(version in (None, size.version), "--version", version, f"{size.version}, the version of {release} in this wbench")
     done = []
     for task in _families([family] if family else None):
         card = partial(render, task, size)

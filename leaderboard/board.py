@@ -16,7 +16,7 @@ from ..benchmark.protocol import trainings
 from ..benchmark.protocol.spec import SIZES
 from ..benchmark.protocol.statistics import Interval
 from ..benchmark.registry import REFERENCES
-from ..errors import InvalidValueError, ResultError, UnknownNameError
+from ..errors import InvalidValueError, ResultError, require_known
 from .index.entry import CONTROLS, Entry, with_controls
 from .index.index import Index, Indexed
 from .index.ranks import counts
@@ -49,8 +49,7 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
         OutputError: there is no such folder.
         ResultError: it holds no results, or none of this protocol.
     """
-    if protocol not in (None, *PROTOCOLS):
-        raise UnknownNameError("protocol", str(protocol), PROTOCOLS, "wbench leaderboard --protocol lite")
+    require_known("protocol", protocol or PROTOCOLS[0], PROTOCOLS, "wbench leaderboard --protocol lite")
     with nullcontext(index) if index else Index(store, note) as index:
         found = [_entry(store, file, note) for file in index.files(protocol)]
         controls = [_entry(store, file, note) for file in index.controls()]
@@ -111,8 +110,8 @@ def check_selection(entries: Sequence[Entry], family: str | None, shots: int | N
     """Raise unless some entry was played on this family, and at this number of shots."""
     grids = [entry.grid for entry in entries]
     families = sorted({name for grid in grids for name in grid.families()})
-    if family is not None and family not in families:
-        raise UnknownNameError("family on this board", family, families, "wbench leaderboard")
+    if family is not None:
+        require_known("family on this board", family, families, "wbench leaderboard")
     played = sorted({k for grid in grids for k in grid.shots})
     if shots is not None and shots not in played:
         raise InvalidValueError("--shots", shots, f"one of {', '.join(map(str, played))} on this board")

@@ -20,9 +20,9 @@ from ..benchmark.acting.policy import Policy, load_policy
 from ..benchmark.adapters.arrays import batch_action
 from ..benchmark.agent import Agent, Support
 from ..benchmark.data.windows import Episodes
-from ..benchmark.family import Family, Variant, require
+from ..benchmark.family import Family, Variant
 from ..benchmark.registry import resolve
-from ..errors import InvalidValueError, foreign
+from ..errors import InvalidValueError, foreign, require
 from .world import Playground, World, make_world
 
 if TYPE_CHECKING:

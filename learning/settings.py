@@ -10,8 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..benchmark.family import require
-from ..errors import InvalidValueError, require_known
+from ..errors import InvalidValueError, require, require_known
 from .checkpoint import LARGEST_SIZE
 
 C = TypeVar("C")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from ..adapters.arrays import batch_action
-from ..family import ActionComponent, Env, Family, Info, Variant, require
+from ..family import ActionComponent, Env, Family, Info, Variant
 from ..registry import get_variant
 from ..site import RANGES, parse_sites, spans
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from ..adapters.arrays import gymnasium_action, pettingzoo_actions
 from ..agent import Adaptation, Agent, Support
 from ..data.support import support as record_support
-from ..family import Env, Family, Variant, require
+from ..family import Env, Family, Variant
 from ..registry import get_variant, make_agent, resolve
 from ..rollout import Team
 from .environment import Sites, describe, site_numbers

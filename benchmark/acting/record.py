@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from ...errors import InvalidValueError, OutputError
+from ...errors import InvalidValueError, OutputError, require
 from ..agent import Agent
 from ..data import shards
 from ..data.paths import write_text, writing
 from ..data.recorder import BATCH, Columns
 from ..data.release import label
 from ..data.schema import FORMAT_VERSION, QOS
-from ..family import require
 from .environment import Environment, Sites, make, site_numbers
 from .policy import Policy, load_policy
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...errors import require
 from ..data.cache import Cache
 from ..data.release import get_release, train_files
 from ..data.store import ensure, map_columns
 from ..data.windows import Episodes, WindowSampler
-from ..family import require
 from ..protocol.references import references
 from ..registry import get_family, get_variant, list_families
 from .environment import site_numbers

@@ -10,9 +10,10 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from ...errors import require
 from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..data.schema import QOS
-from ..family import Family, Info, Variant, require
+from ..family import Family, Info, Variant
 from .arrays import batch_action
 from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
 

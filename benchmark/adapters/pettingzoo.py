@@ -12,10 +12,11 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
+from ...errors import require
 from ..acting.environment import TRAIN_SITES, describe, places_text
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
-from ..family import Family, Info, Variant, require
+from ..family import Family, Info, Variant
 from .arrays import chooses, joint_action
 from .spaces import (
     action_space,

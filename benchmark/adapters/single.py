@@ -9,10 +9,11 @@ import gymnasium
 import numpy as np
 import torch
 
+from ...errors import require
 from ..acting.environment import TRAIN_SITES, Sites, make, site_numbers
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..registry import get_family
 from .arrays import batch_action
 from .gymnasium import VectorEpisodes

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import MissingPackageError
-from ..family import Family, require
+from ...errors import MissingPackageError, require
+from ..family import Family
 from ..seeds import SUPPORT_SEEDS
 from .arrays import chooses
 

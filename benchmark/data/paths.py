@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import DataError, InvalidValueError, OutputError
+from ...errors import DataError, OutputError, require
 
 Note = Callable[[str], None]
 SEAL = "seal.json"
@@ -28,8 +28,7 @@ def home() -> Path:
 
     given = os.environ.get("WBENCH_HOME")
     folder = os.path.expanduser(given or str(user_cache_path("wbench")))  # noqa: PTH111 - raises nothing without a home
-    if folder.startswith("~"):
-        raise InvalidValueError("WBENCH_HOME", given or "", "the path of a folder: no home folder is known here")
+    require(not folder.startswith("~"), "WBENCH_HOME", given or "", "the path of a folder: no home folder is known here")
     return Path(folder)
 
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError, DataError, OutputError
-from ..family import Family, require
+from ...errors import CheckpointError, DataError, OutputError, require
+from ..family import Family
 from .cache import Cache
 from .hub_mirror import hub_errors, repository, tags_of
 from .manifest import NAME, Manifest

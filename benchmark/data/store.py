@@ -23,8 +23,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...errors import DataError, UnknownNameError, require_known
-from ..family import QUALITIES, Family, Variant, require
+from ...errors import DataError, UnknownNameError, require, require_known
+from ..family import QUALITIES, Family, Variant
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import MAPS, Cache, Receipt

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmark.data.paths import READ_ONLY, write_text
-from ...errors import InvalidValueError, OutputError, ResultError, UnknownNameError
+from ...errors import InvalidValueError, OutputError, ResultError, require, require_known
 from .. import provenance
 from ..reading import parse, read_bytes
 from ..result import Result
@@ -73,8 +73,7 @@ def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Ve
         UnknownNameError: there is no such tier.
         TrustError: rerunning it would run or download something that was not trusted.
     """
-    if tier not in TIERS:
-        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
+    require_known("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
     content = read_bytes(path)
     result, found = parse(content), Verification(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":
@@ -122,10 +121,8 @@ def record(path: Path, found: Verification) -> Path:
 
 def require_recordable(cells: int, tolerance: float) -> None:
     """Raise `InvalidValueError` unless a rerun of so many cells, as close as this, may be recorded."""
-    if cells < LEAST:
-        raise InvalidValueError("--cells", cells, f"{LEAST} or more with --record")
-    if not tolerance <= LOOSEST:
-        raise InvalidValueError("--tolerance", tolerance, f"at most {LOOSEST} points with --record")
+    require(cells >= LEAST, "--cells", cells, f"{LEAST} or more with --record")
+    require(tolerance <= LOOSEST, "--tolerance", tolerance, f"at most {LOOSEST} points with --record")
 
 
 @dataclass(frozen=True)

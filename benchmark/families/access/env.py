@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ....errors import require
+from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ...processes import plain_types

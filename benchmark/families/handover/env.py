@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ....errors import require
+from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.channel import from_db
 from ...physics.interference import SINR_CAP, rate
 from ...processes import plain_types

@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ....errors import require
+from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.queues import serve, total
 from ...processes import plain_types
 from . import site as sites_of

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ....errors import require
+from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.channel import from_db, rayleigh_gains
 from ...physics.interference import SINR_CAP, rate
 from ...physics.queues import fifo_delays
