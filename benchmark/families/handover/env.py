@@ -21,7 +21,8 @@ from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.channel import from_db
 from ...physics.interference import SINR_CAP, rate
 from ...processes import plain_types
-from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, OBS_SIZE, ROUTE_SCALE, View, phases
+from ..layout import phases
+from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, OBS_SIZE, ROUTE_SCALE, View
 from .scenario import SLOT, draw_scenario
 from .site import POWER, draw_site, same_carrier, stacked
 from .variant import BAND, HandoverVariant

@@ -29,6 +29,7 @@ from ....errors import require
 from ...family import ActionComponent, Info, check_action, clone_rows
 from ...physics.queues import serve, total
 from ...processes import plain_types
+from ..layout import phases
 from . import site as sites_of
 from .layout import (
     LOCAL_SPEED,
@@ -41,7 +42,6 @@ from .layout import (
     OBS_SIZE,
     SLOT,
     View,
-    phases,
 )
 from .scenario import AXES, draw_scenario, efficiency
 from .site import Sites
