@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
@@ -54,16 +54,20 @@ def check_device(device: str) -> None:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread, so that sums are the same on any number of cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _while_set(get: Callable[[], Any], put: Callable[[Any], object], value: Any) -> Iterator[None]:
+    found = get()
+    put(value)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        put(found)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Compute on one thread, so that sums are the same on any number of cores."""
+    import torch
+
+    return _while_set(torch.get_num_threads, torch.set_num_threads, 1)
 
 
 def seed_everything(key: str) -> None:
@@ -77,17 +81,11 @@ def seed_everything(key: str) -> None:
     random.seed(seed)
 
 
-@contextmanager
-def plain_types() -> Iterator[None]:
-    """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch."""
+def plain_types() -> Any:
+    """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch; also a decorator."""
     import torch
 
-    kind = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(kind)
+    return _while_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
 
 
 @contextmanager

@@ -6,13 +6,11 @@ A file is checked in three steps: as JSON, field by field, and in what its field
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.data.paths import READ_ONLY
+from ..benchmark.data.paths import read_bytes
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
@@ -34,28 +32,20 @@ def load_result(path: Path | str) -> Result:
         ResultError: it cannot be read, is too large, malformed, or its parts do not belong together.
     """
     path = Path(path).expanduser()
-    content = read_bytes(path)
+    content = read_file(path)
     try:
         return parse(content)
     except ResultError as error:
         raise ResultError(f"{printable(path.name)}: {error}") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of a regular file of no more than `LARGEST`; a pipe or a device is not waited for."""
     try:
-        with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ResultError(f"{printable(str(path))} is no file. Give a result file of: wbench eval --out FILE")
-            content = stream.read(LARGEST + 1)
+        return read_bytes(path, LARGEST)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ResultError(
-            f"cannot read {printable(str(path))} ({reason}). Give a result file of: wbench eval --out FILE"
-        ) from error
-    if len(content) > LARGEST:
-        raise ResultError(f"{printable(str(path))} is no result: larger than {LARGEST >> 20} MB.")
-    return content
+        told = f"{printable(str(path))} ({error.strerror if isinstance(error, OSError) else error})"
+        raise ResultError(f"cannot read {told}. Give a result file of: wbench eval --out FILE") from error
 
 
 def parse(content: bytes) -> Result:

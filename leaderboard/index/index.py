@@ -23,7 +23,7 @@ from ...benchmark.data.paths import home
 from ...benchmark.processes import spawn_context
 from ...benchmark.protocol.fields import adapter
 from ...errors import ResultError
-from ..reading import parse, read_bytes
+from ..reading import parse, read_file
 from ..store import name_of, result_files
 from ..verification.recompute import complaints
 from .line import OWN_LOGS, Line
@@ -251,7 +251,7 @@ def _read(paths: Iterable[Path]) -> list[Row]:
 
 def _row(path: Path, sound: set[tuple[str, str]]) -> Row:
     try:
-        content = read_bytes(path)
+        content = read_file(path)
         result = parse(content)
     except ResultError as error:
         return (path.name, "", "", "", "", str(error), 1, "", "")
