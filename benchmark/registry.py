@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -20,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from ..console import note
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, foreign, require, require_known
 from .processes import plain_torch
 from .user_code import is_file, load
@@ -152,7 +152,7 @@ def all_families() -> list[Family]:
         try:
             found.append(get_family(name))
         except DataError as error:
-            print(f"wbench: left out: {error}", file=sys.stderr)
+            note(f"left out: {error}")
     return found
 
 

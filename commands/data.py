@@ -6,6 +6,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,7 +149,8 @@ def _write_card(cache: Cache) -> None:
 
 def _print_reports(reports: list[Report], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"datasets": [report.to_dict() for report in reports]}))
+        told = [asdict(report) | {"bytes": sum(file.bytes for file in report.files)} for report in reports]
+        print(json.dumps({"datasets": told}, default=str))
         return
     for report in reports:
         kinds: dict[tuple[str, str, str], list[int]] = {}
@@ -186,7 +188,8 @@ def verify_data(families: Families = None, release: SizeName = "mini", to: To = 
             advance = add(f"verifying {task.name} {size.name}", len(contents(task, size)), 0)
             verdicts.append(verify(task, size, to, lambda _: advance(1)))  # noqa: B023
     if as_json:
-        print(json.dumps({"datasets": [verdict.to_dict() for verdict in verdicts]}))
+        told = [asdict(verdict) | {"worst": verdict.worst} for verdict in verdicts]
+        print(json.dumps({"datasets": told}, default=str))
     for verdict in () if as_json else verdicts:
         kinds = ("same bytes", "same numbers", "unpublished", "different", "missing")
         counts = ", ".join(f"{verdict.count(kind)} {kind}" for kind in kinds if verdict.count(kind))
@@ -281,7 +284,7 @@ def publish_datasets(
 def print_published(done: list[Published], as_json: bool) -> None:
     """What was published, or would be."""
     if as_json:
-        print(json.dumps({"published": [published.to_dict() for published in done]}))
+        print(json.dumps({"published": [asdict(one) | {"bytes": sum(one.files.values())} for one in done]}))
         return
     for one in done:
         size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"

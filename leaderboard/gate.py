@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..console import note
 from ..errors import InvalidValueError, ResultError, WbenchError, require
 from .index.index import Index
 from .reading import LARGEST, parse
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str]) -> int:
         require(bool(sys.flags.safe_path), "the way it is run", "python", f"python -P: {_COMMAND}")
         accepted = gate(arguments[0])
     except WbenchError as error:
-        print(f"wbench: {' '.join(str(error).split())}", file=sys.stderr)
+        note(str(error))
         return error.exit_code
     print("\n".join(accepted))
     return 0

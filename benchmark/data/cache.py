@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...errors import DataError
 from ..family import Family
@@ -250,10 +250,6 @@ class Verdict:
         """The least agreement of the files that are there and known."""
         known: tuple[Agreement, ...] = ("same bytes", "same numbers", "different")
         return worst(kind for kind in known if self.count(kind))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "folder": str(self.folder), "worst": self.worst}
 
 
 _SAID = {"sha256": "same bytes", "numbers": "same numbers", "recorded": "unpublished"}

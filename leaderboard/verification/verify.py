@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ...benchmark.data.paths import possible, read_text, write_text
 from ...errors import InvalidValueError, ResultError, require, require_known
@@ -53,10 +52,6 @@ class Verification:
     def holds(self) -> bool:
         """Whether it holds in the tier that was asked for."""
         return not self.problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "holds": self.holds}
 
 
 def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Verification:
