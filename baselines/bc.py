@@ -7,7 +7,7 @@ less (see docs/log).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.data.release import get_release
-from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
+from ..benchmark.data.windows import Windows
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
 from ..learning.context import SupportEncoder, codes, site_size, site_table
-from ..learning.descent import Descent, DescentConfig
+from ..learning.descent import Descent, DescentConfig, fit_sources, sources
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
 from ..learning.training import Trainer
@@ -107,7 +106,6 @@ class BcTrainConfig(DescentConfig):
     """As `DescentConfig`.
 
     Attributes:
-        steps: gradient steps.
         hidden: width.
         sampled: families sampled in play.
     """
@@ -123,44 +121,23 @@ PRESETS = {
 }
 
 
-class BcLearner(Descent):
-    """Clones all qualities of the train variants.
-
-    Args:
-        model: is trained.
-        samplers: of windows, by family.
-        config: how to train.
-        processes: that train together.
-    """
-
-    def __init__(
-        self, model: BehaviourCloning, samplers: Mapping[str, WindowSampler], config: BcTrainConfig, processes: Processes
-    ) -> None:
-        self._model = model
-        learned, reads = dict(model.named_parameters()), model.support is not None
-        super().__init__(samplers, config, processes, config.steps, learned, {"model": model}, reads_logs=reads)
+class BcLearner(Descent[BehaviourCloning]):
+    """Clones all qualities of the train variants."""
 
     @classmethod
     def of(cls, families: Sequence[Family], config: BcTrainConfig, processes: Processes) -> Self:
         """A fresh network and the data of these families."""
         shapes = {family.name: FamilyShape.of(family) for family in families}
         shape = BcConfig(shapes, hidden=config.hidden, sampled=config.sampled)
-        choice = torch.Generator().manual_seed(config.seed)
-        samplers = load_samplers(families, get_release(config.release), shape.history - 1, 0, choice)
+        samplers = sources(families, config, shape.history - 1, 0)
         transitions = sum(sampler.transitions for sampler in samplers.values())
         model = BehaviourCloning(replace(shape, transitions=transitions)).to(processes.device)
-        model.standardiser.fit_sources(samplers)
-        if model.support is not None:
-            model.support.fit_sources(samplers)
+        fit_sources((model.standardiser, model.support), samplers)
         return cls(model, samplers, config, processes)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """See `imitation_loss`."""
-        return {"loss": imitation_loss(self._model, batch, family)}
-
-    def trained(self) -> BehaviourCloning:
-        """The network."""
-        return self._model
+        return {"loss": imitation_loss(self.model, batch, family)}
 
 
 TRAINER = Trainer("bc", BehaviourCloning, PRESETS, BcLearner.of)
