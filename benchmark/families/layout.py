@@ -14,16 +14,21 @@ HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 Parts = Mapping[str, tuple[int, str]]  # floats of each part, and what they are
 
 
-def slices(parts: Parts) -> dict[str, slice]:
-    """Where each part stands."""
-    sizes = [size for size, _ in parts.values()]
-    return {name: slice(end - size, end) for name, size, end in zip(parts, sizes, accumulate(sizes), strict=True)}
-
-
 class Named:
-    """Named views into observations [..., O]: the parts of a family's layout are attributes."""
+    """Named views into observations [..., O]: the parts of a family's layout are attributes.
+
+    Attributes:
+        slices: where each part stands.
+        size: length O of an observation.
+    """
 
     slices: ClassVar[Mapping[str, slice]]
+    size: ClassVar[int]
+
+    def __init_subclass__(cls, layout: Parts) -> None:
+        sizes = [size for size, _ in layout.values()]
+        ends = zip(layout, sizes, accumulate(sizes), strict=True)
+        cls.slices, cls.size = {name: slice(end - size, end) for name, size, end in ends}, sum(sizes)
 
     def __init__(self, obs: Tensor) -> None:
         self._obs = obs

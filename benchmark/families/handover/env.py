@@ -22,7 +22,7 @@ from ...physics.channel import from_db
 from ...physics.interference import SINR_CAP, rate
 from ...processes import plain_types
 from ..layout import phases
-from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, OBS_SIZE, ROUTE_SCALE, View
+from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, ROUTE_SCALE, View
 from .scenario import SLOT, draw_scenario
 from .site import POWER, draw_site, same_carrier, stacked
 from .variant import BAND, HandoverVariant
@@ -219,7 +219,7 @@ class HandoverEnv:
     def _observe(self) -> tuple[Tensor, Info]:
         v, t = self.variant, self._slot
         s = v.stations
-        obs = torch.zeros(*self.serving.shape, OBS_SIZE, device=self.device)
+        obs = torch.zeros(*self.serving.shape, View.size, device=self.device)
         view = View(obs)
         free = (self.wait == 0) & (self.hold == 0)
         reported = self._reported()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..layout import PHASE, Named, slices
+from ..layout import PHASE, Named
 from ..permutation import renumber_choices
 
 MAX_STATIONS = 12  # observations and actions of fewer stations are padded to this
@@ -34,29 +34,10 @@ LAYOUT = {  # floats of each part, and what they are
     "index": (1, "own index / N"),
 }
 ROUTE_SCALE = 50.0
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES
-
-    free: Tensor
-    wait: Tensor
-    level: Tensor
-    reported: Tensor
-    serving: Tensor
-    load: Tensor
-    rate: Tensor
-    moved: Tensor
-    failed: Tensor
-    position: Tensor
-    heading: Tensor
-    route: Tensor
-    phase: Tensor
-    index: Tensor
 
 
 def permute_stations(windows: dict[str, Tensor], generator: torch.Generator) -> None:

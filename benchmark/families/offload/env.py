@@ -31,18 +31,7 @@ from ...physics.queues import serve, total
 from ...processes import plain_types
 from ..layout import phases
 from . import site as sites_of
-from .layout import (
-    LOCAL_SPEED,
-    MAX_DENSITY,
-    MAX_EDGES,
-    MAX_SIZE,
-    MEAN_SIZE,
-    MEAN_WORK,
-    MIN_SIZE,
-    OBS_SIZE,
-    SLOT,
-    View,
-)
+from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, MIN_SIZE, SLOT, View
 from .scenario import AXES, draw_scenario, efficiency
 from .site import Sites
 from .variant import OffloadVariant
@@ -290,7 +279,7 @@ class OffloadEnv:
         v, e = self.variant, self.variant.edges
         size, work = self._scenario[self._slot, :2].unbind(0)
         # Written feature by feature, so features come first in memory; agents get them last and contiguous.
-        obs = torch.zeros(OBS_SIZE, *size.shape, device=self.device).permute(1, 2, 0)
+        obs = torch.zeros(View.size, *size.shape, device=self.device).permute(1, 2, 0)
         view = View(obs)
         ready = self._by_server(torch.where(self._bits == 0, self._work, 0.0))
         alive = self._work > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layout import PHASE, Named, slices
+from ..layout import PHASE, Named
 
 SLOT = 0.1  # seconds
 LOCAL_SPEED = 2.6  # GHz, a device's CPU at full clock
@@ -28,11 +28,7 @@ LAYOUT = {  # floats of each part, and what they are
     "phase": PHASE,
     "index": (1, "own index / N"),
 }
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES

@@ -21,7 +21,7 @@ from ...physics.interference import SINR_CAP, rate
 from ...physics.queues import fifo_delays
 from ...processes import plain_types
 from ...site import scenario_generator
-from .layout import DB_SCALE, OBS_SIZE, View
+from .layout import DB_SCALE, View
 from .site import BAND, P_MAX, Site, draw_site
 from .variant import SLOT, PowerVariant
 
@@ -212,7 +212,7 @@ class PowerEnv:
 
     def _observe(self, direct: Tensor) -> Tensor:
         """Observations; `direct` [B, N] is the own channel of the last slot."""
-        obs = torch.empty(*self.backlog.shape, OBS_SIZE, device=self.device)
+        obs = torch.empty(*self.backlog.shape, View.size, device=self.device)
         view = View(obs)
         slots = self.backlog / self.need
         view.queue[..., 0] = slots / BUFFER
