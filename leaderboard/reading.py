@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import read_bytes
+from ..benchmark.protocol.fields import no_repeats, short
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
-from .pieces import piecewise, printable, short, too_deep
+from .pieces import piecewise, printable, too_deep
 from .result import VERSION, Result
 from .schema import MOST_CELLS, AgentRecord, Row
 from .summary import Grid
@@ -68,7 +69,7 @@ def _strict_json(content: bytes) -> dict[str, Any]:
         if content.count(mark) > most:
             raise ResultError(f"not a result: more than {most} times {mark.decode()!r}.")
     try:
-        data = json.loads(content, object_pairs_hook=_no_repeats, parse_constant=_refused)
+        data = json.loads(content, object_pairs_hook=no_repeats, parse_constant=_refused)
     except RecursionError:
         raise too_deep() from None
     except ValueError as error:
@@ -80,15 +81,6 @@ def _strict_json(content: bytes) -> dict[str, Any]:
 
 def _refused(text: str) -> float:
     raise ValueError(f"{text} is no finite number")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {short(again)} is repeated")
-    return found
 
 
 # What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.

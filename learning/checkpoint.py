@@ -23,6 +23,7 @@ from ..benchmark.data.hub_mirror import hub_errors
 from ..benchmark.data.paths import sha256, write_text
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.family import Family, FamilyShape
+from ..benchmark.protocol.fields import told
 from ..errors import CheckpointError, WbenchError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -69,10 +70,7 @@ class CheckpointConfig:
         try:
             config: Self = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            given = textwrap.shorten(repr(first["input"]), 60, placeholder=" ...")
-            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {where} is {given}; {first['msg']}.") from error
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {told(error)}.") from error
         _require_sizes(cls.OWNER, asdict(config))
         for name in cls.BY_FAMILY:
             if missing := sorted(set(config.families) - set(getattr(config, name))):
