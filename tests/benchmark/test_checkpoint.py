@@ -161,7 +161,7 @@ SETTINGS = {
     "a text": (lambda c: "hello", "is not JSON"),
     "bytes": (lambda c: "\udc80".encode("utf-8", "surrogatepass").decode("latin-1"), "is not JSON"),
     "nothing": (lambda c: "", "is not JSON"),
-    "a bool": (lambda c: c | {"hidden": None}, "hidden is None"),
+    "a bool": (lambda c: c | {"hidden": None}, "hidden: Input should be a valid integer.*, not None"),
 }
 TENSORS = {
     "whole numbers": (cast(torch.int64), "holds I64, but must hold F32"),
