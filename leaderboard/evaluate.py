@@ -16,7 +16,7 @@ from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
 from ..benchmark.registry import code_of_others, get_family, list_agents, plugins, require_own_name
 from ..benchmark.site import parse_sites, text_of
-from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
+from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError, require
 from . import provenance
 from .progress import bars
 from .provenance import agent_record
@@ -89,9 +89,8 @@ def evaluate(
     chosen = _protocol(protocol, family, variant, cells, support, referee)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
-    if where[:2] not in (("local", None), ("local", 1)) and any(run.here for run in runs):
-        allowed = "1 for an Agent, which plays in this process; or give its name or FILE.py"
-        raise InvalidValueError("jobs", jobs, allowed)
+    here = where[:2] in (("local", None), ("local", 1)) or not any(run.here for run in runs)
+    require(here, "jobs", jobs, "1 for an Agent, which plays in this process; or give its name or FILE.py")
     _require_knowledge(runs, chosen)
     target = None if out is None else Path(out).expanduser()
     with alone(target):

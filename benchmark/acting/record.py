@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from ...errors import InvalidValueError, OutputError, require
 from ..agent import Agent
 from ..data import shards
 from ..data.paths import write_text, writing
-from ..data.recorder import BATCH, Columns
+from ..data.recorder import BATCH, Columns, columns_of
 from ..data.release import label
-from ..data.schema import FORMAT_VERSION, QOS
+from ..data.schema import FORMAT_VERSION
+from ..rollout import Slot
 from .environment import Environment, Sites, make, site_numbers
 from .policy import Policy, load_policy
 
@@ -142,20 +142,14 @@ class _Restarting:
 
 def _play(env: Environment, act: Callable[[Any, Any], Any], seeds: Sequence[int]) -> Columns:
     """One batch of episodes, columns as of `recorder.record`."""
-    slots: dict[str, list[np.ndarray]] = defaultdict(list)
+    slots: list[Slot] = []
     obs, info = env.reset(seeds=seeds)
     for _ in range(env.variant.horizon):
         action = env.action(act(obs, info))
-        seen = {"obs": obs, "action_mask": info["action_mask"], "action": action}
-        obs, reward, terminated, truncated, info = env.step(action)
-        done = {"reward": reward, "terminated": terminated, "truncated": truncated, **{key: info[key] for key in QOS}}
-        for key, value in (seen | done).items():
-            slots[key].append(value.cpu().numpy())
-    slots["obs"].append(obs.cpu().numpy())
-    slots["action_mask"].append(info["action_mask"].cpu().numpy())
-    places = np.array([site for site, _ in env.played], np.int32)
-    stacked = {key: np.stack(values, axis=1) for key, values in slots.items()}
-    return stacked | {"site": places, "behaviour": np.full(len(places), OWN, np.int8)}
+        after, reward, terminated, truncated, later = env.step(action)
+        slots.append(Slot(obs, info["action_mask"], action, reward, later, after, terminated, truncated))
+        obs, info = after, later
+    return columns_of(slots, [site for site, _ in env.played], OWN)
 
 
 def _split(name: str) -> str:
