@@ -229,8 +229,6 @@ def print_datasets(as_json: Json = False) -> None:
 
 def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, threads, cache, disk, mirrors, packaged checkpoints."""
-    from dataclasses import asdict
-
     from .doctor import examine
 
     found = examine()
