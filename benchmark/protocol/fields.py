@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
@@ -80,6 +81,19 @@ def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"key {short(again)} is repeated")
     return found
+
+
+def numbers_of(name: str, value: Any) -> Iterator[tuple[str, int | float]]:
+    """The numbers among settings, by their names with dots."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from numbers_of(f"{name}.{key}" if name else str(key), part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            pair = isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], str)
+            yield from numbers_of(f"{name}.{part[0]}" if pair else name, part[1] if pair else part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value
 
 
 def plain(what: Any) -> dict[str, Any]:
