@@ -41,21 +41,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
-    from .benchmark.acting.environment import make
-    from .benchmark.acting.logs import load_logs
-    from .benchmark.acting.policy import load_policy, load_support
-    from .benchmark.acting.record import record
-    from .benchmark.acting.replay import normalised_score, windows
-    from .benchmark.adapters import parallel_env, vector_env
-    from .benchmark.adapters.exports import to_minari, to_tensordict
-    from .benchmark.agent import Agent
-    from .benchmark.data.store import load_dataset
-    from .benchmark.registry import list_agents, list_families, make_agent
-    from .benchmark.rollout import play
-    from .leaderboard.evaluate import evaluate
-    from .leaderboard.reading import load_result
-    from .learning.place import load_world
-    from .networld.model import NetWorld
+    from .benchmark.acting.environment import make as make
+    from .benchmark.acting.logs import load_logs as load_logs
+    from .benchmark.acting.policy import load_policy as load_policy
+    from .benchmark.acting.policy import load_support as load_support
+    from .benchmark.acting.record import record as record
+    from .benchmark.acting.replay import normalised_score as normalised_score
+    from .benchmark.acting.replay import windows as windows
+    from .benchmark.adapters import parallel_env as parallel_env
+    from .benchmark.adapters import vector_env as vector_env
+    from .benchmark.adapters.exports import to_minari as to_minari
+    from .benchmark.adapters.exports import to_tensordict as to_tensordict
+    from .benchmark.agent import Agent as Agent
+    from .benchmark.data.store import load_dataset as load_dataset
+    from .benchmark.registry import list_agents as list_agents
+    from .benchmark.registry import list_families as list_families
+    from .benchmark.registry import make_agent as make_agent
+    from .benchmark.rollout import play as play
+    from .leaderboard.evaluate import evaluate as evaluate
+    from .leaderboard.reading import load_result as load_result
+    from .learning.place import load_world as load_world
+    from .networld.model import NetWorld as NetWorld
 
 _PUBLIC = {
     "Agent": ".benchmark.agent",
@@ -81,30 +87,7 @@ _PUBLIC = {
     "windows": ".benchmark.acting.replay",
 }
 
-__all__ = [
-    "Agent",
-    "NetWorld",
-    "__version__",
-    "evaluate",
-    "list_agents",
-    "list_families",
-    "load_dataset",
-    "load_logs",
-    "load_policy",
-    "load_result",
-    "load_support",
-    "load_world",
-    "make",
-    "make_agent",
-    "normalised_score",
-    "parallel_env",
-    "play",
-    "record",
-    "to_minari",
-    "to_tensordict",
-    "vector_env",
-    "windows",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __dir__() -> list[str]:

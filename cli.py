@@ -19,7 +19,7 @@ from . import __version__
 from .commands import board, check, data, evaluate, hub, maps, names, studies, train
 from .commands.group import Group
 from .console import Messages, apart, note
-from .errors import InvalidValueError, WbenchError
+from .errors import InvalidValueError, WbenchError, require
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this version of typer keeps click
 _FULL = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EBADF")}
@@ -136,8 +136,7 @@ def _home(word: str) -> str:
     if not re.match(r"~[\w.-]*(/|$)", path):
         return word
     found = os.path.expanduser(path)  # noqa: PTH111
-    if found == path:
-        raise InvalidValueError(option.rstrip("=") or "the path", path, "a path without ~: the home folder is not known here")
+    require(found != path, option.rstrip("=") or "the path", path, "a path without ~: the home folder is not known here")
     return option + found
 
 

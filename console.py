@@ -1,4 +1,4 @@
-"""What the commands share: options, tables on standard output, progress and notes on standard error."""
+"""The terminal: options of commands, tables on standard output, progress and notes on standard error."""
 
 from __future__ import annotations
 
@@ -115,14 +115,15 @@ def apart() -> Iterator[None]:
 
 
 @contextmanager
-def progress() -> Iterator[Add]:
-    """A progress display on standard error: what it gives adds bars to it."""
+def progress(shown: bool = True) -> Iterator[Add]:
+    """A progress display on standard error, unless none is `shown`: what it gives adds bars to it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bars = BarColumn(pulse_style="bar.back"), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     columns = (TextColumn("{task.description}", markup=False), *bars, TextColumn("{task.fields[text]}", markup=False))
-    with Progress(*columns, console=Console(file=Messages()), speed_estimate_period=_MEMORY) as display:  # type: ignore[arg-type]
+    console = Console(file=Messages())  # type: ignore[arg-type]
+    with Progress(*columns, console=console, speed_estimate_period=_MEMORY, disable=not shown) as display:
 
         def add(label: str, total: int, done: int = 0, later: bool = False) -> Bar:
             return Bar(display, display.add_task(plain(label), False, total, done, visible=not later, text=""))

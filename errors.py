@@ -78,6 +78,12 @@ class InvalidValueError(WbenchError, ValueError):
         super().__init__(f"{field} is {_brief(given)}, but must be {allowed}.")
 
 
+def require(condition: bool, field: str, given: object, allowed: str) -> None:
+    """Raise `InvalidValueError` unless the condition holds."""
+    if not condition:
+        raise InvalidValueError(field, given, allowed)
+
+
 class CheckpointError(WbenchError):
     """A checkpoint that is missing, damaged or of another model."""
 

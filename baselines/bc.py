@@ -2,16 +2,13 @@
 
 Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages. It is
 told the quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far
-less (see docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to
-stop, or not to start.
+less (see docs/log).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,18 +17,16 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from ..benchmark.agent import Adaptation, Agent, State, Support
-from ..benchmark.data.release import get_release
-from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
+from ..benchmark.data.windows import Windows
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
 from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
 from ..learning.context import SupportEncoder, codes, site_size, site_table
-from ..learning.descent import Descent, DescentConfig
+from ..learning.descent import Descent, DescentConfig, fit_sources, sources
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
 from ..learning.training import Trainer
-from ..learning.tuning import support_draws, tune
 
 DEFAULT_CHECKPOINT = "bc-small"
 
@@ -111,7 +106,6 @@ class BcTrainConfig(DescentConfig):
     """As `DescentConfig`.
 
     Attributes:
-        steps: gradient steps.
         hidden: width.
         sampled: families sampled in play.
     """
@@ -127,44 +121,23 @@ PRESETS = {
 }
 
 
-class BcLearner(Descent):
-    """Clones all qualities of the train variants.
-
-    Args:
-        model: is trained.
-        samplers: of windows, by family.
-        config: how to train.
-        processes: that train together.
-    """
-
-    def __init__(
-        self, model: BehaviourCloning, samplers: Mapping[str, WindowSampler], config: BcTrainConfig, processes: Processes
-    ) -> None:
-        self._model = model
-        learned, reads = dict(model.named_parameters()), model.support is not None
-        super().__init__(samplers, config, processes, config.steps, learned, {"model": model}, reads_logs=reads)
+class BcLearner(Descent[BehaviourCloning]):
+    """Clones all qualities of the train variants."""
 
     @classmethod
     def of(cls, families: Sequence[Family], config: BcTrainConfig, processes: Processes) -> Self:
         """A fresh network and the data of these families."""
         shapes = {family.name: FamilyShape.of(family) for family in families}
         shape = BcConfig(shapes, hidden=config.hidden, sampled=config.sampled)
-        choice = torch.Generator().manual_seed(config.seed)
-        samplers = load_samplers(families, get_release(config.release), shape.history - 1, 0, choice)
+        samplers = sources(families, config, shape.history - 1, 0)
         transitions = sum(sampler.transitions for sampler in samplers.values())
         model = BehaviourCloning(replace(shape, transitions=transitions)).to(processes.device)
-        model.standardiser.fit_sources(samplers)
-        if model.support is not None:
-            model.support.fit_sources(samplers)
+        fit_sources((model.standardiser, model.support), samplers)
         return cls(model, samplers, config, processes)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """See `imitation_loss`."""
-        return {"loss": imitation_loss(self._model, batch, family)}
-
-    def trained(self) -> BehaviourCloning:
-        """The network."""
-        return self._model
+        return {"loss": imitation_loss(self.model, batch, family)}
 
 
 TRAINER = Trainer("bc", BehaviourCloning, PRESETS, BcLearner.of)
@@ -174,17 +147,14 @@ class BcAgent(Agent):
     """Plays what the expert would have done.
 
     Args:
-        model: the cloned network; adaptation works on a copy.
-        steps: gradient steps of adaptation at most; 0 = logs are read, and no weights change.
-        learning_rate: of adaptation.
+        model: the cloned network; never changed.
         device: where it computes.
     """
 
     name = "bc"
 
-    def __init__(self, model: BehaviourCloning, steps: int = 0, learning_rate: float = 3e-5, device: str = "cpu") -> None:
-        self._pretrained = self._model = model.to(device).eval()
-        self._steps, self._learning_rate = steps, learning_rate
+    def __init__(self, model: BehaviourCloning, device: str = "cpu") -> None:
+        self._model = model.to(device).eval()
         self._site: Tensor | None = None
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest, self.recipe = settings_digest(model.config), model.config.recipe
@@ -192,25 +162,14 @@ class BcAgent(Agent):
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
-        return family.name in self._pretrained.config.families
+        return family.name in self._model.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the support, and clone it too where that is asked for, with early stopping on its own validation split."""
-        self._pretrained.config.require_shape(family)
-        self._model = self._pretrained
+        """Read the support; no weights change."""
+        self._model.config.require_shape(family)
         with torch.no_grad():
             self._site = site_table(self._model.support, family.name, variant, support)
-        if support is None or not self._steps:
-            return Adaptation()
-        draw, held = support_draws(family, variant, support, self._pretrained.config.history - 1, 0, batch_size=512, seed=0)
-        model = copy.deepcopy(self._pretrained)
-        loss, parameters = partial(imitation_loss, model, family=family.name), list(model.parameters())
-        steps, learning_rate = self._steps, self._learning_rate
-        notes = tune(parameters, loss, draw, held, steps=steps, learning_rate=learning_rate, check=20)
-        self._model = model.eval()
-        with torch.no_grad():
-            self._site = site_table(model.support, family.name, variant, support)
-        return Adaptation(self._steps, notes)
+        return Adaptation()
 
     def begin(self, state: State) -> None:
         """Empty histories."""

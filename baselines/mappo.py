@@ -30,9 +30,9 @@ from ..learning.run import Part
 from ..learning.training import Trainer
 from ..learning.world import Playground
 from .common.networks import Critic, Trunk, first_view, input_size, next_view, orthogonal
-from .common.places import LoggedSites, SlotCount
+from .common.places import LoggedSites, Places
 from .common.ppo import ActorCritic, PpoConfig, ValueNormaliser
-from .common.rollout import OpenEnvironment, PpoLearner, learn, sample
+from .common.rollout import PpoLearner, learn, sample
 
 DEFAULT_CHECKPOINT = "mappo-small"
 
@@ -263,9 +263,17 @@ class MappoLearner:
         if self._model.support is not None and self._sites is not None:
             self._model.support.fit_sources(self._sites.samplers)
         self._model.to(processes.device)
-        self._ppo, self._slots = PpoLearner(self._model, config.ppo, config.seed), SlotCount()
+        self._ppo, self._slots = PpoLearner(self._model, config.ppo, config.seed), 0
         optimiser = OptimiserState(self._ppo.optimiser, dict(self._model.named_parameters()))
-        self.parts: Mapping[str, Part] = {"model": self._model, "optimiser": optimiser, "slots": self._slots}
+        self.parts: Mapping[str, Part] = {"model": self._model, "optimiser": optimiser, "slots": self}
+
+    def state_dict(self) -> dict[str, int]:
+        """Slots played so far, as a `run.Part`."""
+        return {"count": self._slots}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Go on counting from there."""
+        self._slots = state_dict["count"]
 
     def step(self, step: int) -> Mapping[str, float]:
         """Play a round and learn from it."""
@@ -273,16 +281,16 @@ class MappoLearner:
             generator.manual_seed(step_seed(self._config.seed, step))
         playgrounds = self._playgrounds(step)
         played, updates = self._ppo.round(playgrounds, self._config.episodes, step / self.steps)
-        self._slots.count += played.slots
+        self._slots += played.slots
         returns: dict[str, list[float]] = {}
         for playground, value in zip(playgrounds, played.returns, strict=True):
             returns.setdefault(f"{playground.family.name}/return", []).append(value)
         means = {name: sum(values) / len(values) for name, values in returns.items()}
-        return {"slots": self._slots.count, "updates": updates.steps, **means, **updates.figures}
+        return {"slots": self._slots, "updates": updates.steps, **means, **updates.figures}
 
     def trained(self) -> Mappo:
         """The network, which says how many slots it played."""
-        model = Mappo(replace(self._model.config, source_steps=self._slots.count))
+        model = Mappo(replace(self._model.config, source_steps=self._slots))
         model.load_state_dict(self._model.state_dict())
         return model
 
@@ -296,7 +304,7 @@ class MappoLearner:
                 continue
             variants = family.select("train")
             order = torch.randperm(len(variants), generator=self._choice)[: c.variants]
-            drawn += [OpenEnvironment(family, variants[i], first, self._device) for i in order.tolist()]
+            drawn += [Places(family, variants[i], first, self._device) for i in order.tolist()]
         return drawn
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..errors import InvalidValueError, require_known
+from ..errors import require, require_known
 
 Split = Literal["train", "held-out"]
 Info = dict[str, Any]
@@ -139,8 +139,7 @@ def closed() -> Iterator[None]:
 
 
 def _unless_closed(family: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    if _inside:
-        raise InvalidValueError(f"an environment or a site of {family!r}", "asked for inside a cell", "left to the harness")
+    require(not _inside, f"an environment or a site of {family!r}", "asked for inside a cell", "left to the harness")
     return function(*given, **named)
 
 
@@ -260,12 +259,6 @@ class FamilyShape:
     def of(cls, family: Family) -> FamilyShape:
         """The shape of a family."""
         return cls(family.obs_size, family.descriptor_size, family.actions, *family.reward_range)
-
-
-def require(condition: bool, field: str, given: object, allowed: str) -> None:
-    """Raise `InvalidValueError` unless the condition holds."""
-    if not condition:
-        raise InvalidValueError(field, given, allowed)
 
 
 def require_number(field: str, value: float, low: float, high: float) -> None:

@@ -7,8 +7,8 @@ from typing import NoReturn, SupportsIndex
 import torch
 from torch import Tensor
 
-from ..errors import BudgetError
-from .family import Family, Info, Variant, require
+from ..errors import BudgetError, require
+from .family import Family, Info, Variant
 from .randomness import generator
 from .seeds import SUPPORT_SEEDS
 

@@ -13,14 +13,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, require
 
 leave = os._exit  # with which wbench itself ends a process, whatever stands in its place while code of a user runs
 _LEAVING = ("_exit", "execv", "execve")  # of os: what ends or replaces a process without a word, and with the exit code 0
@@ -92,23 +92,26 @@ def check_device(device: str) -> None:
     """Raise `InvalidValueError` unless this machine can compute there."""
     import torch
 
-    if device not in ("cpu", "cuda"):
-        raise InvalidValueError("--device", device, "cpu or cuda")
+    require(device in ("cpu", "cuda"), "--device", device, "cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise InvalidValueError("--device", device, "cpu here: this machine, or this build of torch, has no CUDA")
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread, so that sums are the same on any number of cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _while_set(get: Callable[[], Any], put: Callable[[Any], object], value: Any) -> Iterator[None]:
+    found = get()
+    put(value)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        put(found)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """Compute on one thread, so that sums are the same on any number of cores."""
+    import torch
+
+    return _while_set(torch.get_num_threads, torch.set_num_threads, 1)
 
 
 def seed_everything(key: str) -> None:
@@ -122,17 +125,11 @@ def seed_everything(key: str) -> None:
     random.seed(seed)
 
 
-@contextmanager
-def plain_types() -> Iterator[None]:
-    """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch."""
+def plain_types() -> Any:
+    """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch; also a decorator."""
     import torch
 
-    kind = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(kind)
+    return _while_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
 
 
 @contextmanager

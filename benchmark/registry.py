@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -20,7 +19,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, foreign, require_known
+from ..console import note
+from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, foreign, require, require_known
 from .processes import plain_torch
 from .user_code import is_file, load
 
@@ -152,7 +152,7 @@ def all_families() -> list[Family]:
         try:
             found.append(get_family(name))
         except DataError as error:
-            print(f"wbench: left out: {error}", file=sys.stderr)
+            note(f"left out: {error}")
     return found
 
 
@@ -217,8 +217,7 @@ def make_agent(
     else:
         hint = "wbench list, or --agent FILE.py" if run_files else "wbench list"
         raise UnknownNameError("agent", name, found, hint)
-    if not agent.tracks:
-        raise InvalidValueError(f"tracks of {agent.name}", "()", "one or more")
+    require(bool(agent.tracks), f"tracks of {agent.name}", "()", "one or more")
     agent.enter(agent.tracks[0] if track is None else track)
     return agent
 

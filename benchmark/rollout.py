@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..errors import require
 from .agent import Agent, State
-from .family import Env, Family, Variant, closed, require
+from .family import Env, Family, Variant, closed
 from .randomness import EpisodeRandom
 
 BITS_PER_FLOAT = 32

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, require
 from .randomness import generator
 
 _SIZE = 1_000_000
@@ -62,8 +62,7 @@ def parse_sites(text: str, referee: bool = False) -> tuple[int, ...]:
         InvalidValueError: it names no sites, too many, or sealed ones.
     """
     found = tuple(dict.fromkeys(site for part in text.split(",") for site in _span(part, text, referee)))
-    if len(found) > MOST:
-        raise InvalidValueError("--sites", text, f"{MOST} sites or fewer")
+    require(len(found) <= MOST, "--sites", text, f"{MOST} sites or fewer")
     return found
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import require_ours, write_text
-from ..benchmark.family import Family, require
+from ..benchmark.family import Family
 from ..benchmark.registry import get_variant
-from ..errors import ResultError
+from ..errors import ResultError, require
 from ..leaderboard.export import by_variant, model_index_entries
 from ..leaderboard.reading import parse
 from ..leaderboard.result import Result

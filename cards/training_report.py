@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..benchmark.data.paths import write_atomically
-from ..errors import CheckpointError, OutputError
+from ..benchmark.data.paths import possible, write_atomically
+from ..errors import CheckpointError
 from ..learning.run import LOG, REPORT
 
 if TYPE_CHECKING:
@@ -106,10 +106,8 @@ def draw(log: TrainingLog, path: Path, title: str, fidelity: Fidelity | None = N
     _draw_log(above, parts, columns)
     if fidelity:
         _draw_fidelity(below[0], fidelity)
-    try:
+    with possible(f"write {path}", "Give another --out."):
         write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": "wbench"}))
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}). Give another --out.") from error
 
 
 def smoothed(values: Sequence[float]) -> np.ndarray:

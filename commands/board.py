@@ -47,7 +47,7 @@ def submit(
         folder = _store(store, stores.default_store())
         done = stores.submit(submission, folder, dry_run, _same(folder, submission.played))
     if as_json:
-        print(json.dumps(done.to_dict()))
+        print(json.dumps(asdict(done)))
         return
     said = {"added": "added", "known": "this very play is there already", "dry run": "valid; nothing done (dry run)"}
     print(f"{done.where}/{done.name}: {said[done.status]}" + (f", {done.url}" if done.url else ""))
@@ -94,7 +94,7 @@ def verify(
     if record and found.holds:
         note(f"recorded in {library.record(file, found)}")
     if as_json:
-        print(json.dumps(found.to_dict()))
+        print(json.dumps(asdict(found) | {"holds": found.holds}))
     else:
         _print_verification(found)
     if not found.holds:
@@ -186,7 +186,8 @@ def compare(
     ours, theirs = load_result(a), load_result(b)
     leads = library.compare(ours, theirs, shots)
     if as_json:
-        print(json.dumps({"a": ours.label, "b": theirs.label, "leads": [lead.to_dict() for lead in leads]}))
+        told = [asdict(lead) | {"verdict": lead.verdict} for lead in leads]
+        print(json.dumps({"a": ours.label, "b": theirs.label, "leads": told}))
     else:
         header = ["shots", "over", ours.label, theirs.label, "difference", "P(better run)", "episodes ahead", "so it is"]
         rows = [

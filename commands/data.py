@@ -6,6 +6,7 @@ import json
 import shlex
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Json, OneFamily, answer, note, print_rows, progress
-from ..errors import DataError, InvalidValueError, WbenchError
+from ..errors import DataError, InvalidValueError, WbenchError, require
 
 if TYPE_CHECKING:
     from ..benchmark.data.cache import Cache
@@ -55,8 +56,7 @@ def build(
     from ..benchmark.data.manifest import NAME, Manifest, freeze
     from ..benchmark.data.release import contents, dataset_folder, get_release
 
-    if not 1 <= jobs <= 256:
-        raise InvalidValueError("--jobs", jobs, "in [1, 256]")
+    require(1 <= jobs <= 256, "--jobs", jobs, "in [1, 256]")
     size, reports = get_release(release), []
     for task in _families([family] if family else None):
         wanted = contents(task, size)
@@ -106,8 +106,7 @@ def download(
     variants = variant or []
     for task in _families(families or sorted({name.partition("/")[0] for name in variants if "/" in name}) or None):
         own = [name for name in variants if "/" not in name or name.startswith(f"{task.name}/")]
-        if variants and not own:
-            raise InvalidValueError("--variant", variants, f"of the family {task.name} too, or name fewer families")
+        require(bool(not variants or own), "--variant", variants, f"of the family {task.name} too, or name fewer families")
         wanted = select(task, size, own, quality)
         mirrors = mirrors_for(task, size, source=source, namespace=namespace, revision=revision)
         reports.append(_obtain(Cache(task, size, to), wanted, "getting", card=not dry_run, mirrors=mirrors, dry_run=dry_run))
@@ -150,7 +149,8 @@ def _write_card(cache: Cache) -> None:
 
 def _print_reports(reports: list[Report], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"datasets": [report.to_dict() for report in reports]}))
+        told = [asdict(report) | {"bytes": sum(file.bytes for file in report.files)} for report in reports]
+        print(json.dumps({"datasets": told}, default=str))
         return
     for report in reports:
         kinds: dict[tuple[str, str, str], list[int]] = {}
@@ -188,7 +188,8 @@ def verify_data(families: Families = None, release: SizeName = "mini", to: To = 
             advance = add(f"verifying {task.name} {size.name}", len(contents(task, size)), 0)
             verdicts.append(verify(task, size, to, lambda _: advance(1)))  # noqa: B023
     if as_json:
-        print(json.dumps({"datasets": [verdict.to_dict() for verdict in verdicts]}))
+        told = [asdict(verdict) | {"worst": verdict.worst} for verdict in verdicts]
+        print(json.dumps({"datasets": told}, default=str))
     for verdict in () if as_json else verdicts:
         kinds = ("same bytes", "same numbers", "unpublished", "different", "missing")
         counts = ", ".join(f"{verdict.count(kind)} {kind}" for kind in kinds if verdict.count(kind))
@@ -228,8 +229,6 @@ def print_datasets(as_json: Json = False) -> None:
 
 def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, threads, cache, disk, mirrors, packaged checkpoints."""
-    from dataclasses import asdict
-
     from .doctor import examine
 
     found = examine()
@@ -272,8 +271,7 @@ def publish_datasets(
     from ..cards.dataset_card import render
 
     size = get_release(release)
-    if version not in (None, size.version):
-        raise InvalidValueError("--version", version, f"{size.version}, the version of {release} in this wbench")
+    require(version in (None, size.version), "--version", version, f"{size.version}, the version of {release} in this wbench")
     done = []
     for task in _families([family] if family else None):
         card = partial(render, task, size)
@@ -284,7 +282,7 @@ def publish_datasets(
 def print_published(done: list[Published], as_json: bool) -> None:
     """What was published, or would be."""
     if as_json:
-        print(json.dumps({"published": [published.to_dict() for published in done]}))
+        print(json.dumps({"published": [asdict(one) | {"bytes": sum(one.files.values())} for one in done]}))
         return
     for one in done:
         size = f"{len(one.files)} files, {sum(one.files.values()) / 1e6:.1f} MB"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Device, Json, OnlyFamilies, apart, note, numbers, progress, terminal
+from ..console import Device, Json, OnlyFamilies, apart, note, numbers, plain, progress, terminal
 from ..errors import FailedCellsError
 
 if TYPE_CHECKING:

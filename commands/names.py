@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..console import Json, answer
-from ..errors import InvalidValueError
+from ..errors import require
 from .data import print_datasets
 
 
@@ -23,8 +23,7 @@ def list_names(
     from ..learning.training import trainer_names
 
     if what:
-        if what != "datasets":
-            raise InvalidValueError("what to list", what, "datasets, or left out")
+        require(what == "datasets", "what to list", what, "datasets, or left out")
         print_datasets(as_json)
         return
     names: dict[str, list[str]] = {

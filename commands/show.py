@@ -10,13 +10,13 @@ from typing import Any
 from ..benchmark.acting.observation import columns_of
 from ..benchmark.data.paths import require_ours
 from ..benchmark.data.store import list_datasets
-from ..benchmark.family import Family, Variant, require
+from ..benchmark.family import Family, Variant
 from ..benchmark.protocol.references import references
 from ..benchmark.protocol.spec import SIZES, protocol
 from ..benchmark.registry import all_families, get_family, list_agents, list_families, make_agent
 from ..benchmark.site import spans, text_of
 from ..console import answer
-from ..errors import InvalidValueError, UnknownNameError
+from ..errors import InvalidValueError, UnknownNameError, require
 from ..learning.settings import described
 from ..learning.training import get_trainer, trainer_names
 

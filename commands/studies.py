@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Add, Json, OnlyFamilies, answer, numbers, progress
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,8 +64,7 @@ def ablate(
 
     chosen = _protocol(family, variant, numbers("--shots", shots), sites, episodes)
     wanted = [a for a in ablations.select(only or (), chosen.shots) if only or a.kind == "play" or networks]
-    if trainings < 1:
-        raise InvalidValueError("--trainings", trainings, "1 or more; a claim needs 3")
+    require(trainings >= 1, "--trainings", trainings, "1 or more; a claim needs 3")
     trained, wholes = ablations.Networks(networks, trainings) if networks else None, checkpoint or ["networld-small"]
     with progress() as add:
         if trained and train_steps:
@@ -124,8 +123,7 @@ def fidelity(
     """Measure how true the world model is, in fresh episodes of train variants: rollouts, likelihood, calibration."""
     from ..networld.model import NetWorld
 
-    if rows < 100:
-        raise InvalidValueError("--rows", rows, "100 or more")
+    require(rows >= 100, "--rows", rows, "100 or more")
     model = NetWorld.from_pretrained(checkpoint)
     found = _measured(model, family or list(model.config.families), rows)
     table: list[list[str]] = []
@@ -177,8 +175,7 @@ def report(
     from ..benchmark.data.publish import packaged_checkpoints
     from ..cards import training_report
 
-    if rows < 100:
-        raise InvalidValueError("--rows", rows, "100 or more")
+    require(rows >= 100, "--rows", rows, "100 or more")
     if out:
         require_ours(out, [training_report.MARK], "Give another --out.")
     folder = packaged_checkpoints().get(checkpoint, Path(checkpoint))
@@ -187,8 +184,7 @@ def report(
     if fidelity:
         from ..networld.model import NetWorld
 
-        if not log.finished:
-            raise InvalidValueError("--fidelity", f"for {folder}, whose training goes on", "left out until it is finished")
+        require(bool(log.finished), "--fidelity", f"for {folder}, whose training goes on", "left out until it is finished")
         model = NetWorld.from_pretrained(folder)
         measured = _measured(model, list(model.config.families), rows)
     picture = out or folder / training_report.PICTURE
@@ -234,8 +230,7 @@ def _small(steps: int) -> TrainConfig:
     """The preset that ships, for so many steps."""
     from ..networld.train import PRESETS
 
-    if steps < 1:
-        raise InvalidValueError("--train-steps", steps, "1 or more")
+    require(steps >= 1, "--train-steps", steps, "1 or more")
     return replace(PRESETS["small"], steps=steps)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ..console import plain, progress
-from ..errors import CheckpointError, InterruptedRunError, InvalidValueError
+from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, require
 
 Trainable = Annotated[str, typer.Argument(help="The agent; `wbench list` names those that are trainable.")]
 Preset = Annotated[
@@ -102,8 +102,7 @@ def _release(agent: str, config: Any, data: str | None) -> list[str]:
 
     if data is None:
         return []
-    if not hasattr(config, "release"):
-        raise InvalidValueError("--data", data, f"left out: {agent} learns by playing and reads no data")
+    require(bool(hasattr(config, "release")), "--data", data, f"left out: {agent} learns by playing and reads no data")
     if data in RELEASES:
         return [f"release={data}"]
     folder = Path(data)

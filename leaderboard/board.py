@@ -16,9 +16,9 @@ from ..benchmark.protocol import trainings
 from ..benchmark.protocol.spec import SIZES
 from ..benchmark.protocol.statistics import Interval
 from ..benchmark.registry import REFERENCES
-from ..errors import InvalidValueError, ResultError, UnknownNameError
+from ..errors import InvalidValueError, ResultError, require_known
 from .index.entry import CONTROLS, Entry, with_controls
-from .index.index import Index, Indexed
+from .index.index import Index
 from .index.ranks import counts
 from .names import code, link, told_apart
 from .summary import HEADLINE as HEADLINE
@@ -49,11 +49,10 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
         OutputError: there is no such folder.
         ResultError: it holds no results, or none of this protocol.
     """
-    if protocol not in (None, *PROTOCOLS):
-        raise UnknownNameError("protocol", str(protocol), PROTOCOLS, "wbench leaderboard --protocol lite")
+    require_known("protocol", protocol or PROTOCOLS[0], PROTOCOLS, "wbench leaderboard --protocol lite")
     with nullcontext(index) if index else Index(store, note) as index:
-        found = [_entry(store, file, note) for file in index.files(protocol)]
-        controls = [_entry(store, file, note) for file in index.controls()]
+        found = [_recorded(store, entry, note) for entry in index.files(protocol)]
+        controls = [_recorded(store, entry, note) for entry in index.controls()]
         others = index.protocols()
     if not found:
         hint = f"Try: --protocol {min(others)}" if others else "Add one: wbench submit FILE"
@@ -66,16 +65,15 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
     return [replace(one, name=names[one.file]) for one in rows]
 
 
-def _entry(store: Path, file: Indexed, note: Callable[[str], None]) -> Entry:
+def _recorded(store: Path, entry: Entry, note: Callable[[str], None]) -> Entry:
     """A file with the tier that its record gives it, which is believed only of the same bytes."""
-    if file.problem:
-        return Entry(file.name, file.line, "reported", sha256=file.sha256)
     try:
-        found = recorded(store / file.name, file.sha256, file.line.cells)
+        holds = entry.tier != "reported"
+        found = recorded(store / entry.file, entry.sha256, entry.line.cells) if holds else None
     except ResultError as error:
-        note(f"{file.name} counts as claimed: {error}")
-        found = None
-    return Entry(file.name, file.line, "rerun" if found else "arithmetic", sha256=file.sha256, record=found)
+        note(f"{entry.file} counts as claimed: {error}")
+        return entry
+    return replace(entry, tier="rerun", record=found) if found else entry
 
 
 def _one_a_row(entries: Sequence[Entry], note: Callable[[str], None]) -> Iterator[Entry]:
@@ -111,8 +109,8 @@ def check_selection(entries: Sequence[Entry], family: str | None, shots: int | N
     """Raise unless some entry was played on this family, and at this number of shots."""
     grids = [entry.grid for entry in entries]
     families = sorted({name for grid in grids for name in grid.families()})
-    if family is not None and family not in families:
-        raise UnknownNameError("family on this board", family, families, "wbench leaderboard")
+    if family is not None:
+        require_known("family on this board", family, families, "wbench leaderboard")
     played = sorted({k for grid in grids for k in grid.shots})
     if shots is not None and shots not in played:
         raise InvalidValueError("--shots", shots, f"one of {', '.join(map(str, played))} on this board")

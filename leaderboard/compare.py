@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from ..benchmark.protocol.statistics import Estimate, Interval, iqm, paired, probability_of_improvement
 from ..errors import InvalidValueError, ResultError
@@ -41,10 +40,6 @@ class Lead:
         """`better` or `worse` where the interval excludes 0, else `tie`; `undecided` where too few sites give no interval."""
         said = {None: "undecided", 0: "tie", 1: "better", -1: "worse"}
         return said[self.difference.sign]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "verdict": self.verdict}
 
 
 def compare(ours: Result, theirs: Result, shots: int | None = None) -> list[Lead]:

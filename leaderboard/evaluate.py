@@ -16,7 +16,7 @@ from ..benchmark.protocol.spec import Cell, Protocol
 from ..benchmark.protocol.spec import protocol as get_protocol
 from ..benchmark.registry import code_of_others, get_family, list_agents, plugins, require_own_name
 from ..benchmark.site import parse_sites, text_of
-from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError
+from ..errors import CheckpointError, InterruptedRunError, InvalidValueError, OutputError, require
 from . import provenance
 from .progress import bars
 from .provenance import agent_record
@@ -82,17 +82,19 @@ def evaluate(
         ExecutorError: a worker died; finished cells are kept.
         InterruptedRunError: the user stopped it; the message says how to go on.
     """
-    where = _Where(executor or "local", jobs, address, progress)
+    where = executor or "local", jobs, address
+    check_options(*where)
     check_device(device)
     cells = {"shots": shots, "sites": sites, "episodes": episodes}
     chosen = _protocol(protocol, family, variant, cells, support, referee)
     ours = _Run.of(agent, None if checkpoint is None else str(checkpoint), device, track)
     runs = [ours, *_rivals(ours, chosen, against, device)]
-    where.require(runs)
+    here = where[:2] in (("local", None), ("local", 1)) or not any(run.here for run in runs)
+    require(here, "jobs", jobs, "1 for an Agent, which plays in this process; or give its name or FILE.py")
     _require_knowledge(runs, chosen)
     target = None if out is None else Path(out).expanduser()
     with alone(target):
-        _play(runs, chosen, None if target is None else _resume(runs, chosen, target), where)
+        _play(runs, chosen, None if target is None else _resume(runs, chosen, target), where, progress)
         rows = [(run.record, [run.cells[cell] for cell in chosen.cells()]) for run in runs]
         result = compose(chosen, rows, provenance.hardware(device))
         if target:
@@ -145,25 +147,6 @@ class _Run:
             agent.enter(track)
         spec = AgentSpec(agent.name, None, device, agent.track)
         return cls(spec, agent, AgentKey.of(agent), agent_record(agent), here=True)
-
-
-@dataclass(frozen=True)
-class _Where:
-    """Where cells are played: arguments of `evaluate`."""
-
-    executor: str
-    jobs: int | None
-    address: str | None
-    progress: bool
-
-    def __post_init__(self) -> None:
-        check_options(self.executor, self.jobs, self.address)
-
-    def require(self, runs: Iterable[_Run]) -> None:
-        """Raise an error where an `Agent` would have to leave this process."""
-        if not (self.jobs in (None, 1) and self.executor == "local") and any(run.here for run in runs):
-            allowed = "1 for an Agent, which plays in this process; or give its name or FILE.py"
-            raise InvalidValueError("jobs", self.jobs, allowed)
 
 
 def _protocol(
@@ -241,8 +224,14 @@ def _resume(runs: Sequence[_Run], protocol: Protocol, out: Path) -> Journal:
     return journal
 
 
-def _play(runs: Sequence[_Run], protocol: Protocol, journal: Journal | None, where: _Where) -> None:
-    """Play the cells that have no score yet; each is in the journal before the next one is waited for."""
+def _play(
+    runs: Sequence[_Run],
+    protocol: Protocol,
+    journal: Journal | None,
+    where: tuple[str, int | None, str | None],
+    progress: bool,
+) -> None:
+    """Play the cells that have no score yet, by an executor; each is in the journal before the next one is waited for."""
     by_spec, cells = {run.spec: run for run in runs}, protocol.cells()
     tasks = [
         Task(run.spec, cell, protocol.episodes, protocol.support)
@@ -251,9 +240,9 @@ def _play(runs: Sequence[_Run], protocol: Protocol, journal: Journal | None, whe
         if cell not in run.cells or run.cells[cell].failure
     ]
     built = {run.spec: run.agent for run in runs}
-    with bars({run.spec: run.agent.label for run in runs}, tasks, protocol, where.progress) as (on_slot, on_cell):
+    with bars({run.spec: run.agent.label for run in runs}, tasks, protocol, progress) as (on_slot, on_cell):
         try:
-            for task, found in play_all(tasks, where.executor, where.jobs, where.address, on_slot, built):
+            for task, found in play_all(tasks, *where, on_slot, built):
                 run = by_spec[task.agent]
                 run.cells[task.cell] = found
                 if journal:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from ..benchmark.protocol.statistics import Interval
-from ..errors import InvalidValueError, ResultError, UnknownNameError
+from ..errors import InvalidValueError, ResultError, require_known
 from .result import Result
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def export(results: Sequence[Result], form: str, namespace: str | None = None) -
         InvalidValueError: too many results for it, or the namespace is missing.
         ResultError: the results are of different protocols, or nothing in them is complete.
     """
-    if form not in FORMATS:
-        raise UnknownNameError("format", form, FORMATS, "wbench results export FILE --format csv")
+    require_known("format", form, FORMATS, "wbench results export FILE --format csv")
     if form in ("eval-results", "model-index") and len(results) > 1:
         raise InvalidValueError("FILES", f"{len(results)} files", f"one file: {form} is about one checkpoint")
     return FORMATS[form](results, namespace)

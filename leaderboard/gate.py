@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidValueError, ResultError, WbenchError
+from ..console import note
+from ..errors import InvalidValueError, ResultError, WbenchError, require
 from .index.index import Index
 from .reading import LARGEST, parse
 from .store import Submission
@@ -129,13 +130,11 @@ def _git(folder: Path, *arguments: str) -> bytes:
 def main(arguments: Sequence[str]) -> int:
     """Exit code 0 and the accepted files, or 2 and the reason in one line."""
     try:
-        if len(arguments) != 1:
-            raise InvalidValueError("the range", " ".join(arguments), f"BASE..HEAD: {_COMMAND}")
-        if not sys.flags.safe_path:
-            raise InvalidValueError("the way it is run", "python", f"python -P: {_COMMAND}")
+        require(len(arguments) == 1, "the range", " ".join(arguments), f"BASE..HEAD: {_COMMAND}")
+        require(bool(sys.flags.safe_path), "the way it is run", "python", f"python -P: {_COMMAND}")
         accepted = gate(arguments[0])
     except WbenchError as error:
-        print(f"wbench: {' '.join(str(error).split())}", file=sys.stderr)
+        note(str(error))
         return error.exit_code
     print("\n".join(accepted))
     return 0

@@ -7,13 +7,12 @@ counted before anything is checked, and each cell, variant and summary is checke
 from __future__ import annotations
 
 import json
-import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ..benchmark.protocol.fields import adapter
+from ..benchmark.protocol.fields import adapter, short, told
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, FramedVariant
 from ..benchmark.protocol.statistics import Interval, Summary
@@ -27,14 +26,6 @@ _ITEMS = 1000  # of any list or object but those below
 _MOST = {"cells": MOST_CELLS, "spec": 64, "adaptation": 100, "qos": 64, "summary": 100, "gain": 100, "difference": 100}
 _MOST |= {"comparison": 100, "releases": 100, "versions": 100, "message_floats": 100, "families": 100, "support": 100}
 _CONTAINERS = frozenset((dict, list))  # of JSON
-_SHOWN = 60  # characters of a wrong value that a message repeats
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
-
-
-def short(value: object) -> str:
-    """The start of a value, without writing out the whole of a large one."""
-    return _REPR.repr(value)[:_SHOWN]
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -132,10 +123,7 @@ def _made(kind: type[T], data: Any, where: str) -> T:
     try:
         return adapter(kind).validate_json(text)
     except ValidationError as error:
-        one = error.errors(include_url=False, include_context=False)[0]
-        at = ".".join(str(part) for part in (*filter(None, [where]), *one["loc"]))
-        given = "" if one["type"] == "missing" else f", not {short(one['input'])}"
-        raise _wrong(f"{at or 'the file'}: {one['msg']}{given}") from error
+        raise _wrong(told(error, where)) from error
 
 
 def too_deep() -> ResultError:

@@ -6,17 +6,16 @@ A file is checked in three steps: as JSON, field by field, and in what its field
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.data.paths import READ_ONLY
+from ..benchmark.data.paths import read_bytes
+from ..benchmark.protocol.fields import no_repeats, short
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
 from ..errors import ResultError
-from .pieces import piecewise, printable, short, too_deep
+from .pieces import piecewise, printable, too_deep
 from .result import VERSION, Result
 from .schema import MOST_CELLS, AgentRecord, Row
 from .summary import Grid
@@ -34,28 +33,20 @@ def load_result(path: Path | str) -> Result:
         ResultError: it cannot be read, is too large, malformed, or its parts do not belong together.
     """
     path = Path(path).expanduser()
-    content = read_bytes(path)
+    content = read_file(path)
     try:
         return parse(content)
     except ResultError as error:
         raise ResultError(f"{printable(path.name)}: {error}") from error
 
 
-def read_bytes(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """The bytes of a regular file of no more than `LARGEST`; a pipe or a device is not waited for."""
     try:
-        with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise ResultError(f"{printable(str(path))} is no file. Give a result file of: wbench eval --out FILE")
-            content = stream.read(LARGEST + 1)
+        return read_bytes(path, LARGEST)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ResultError(
-            f"cannot read {printable(str(path))} ({reason}). Give a result file of: wbench eval --out FILE"
-        ) from error
-    if len(content) > LARGEST:
-        raise ResultError(f"{printable(str(path))} is no result: larger than {LARGEST >> 20} MB.")
-    return content
+        told = f"{printable(str(path))} ({error.strerror if isinstance(error, OSError) else error})"
+        raise ResultError(f"cannot read {told}. Give a result file of: wbench eval --out FILE") from error
 
 
 def parse(content: bytes) -> Result:
@@ -78,7 +69,7 @@ def _strict_json(content: bytes) -> dict[str, Any]:
         if content.count(mark) > most:
             raise ResultError(f"not a result: more than {most} times {mark.decode()!r}.")
     try:
-        data = json.loads(content, object_pairs_hook=_no_repeats, parse_constant=_refused)
+        data = json.loads(content, object_pairs_hook=no_repeats, parse_constant=_refused)
     except RecursionError:
         raise too_deep() from None
     except ValueError as error:
@@ -90,15 +81,6 @@ def _strict_json(content: bytes) -> dict[str, Any]:
 
 def _refused(text: str) -> float:
     raise ValueError(f"{text} is no finite number")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        seen: set[str] = set()
-        again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"key {short(again)} is repeated")
-    return found
 
 
 # What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.

@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..benchmark.data.paths import write_text
+from ..benchmark.data.paths import possible, write_text
 from ..benchmark.protocol.fields import Digest, Name, Text, plain, record
 from ..benchmark.protocol.spec import Contract, Size
-from ..errors import OutputError
 from .schema import Hardware, Release, Rival, Row
 
 if TYPE_CHECKING:
@@ -57,11 +56,8 @@ class Result(Row):
             OutputError: that cannot be done.
         """
         path = Path(path).expanduser()
-        try:
+        with possible(f"write the result {str(path)!r}", "Give a file in a folder you may write to."):
             write_text(path, json.dumps(self.document(), indent=1, allow_nan=False) + "\n")
-        except OSError as error:
-            hint = "Give a file in a folder you may write to."
-            raise OutputError(f"cannot write the result {str(path)!r} ({error.strerror}). {hint}") from error
         return path
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Group]:

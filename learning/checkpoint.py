@@ -23,6 +23,7 @@ from ..benchmark.data.hub_mirror import hub_errors
 from ..benchmark.data.paths import sha256, write_text
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.family import Family, FamilyShape
+from ..benchmark.protocol.fields import numbers_of, told
 from ..errors import CheckpointError, WbenchError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -69,10 +70,7 @@ class CheckpointConfig:
         try:
             config: Self = TypeAdapter(cls).validate_python(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            given = textwrap.shorten(repr(first["input"]), 60, placeholder=" ...")
-            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {where} is {given}; {first['msg']}.") from error
+            raise CheckpointError(f"{CONFIG} is not {cls.OWNER}'s: {told(error)}.") from error
         _require_sizes(cls.OWNER, asdict(config))
         for name in cls.BY_FAMILY:
             if missing := sorted(set(config.families) - set(getattr(config, name))):
@@ -93,15 +91,9 @@ class CheckpointConfig:
             raise CheckpointError(f"this {self.OWNER} is of an older {family.name}, not of {today}. Train it again.{hint}")
 
 
-def _require_sizes(owner: str, value: Any, where: str = "") -> None:
+def _require_sizes(owner: str, settings: Mapping[str, Any]) -> None:
     """Raise `CheckpointError` where a number within settings is none, or larger than any network is."""
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            _require_sizes(owner, part, f"{where}.{name}" if where else str(name))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            _require_sizes(owner, part, where)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    for where, value in numbers_of("", settings):
         most = LARGEST_SIZE if isinstance(value, int) and where not in COUNTERS else LARGEST_NUMBER
         if not abs(value) <= most:
             given = textwrap.shorten(str(value), 40, placeholder=" ...")

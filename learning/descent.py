@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..benchmark.data.windows import Windows, WindowSampler
-from .checkpoint import Pretrained
+from ..benchmark.data.release import get_release
+from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
+from ..benchmark.family import Family
 from .context import SHOTS, WINDOWS
 from .parallel import Processes
 from .precision import mixed
 from .run import Part
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @dataclass(frozen=True)
 class DescentConfig:
-    """How to descend; a learner adds the number of steps and what is its own.
+    """How to descend; a learner adds what is its own.
 
     Attributes:
+        steps: gradient steps.
         release: the data.
         batch_size: agent windows a step and family, all processes together.
         learning_rate: of AdamW at its peak; linear warm-up over `warmup` steps, cosine decay to a twentieth.
@@ -35,6 +40,7 @@ class DescentConfig:
         seed: of initialisation and sampling.
     """
 
+    steps: int = 1500
     release: str = "standard"
     batch_size: int = 1024
     learning_rate: float = 1e-3
@@ -46,54 +52,52 @@ class DescentConfig:
     seed: int = 0
 
 
-class Descent(ABC):
+class Descent(ABC, Generic[M]):
     """A `training.Learner` that descends on batches of as many windows of every family.
 
     Batches and noise of a step follow from seed, step and process alone, so that a resumed training goes on with the same
     numbers.
 
     Args:
+        model: is trained; where it has a `support` encoder, batches show other episodes of their sites, see `context`.
         samplers: of windows, by family.
         config: how to descend.
         processes: that train together.
-        steps: to take.
-        learned: the parameters that learn, by name.
-        modules: all that changes, by name.
-        averages: pairs of a moving average and the module that it follows.
-        reads_logs: whether batches show other episodes of their sites, see `context`.
+        averaged: whether a moving average of the network gives the targets, and is what the training leaves.
     """
 
     def __init__(
         self,
+        model: M,
         samplers: Mapping[str, WindowSampler],
         config: DescentConfig,
         processes: Processes,
-        steps: int,
-        learned: Mapping[str, nn.Parameter],
-        modules: Mapping[str, nn.Module],
-        averages: Sequence[tuple[nn.Module, nn.Module]] = (),
-        reads_logs: bool = False,
+        averaged: bool = False,
     ) -> None:
-        self.samplers, self.config, self.processes, self.steps = samplers, config, processes, steps
+        self.samplers, self.config, self.processes, self.steps = samplers, config, processes, config.steps
         self.noise = torch.Generator(processes.device)
-        self._learned, self._averages, self._reads_logs = learned, averages, reads_logs
+        self.model, self.target = model, copy.deepcopy(model).requires_grad_(False) if averaged else model
+        self._learned = learned = dict(model.named_parameters())
         self._optimiser = torch.optim.AdamW(
             learned.values(), config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
         )
-        self.parts: Mapping[str, Part] = {**modules, "optimiser": OptimiserState(self._optimiser, learned)}
+        self.parts: dict[str, Part] = {"model": model, "optimiser": OptimiserState(self._optimiser, learned)}
+        if averaged:
+            self.parts["target"] = self.target
 
     @abstractmethod
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """What is minimised on a batch of a family, `loss`, and other figures; `self.noise` is the random source."""
 
-    @abstractmethod
-    def trained(self) -> Pretrained:
+    def trained(self) -> M:
         """The network as it goes into the checkpoint."""
+        return self.target
 
     def batch(self, family: str) -> Windows:
         """Windows of a family to descend on."""
         sampler, rows = self.samplers[family], self.config.batch_size // self.processes.count
-        found = sampler.sample(rows, shots=SHOTS, per_context=WINDOWS) if self._reads_logs else sampler.sample(rows)
+        reads = getattr(self.model, "support", None) is not None
+        found = sampler.sample(rows, shots=SHOTS, per_context=WINDOWS) if reads else sampler.sample(rows)
         return found.to(self.processes.device)
 
     def step(self, step: int) -> Mapping[str, Tensor]:
@@ -112,14 +116,27 @@ class Descent(ABC):
         self.processes.average_gradients(self._learned.values())
         figures["gradient_norm"] = nn.utils.clip_grad_norm_(self._learned.values(), c.max_grad_norm)
         self._optimiser.step()
-        for average, module in self._averages:
-            move_average(average.parameters(), module.parameters(), c.tau)
+        if self.target is not self.model:
+            move_average(self.target.parameters(), self.model.parameters(), c.tau)
         return figures
 
     def _reseed(self, step: int) -> None:
         seed = step_seed(self.config.seed, step, self.processes.rank)
         for generator in (self.noise, *(sampler.generator for sampler in self.samplers.values())):
             generator.manual_seed(seed)
+
+
+def sources(families: Sequence[Family], config: DescentConfig, history: int, horizon: int) -> dict[str, WindowSampler]:
+    """Samplers of the source data of these families, by name, which share a random source; see `load_samplers`."""
+    choice = torch.Generator().manual_seed(config.seed)
+    return load_samplers(families, get_release(config.release), history, horizon, choice)
+
+
+def fit_sources(parts: Iterable[Any], samplers: Mapping[str, WindowSampler]) -> None:
+    """Set the scales of these parts of a network to source data; None = the network has no such part."""
+    for part in parts:
+        if part is not None:
+            part.fit_sources(samplers)
 
 
 class OptimiserState:

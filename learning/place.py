@@ -16,13 +16,13 @@ from torch import Tensor
 
 from ..benchmark.acting.environment import describe
 from ..benchmark.acting.logs import as_support
-from ..benchmark.acting.policy import Policy, load_policy
+from ..benchmark.acting.policy import Acting, Policy, acting
 from ..benchmark.adapters.arrays import batch_action
-from ..benchmark.agent import Agent, Support
+from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes
-from ..benchmark.family import Family, Variant, require
+from ..benchmark.family import Family, Variant
 from ..benchmark.registry import resolve
-from ..errors import InvalidValueError, foreign
+from ..errors import InvalidValueError, foreign, require
 from .world import Playground, World, make_world
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 FOLDS = 5  # parts of the logs that are kept aside in turns
 HORIZON = 8  # slots that an imagined episode has, unless told otherwise: errors add up from one to the next
-Acting = Policy | Agent | str | Callable[[Tensor, Any], Any]
 
 
 def load_world(name: str = "networld", checkpoint: str | Path | None = None, *, device: str = "cpu") -> WorldModel:
@@ -192,18 +191,25 @@ class Place:
 
     def _actor(self, policy: Acting, numbers: range, past: Tensor, start: int) -> Callable[[Tensor, Any], Any]:
         """What acts in a slot: a policy that has watched the slots before `start` in `past` [S, B, N, O]."""
-        if isinstance(policy, Agent | str):
-            policy = load_policy(policy)
-            require(not policy.agent.privileged, "policy", policy.agent.name, "one that is told no site: none is imagined")
-            policy.adapt(self.variant, self.support, family=self.family)
-        if not isinstance(policy, Policy):
-            require(callable(policy), "policy", policy, "a Policy, an agent, or a function (obs, info) -> actions")
-            return policy
-        require(policy.variant == self.variant, "policy", repr(policy), f"adapted to {self.variant.name}")
+        found = acting(policy, self.family, self.variant, self.support)
+        if not isinstance(found, Policy):
+            return found
+        policy, name = found, found.agent.name
+        require(not policy.agent.privileged, "policy", name, "one that is told no site: none is imagined")
         policy.reset(seeds=numbers)
         for obs in past[len(past) - start :]:
             policy.act(obs)
-        return _Reading(policy)
+
+        def act(obs: Tensor, info: Any) -> Any:
+            """Decoded numbers are close to real ones, not equal, and some rules cannot read them."""
+            try:
+                return policy.act(obs, info)
+            except (IndexError, ArithmeticError) as error:  # of rules that count what they see
+                allowed = "a learner, or a rule that takes numbers which are close to real ones"
+                said = f"{name} cannot read imagined observations ({foreign(error)})"
+                raise InvalidValueError("policy", said, allowed) from error
+
+        return act
 
     def __repr__(self) -> str:
         logs = f"read {self.support.shots} logged episodes"
@@ -214,25 +220,6 @@ def _explained(ours: Tensor, theirs: Tensor) -> float:
     """Share of the variance of numbers that others like them explain, at most 1; below 0, their mean would do better."""
     spread = (theirs - theirs.flatten(0, 1).mean(0)).square().sum().clamp(min=1e-12)
     return round(1.0 - float((ours - theirs).square().sum() / spread), 3)
-
-
-class _Reading:
-    """A policy that says so where it cannot read what is imagined: decoded numbers are close to real ones, not equal.
-
-    Args:
-        policy: the policy.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    def __call__(self, obs: Tensor, info: Any) -> Any:
-        try:
-            return self._policy.act(obs, info)
-        except (IndexError, ArithmeticError) as error:  # of rules that count what they see
-            name, why = self._policy.agent.name, foreign(error)
-            allowed = "a learner, or a rule that takes numbers which are close to real ones"
-            raise InvalidValueError("policy", f"{name} cannot read imagined observations ({why})", allowed) from error
 
 
 @dataclass(frozen=True)

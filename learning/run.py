@@ -6,16 +6,15 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ..benchmark.data.paths import require_ours, shared_mode, write_atomically, write_text
+from ..benchmark.data.paths import held, possible, require_ours, shared_mode, write_atomically, write_text
 from ..errors import CheckpointError, OutputError
 from .checkpoint import CONFIG, WEIGHTS, CheckpointConfig, Pretrained, recipe_of
 
@@ -60,22 +59,14 @@ def alone(folder: Path) -> Iterator[None]:
     """
     try:
         str(folder).encode()  # weights can be written under no other names
-        folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, UnicodeEncodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "its name is no Unicode"
-        raise OutputError(f"cannot make {folder} ({reason}). Give another --out.") from error
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputError(f"another training is at work in {folder}. Wait for it, or give another --out.") from error
-    except OSError as error:
-        raise OutputError(f"cannot write in {folder} ({error.strerror}). Give another --out.") from error
-    try:
+    except UnicodeEncodeError as error:
+        raise OutputError(f"cannot make {folder} (its name is no Unicode). Give another --out.") from error
+    busy = f"another training is at work in {folder}. Wait for it, or give another --out."
+    with ExitStack() as stack:
+        with possible(f"write in {folder}", "Give another --out."):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder / _LOCK, busy))
         yield
-    finally:
-        (folder / _LOCK).unlink(missing_ok=True)
-        lock.release()
 
 
 class Run:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..benchmark.family import require
-from ..errors import InvalidValueError, require_known
-from .checkpoint import LARGEST_SIZE
+from ..benchmark.protocol.fields import numbers_of
+from ..errors import InvalidValueError, require, require_known
+from .checkpoint import COUNTERS, LARGEST_SIZE
 
 C = TypeVar("C")
 AT_LEAST_ONE = ("steps", "save_every", "batch_size", "rounds", "hidden", "width")
 NETWORK = "network"  # a field with the network's own settings, as pairs
-MEASURED = ("transitions", "source_steps")  # settings of a network that say what it was trained on
-COUNTED = ("steps", "save_every", "rounds", "warmup", *MEASURED)  # settings that count; every other whole number is a size
+COUNTED = ("steps", "save_every", "rounds", "warmup", *COUNTERS)  # settings that count; every other whole number is a size
 MOST_STEPS, LARGEST_SEED = 10**12, 2**32 - 1
 WARM = 5  # a warm-up takes this part of the steps at most
 
@@ -51,25 +50,12 @@ def changed(config: C, pairs: Iterable[str], network: type | None, families: Ite
 
 def require_bounds(config: Any) -> None:
     """Raise `InvalidValueError` where a whole number among settings is larger than a generator or a checkpoint takes."""
-    for name, value in _whole_numbers("", asdict(config)):
+    for name, value in numbers_of("", asdict(config)):
         last = name.rpartition(".")[2]
         counted = last in COUNTED or last.endswith("_steps")
         least, most = (0, LARGEST_SEED) if last == "seed" else (None, MOST_STEPS if counted else LARGEST_SIZE)
-        if value > most or (least is not None and value < least):
+        if isinstance(value, int) and (value > most or (least is not None and value < least)):
             raise InvalidValueError(name, value, f"{most} at most" if least is None else f"in [{least}, {most}]")
-
-
-def _whole_numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:
-    """The whole numbers among settings, by their names with dots."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from _whole_numbers(f"{name}.{key}" if name else str(key), part)
-    elif isinstance(value, tuple | list):
-        for part in value:
-            pair = isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], str)
-            yield from _whole_numbers(f"{name}.{part[0]}" if pair else name, part[1] if pair else part)
-    elif type(value) is int:
-        yield name, value
 
 
 def shortened(config: C, steps: int) -> C:
@@ -117,7 +103,7 @@ def _network_settings(network: type | None) -> dict[str, Any]:
     kinds = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type) and is_dataclass(kind)]
     if not kinds:
         return {}
-    usual = {f.name for f in fields(kinds[0]) if f.default is not f.default_factory and f.name not in MEASURED}
+    usual = {f.name for f in fields(kinds[0]) if f.default is not f.default_factory and f.name not in COUNTERS}
     return {name: kind for name, kind in get_type_hints(kinds[0]).items() if name in usual}
 
 

@@ -13,7 +13,8 @@ from torch.nn.functional import pad
 from ..benchmark.agent import Support
 from ..benchmark.data.context import Context
 from ..benchmark.data.windows import Episodes, WindowSampler
-from ..benchmark.family import Family, Variant, require
+from ..benchmark.family import Family, Variant
+from ..errors import require
 from ..learning.context import WINDOWS, as_context, site_table
 from ..learning.descent import move_average
 from ..learning.tuning import Notes, tune

@@ -70,10 +70,12 @@ class NetWorldAgent(Agent):
         if support is None or support.shots < LOGS_FOR_TURNS or not (self.planner.turns and self._model.config.world_model):
             return None
         assert self._site is not None
-        temperature = self.planner.temperature * self._model.config.evaluation_temperature(
-            family.name, variant.agents, support.shots
-        )
-        return exchange(self._model, self._site, family, variant, support, temperature)
+        return exchange(self._model, self._site, family, variant, support, self._temperature(family, variant))
+
+    def _temperature(self, family: Family, variant: Variant) -> float:
+        """Of the policy that is played."""
+        usual = self._model.config.evaluation_temperature(family.name, variant.agents, self._shots)
+        return self.planner.temperature * usual
 
     def begin(self, state: State) -> None:
         """Empty histories."""
@@ -94,7 +96,8 @@ class NetWorldAgent(Agent):
         with torch.no_grad(), mixed(obs.device, self.planner.bfloat16):
             view = self._see(obs.flatten(0, 1), inbox.flatten(0, 1), state)
             draws = state.random.draw(), state.random.draw()
-            planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, self._shots, *draws)
+            temperature = self._temperature(state.family, state.variant)
+            planner = Planner(self._model, self.planner, state.family.name, state.variant.agents, temperature, *draws)
             plan, rows = state.memory["plan"], self._undecided(view, state.family)
             decision = planner.decide(view.select(rows), state.slot)
             action = _only_choice(view.action_mask, decision.action)

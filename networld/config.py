@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ..benchmark.family import Quality, require
+from ..benchmark.family import Quality
+from ..errors import require
 from ..learning.checkpoint import CheckpointConfig
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]

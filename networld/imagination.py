@@ -27,9 +27,10 @@ from ..benchmark.acting.environment import describe
 from ..benchmark.adapters.arrays import batch_action
 from ..benchmark.agent import Support
 from ..benchmark.data.windows import Episodes, WindowSampler
-from ..benchmark.family import QUALITIES, Family, Info, Variant, check_action, require
+from ..benchmark.family import QUALITIES, Family, Info, Variant, check_action
 from ..benchmark.randomness import EpisodeRandom, gumbel
 from ..benchmark.rollout import mean_field
+from ..errors import require
 from ..learning.checkpoint import count_parameters, digest
 from ..learning.context import site_table
 from ..learning.mean_field import read

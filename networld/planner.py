@@ -80,7 +80,7 @@ class Planner:
         config: how to plan.
         family: the family.
         agents: agents an episode.
-        shots: logged episodes of the site that were read.
+        temperature: of the policy that is played.
         noise: this slot's numbers for the noise that plans start from.
         luck: this slot's numbers for choosing among candidates.
     """
@@ -89,7 +89,7 @@ class Planner:
     config: PlannerConfig
     family: str
     agents: int
-    shots: int
+    temperature: float
     noise: Draw
     luck: Draw
 
@@ -188,9 +188,7 @@ class Planner:
         Both together are the improved policy pi_b(a) exp(Q / temperature); its mode, a sample, or the best value among actions
         that are proposed at all.
         """
-        weight = values / (
-            self.config.temperature * self.model.config.evaluation_temperature(self.family, self.agents, self.shots)
-        )
+        weight = values / self.temperature
         if self.config.choice == "best":
             return torch.where(prior > math.log(RARE), weight, -torch.inf).argmax(-1)
         log_policy = weight + prior  # up to a constant

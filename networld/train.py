@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..benchmark.data.release import get_release
-from ..benchmark.data.windows import Windows, WindowSampler, load_samplers
+from ..benchmark.data.windows import Windows, WindowSampler
 from ..benchmark.family import Family, FamilyShape
 from ..errors import CheckpointError
-from ..learning.descent import Descent, DescentConfig
+from ..learning.descent import Descent, DescentConfig, fit_sources, sources
 from ..learning.parallel import Processes
 from ..learning.run import REPORT
 from ..learning.training import Callback, Learner, Trainer
@@ -32,7 +29,6 @@ class TrainConfig(DescentConfig):
     """As `DescentConfig`.
 
     Attributes:
-        steps: gradient steps.
         plan_share: share of the rows that train the denoiser.
         temperatures: of the improved policy, by family, in units of the deviation of a slot's team reward; 1 for others.
         evaluation_temperatures: of the policy that is played, where it is another; nothing in training depends on it.
@@ -57,49 +53,24 @@ PRESETS = {
 }
 
 
-class Pretraining(Descent):
-    """Trains a NetWorld: world model, site code, value and behaviour head.
+class Pretraining(Descent[NetWorld]):
+    """Trains a NetWorld: world model, site code, value and behaviour head."""
 
-    Args:
-        model: the network.
-        target: its moving average, which gives targets, and which the training leaves.
-        samplers: of windows, by family.
-        config: how to train.
-        processes: that train together.
-    """
-
-    def __init__(
-        self,
-        model: NetWorld,
-        target: NetWorld,
-        samplers: Mapping[str, WindowSampler],
-        config: TrainConfig,
-        processes: Processes,
-    ) -> None:
-        self._model, self._target, self._plan_share = model, target, config.plan_share
-        self._weights = LossWeights() if model.config.world_model else LossWeights.without_world_model()
-        learned, modules = dict(model.named_parameters()), {"model": model, "target": target}
-        averages, reads = [(target, model)], model.support is not None
-        super().__init__(samplers, config, processes, config.steps, learned, modules, averages, reads_logs=reads)
+    config: TrainConfig
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """See `losses.total`."""
-        loss, parts = total(self._model, self._target, batch, family, self._weights, self.noise, self._plan_share)
+        weights = LossWeights() if self.model.config.world_model else LossWeights.without_world_model()
+        loss, parts = total(self.model, self.target, batch, family, weights, self.noise, self.config.plan_share)
         return {"loss": loss, **parts}
-
-    def trained(self) -> NetWorld:
-        """The moving average."""
-        return self._target
 
 
 def learner(families: Sequence[Family], config: TrainConfig, processes: Processes) -> Learner:
     """A fresh network and the data of these families."""
     shape, samplers = _data(families, config)
     model = NetWorld(shape).to(processes.device)
-    model.observation.fit_sources(samplers)
-    if model.support is not None:
-        model.support.fit_sources(samplers)
-    return Pretraining(model, copy.deepcopy(model).requires_grad_(False), samplers, config, processes)
+    fit_sources((model.observation, model.support), samplers)
+    return Pretraining(model, samplers, config, processes, averaged=True)
 
 
 TRAINER = Trainer("networld", NetWorld, PRESETS, learner)
@@ -127,8 +98,7 @@ def _data(families: Sequence[Family], config: TrainConfig) -> tuple[NetWorldConf
     shapes = {family.name: FamilyShape.of(family) for family in families}
     unknown: dict[str, Any] = {name: {} for name in ("units", "values", "own_rewards", "pay_units", "temperatures")}
     shape = NetWorldConfig(families=shapes, **unknown, **dict(config.network))
-    choice = torch.Generator().manual_seed(config.seed)
-    samplers = load_samplers(families, get_release(config.release), shape.history, shape.horizon, choice)
+    samplers = sources(families, config, shape.history, shape.horizon)
     units, values, own, pay = {}, {}, {}, {}
     for name, sampler in samplers.items():
         batch = sampler.sample(20_000)

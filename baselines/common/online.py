@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from ...benchmark.meter import MeteredEnvironment
+from ...learning.descent import move_average
 from ...learning.precision import mixed
 from .networks import AgentView, first_view, next_view, table_mask
-from .q_learning import ValueModel, advance
+from .q_learning import ValueModel
 from .replay import Replay
+
+MAX_GRAD_NORM = 10.0
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,9 @@ def learn_online(
             with mixed(device, config.bfloat16):
                 loss = model.loss(target, replay.sample(config.batch_size).to(device), family.name, config.cql_alpha)
             loss.backward()
-            advance(parameters, averages, optimiser, config.tau)
+            torch.nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
+            optimiser.step()
+            move_average(averages, parameters, config.tau)
             steps += 1
         if on_slot:
             on_slot(target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from ...benchmark.data.context import Context
 from ...benchmark.data.release import Release
 from ...benchmark.data.windows import Episodes, load_samplers
-from ...benchmark.family import Family, Info, Variant, require
+from ...benchmark.family import Family, Info, Variant
 from ...benchmark.site import RANGES
 from ...learning.context import SiteCode, SupportEncoder
+
+SITES = 10_000  # train sites that learners play, each now and then
 
 
 @dataclass(frozen=True)
@@ -46,29 +48,34 @@ class Logs:
 
 
 class Places:
-    """A playground of logged train sites of one variant, an episode at each.
+    """A playground without a meter: train sites of one variant, each episode at one of them.
 
     Args:
         family: the family.
         variant: its variant.
-        sites: number of each site.
-        first: seed of the first scenario; every site has one of its own.
-        logs: of other episodes of the sites.
+        first: seed of the first scenario; the next ones follow.
         device: where they are played.
+        sites: number of each site, an episode at each; None = all in turns, by the seeds.
+        logs: of other episodes of the sites; None = nothing is read of them.
     """
 
     def __init__(
-        self, family: Family, variant: Variant, sites: Sequence[int], first: int, logs: Logs, device: torch.device
+        self,
+        family: Family,
+        variant: Variant,
+        first: int,
+        device: torch.device | str = "cpu",
+        sites: Sequence[int] | None = None,
+        logs: Logs | None = None,
     ) -> None:
-        self.family, self.variant, self.logs = family, variant, logs.to(device)
-        self._env, self._sites, self._next = family.make(variant, device), list(sites), first
+        self.family, self.variant, self.logs = family, variant, logs and logs.to(torch.device(device))
+        self._env, self._sites, self._next = family.make(variant, device), sites, first
 
     def reset(self, episodes: int) -> tuple[Tensor, Info]:
-        """Start the next scenario of every site; returns obs [B, N, O] and info."""
-        require(episodes == len(self._sites), "episodes", episodes, f"{len(self._sites)}, one a site")
+        """Start the next scenarios; returns obs [B, N, O] and info."""
         seeds = range(self._next, self._next + episodes)
         self._next += episodes
-        return self._env.reset(self._sites, seeds)
+        return self._env.reset(self._sites or [RANGES["train"][seed % SITES] for seed in seeds], seeds)
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
         """Play one slot; see `learning.world.Playground.step`."""
@@ -117,19 +124,4 @@ class LoggedSites:
         context = Context(**logged, mask=there, agents=agents, period=period, place=torch.arange(sites))
         logs = Logs(context, torch.tensor([variant.descriptor()]).expand(sites, -1))
         played = [RANGES["train"][site] for site in source.site[episodes].tolist()]
-        return Places(self._families[family], variant, played, first, logs, device)
-
-
-@dataclass
-class SlotCount:
-    """Slots played so far, a `run.Part`."""
-
-    count: int = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """The count."""
-        return {"count": self.count}
-
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Go on counting from there."""
-        self.count = state_dict["count"]
+        return Places(self._families[family], variant, first, device, played, logs)

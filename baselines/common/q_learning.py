@@ -6,7 +6,6 @@ that was recorded spans UNITS, and its middle is zero. A unit is then worth abou
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,15 +15,13 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ...benchmark.agent import Support
-from ...benchmark.data.release import get_release
-from ...benchmark.data.windows import Windows, WindowSampler, load_samplers
+from ...benchmark.data.windows import Windows, WindowSampler
 from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
 from ...learning.checkpoint import CheckpointConfig, Pretrained
 from ...learning.codec import ActionCodec
 from ...learning.context import SupportEncoder, codes, site_size
-from ...learning.descent import Descent, DescentConfig, move_average
+from ...learning.descent import Descent, DescentConfig, fit_sources, sources
 from ...learning.modules import Standardiser
 from ...learning.parallel import Processes
 from ...learning.training import Trainer
@@ -132,13 +129,6 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
         """What is minimised on a batch of windows; `target` is the slowly moving copy that gives Bellman targets."""
         raise NotImplementedError
 
-    def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
-        """What each of these parts of a support can tune, or judge: everything, or nothing.
-
-        Without an example to follow the conservative term is silent, and Q-learning runs off to actions that nobody tried.
-        """
-        return list(self.parameters()) if all(self.config.aim in part.quality for part in parts) else []
-
 
 @dataclass(frozen=True)
 class Transitions:
@@ -196,7 +186,6 @@ class ValueTrainConfig(DescentConfig):
     """As `DescentConfig`.
 
     Attributes:
-        steps: gradient steps.
         slots: transitions a window.
         network: fields of the network's settings that differ from its defaults.
     """
@@ -210,58 +199,23 @@ class ValueTrainConfig(DescentConfig):
 DEBUG = ValueTrainConfig(release="mini", steps=20, batch_size=256, warmup=5, network=(("hidden", 32),))
 
 
-class ValueLearner(Descent):
-    """Learns values from all qualities of the train variants.
-
-    Args:
-        model: is trained; what it leaves is its moving average.
-        samplers: of windows, by family.
-        config: how to train.
-        processes: that train together.
-    """
-
-    def __init__(
-        self, model: ValueModel, samplers: Mapping[str, WindowSampler], config: ValueTrainConfig, processes: Processes
-    ) -> None:
-        self._model, self._target = model, copy.deepcopy(model).requires_grad_(False)
-        modules, averages = {"model": model, "target": self._target}, [(self._target, model)]
-        learned, reads = dict(model.named_parameters()), model.support is not None
-        super().__init__(samplers, config, processes, config.steps, learned, modules, averages, reads_logs=reads)
+class ValueLearner(Descent[ValueModel]):
+    """Learns values from all qualities of the train variants."""
 
     @classmethod
     def of(cls, kind: type[ValueModel], families: Sequence[Family], config: ValueTrainConfig, processes: Processes) -> Self:
         """A fresh network of a kind and the data of these families."""
         plain = kind.CONFIG({family.name: FamilyShape.of(family) for family in families}, {}, **dict(config.network))
-        choice = torch.Generator().manual_seed(config.seed)
-        samplers = load_samplers(families, get_release(config.release), plain.history - 1, config.slots, choice)
+        samplers = sources(families, config, plain.history - 1, config.slots)
         model = kind(plain.measured(samplers)).to(processes.device)
-        model.standardiser.fit_sources(samplers)
-        if model.support is not None:
-            model.support.fit_sources(samplers)
-        return cls(model, samplers, config, processes)
+        fit_sources((model.standardiser, model.support), samplers)
+        return cls(model, samplers, config, processes, averaged=True)
 
     def losses(self, batch: Windows, family: str) -> dict[str, Tensor]:
         """The model's loss."""
-        return {"loss": self._model.loss(self._target, batch, family, self._model.config.cql_alpha)}
-
-    def trained(self) -> ValueModel:
-        """The moving average."""
-        return self._target
+        return {"loss": self.model.loss(self.target, batch, family, self.model.config.cql_alpha)}
 
 
 def value_trainer(agent: str, kind: type[ValueModel], presets: Mapping[str, ValueTrainConfig]) -> Trainer[ValueTrainConfig]:
     """The trainer of an agent that plays by values."""
     return Trainer(agent, kind, presets, partial(ValueLearner.of, kind))
-
-
-def advance(
-    parameters: Sequence[Tensor],
-    averages: Sequence[Tensor],
-    optimiser: torch.optim.Optimizer,
-    tau: float,
-    max_grad_norm: float = 10.0,
-) -> None:
-    """One optimiser step with gradients of at most this norm, then the target network's parameters follow by tau."""
-    torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    optimiser.step()
-    move_average(averages, parameters, tau)

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ...benchmark.family import Family, Info, Variant
 from ...benchmark.randomness import gumbel
-from ...benchmark.site import RANGES
 from ...learning.codec import ActionCodec
 from ...learning.precision import mixed
 from ...learning.world import Playground
@@ -20,26 +18,6 @@ from .frames import Frames
 from .networks import AgentView, first_view, next_view
 from .places import Places
 from .ppo import ActorCritic, PpoConfig, Updates, gae, optimise
-
-SITES = 10_000  # train sites that learners play, each now and then
-
-
-class OpenEnvironment:
-    """A playground without a meter: one scenario after another at train sites in turns, numbered from `first`."""
-
-    def __init__(self, family: Family, variant: Variant, first: int, device: torch.device | str = "cpu") -> None:
-        self.family, self.variant = family, variant
-        self._env, self._next = family.make(variant, device), first
-
-    def reset(self, episodes: int) -> tuple[Tensor, Info]:
-        """Start the next scenarios; returns obs [B, N, O] and info."""
-        seeds = range(self._next, self._next + episodes)
-        self._next += episodes
-        return self._env.reset([RANGES["train"][seed % SITES] for seed in seeds], seeds)
-
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot; see `learning.world.Playground.step`."""
-        return self._env.step(action)
 
 
 def sample(codec: ActionCodec, logits: Tensor, uniform: Tensor) -> Tensor:

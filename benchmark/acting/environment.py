@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from ..adapters.arrays import batch_action
-from ..family import ActionComponent, Env, Family, Info, Variant, require
+from ..family import ActionComponent, Env, Family, Info, Variant
 from ..registry import get_variant
 from ..site import RANGES, parse_sites, spans
 
@@ -53,6 +53,7 @@ class Environment:
 
     Attributes:
         simulator: the family's own environment.
+        sites: numbers of the sites, which take turns.
         played: (site, seed) of each episode, empty before the first reset.
     """
 
@@ -63,7 +64,8 @@ class Environment:
         self.family, self.variant, self.episodes = family, variant, episodes
         self.simulator: Env = family.make(variant, device)
         self.played: tuple[tuple[int, int], ...] = ()
-        self._sites, self._device, self._next, self._slot = tuple(sites), torch.device(device), 0, 0
+        self.sites: Sequence[int] = tuple(sites)
+        self._device, self._next, self._slot = torch.device(device), 0, 0
 
     @property
     def charged(self) -> bool:
@@ -89,8 +91,8 @@ class Environment:
             count = self.episodes if places is None else len(places)
             seeds, self._next = range(self._next, self._next + count), self._next + count
         several = isinstance(seeds, Iterable) and not isinstance(seeds, str)
-        numbers = [_seed(seed) for seed in (cast(Iterable, seeds) if several else [seeds])]
-        places = [self._sites[seed % len(self._sites)] for seed in numbers] if places is None else places
+        numbers = [scenario_seed(seed) for seed in (cast(Iterable, seeds) if several else [seeds])]
+        places = [self.sites[seed % len(self.sites)] for seed in numbers] if places is None else places
         if len(places) == 1:
             places = [*places] * len(numbers)
         require(len(places) == len(numbers), "sites", f"{len(places)} sites", f"one, or one a seed: {len(numbers)}")
@@ -128,7 +130,7 @@ class Environment:
     def __repr__(self) -> str:
         batch = len(self.played) or self.episodes
         slot = f"slot {self._slot} of {self.variant.horizon}" if self.played else "not reset"
-        return f"Environment({describe(self.family, self.variant, batch)}; sites {places_text(self._sites)}; {slot})"
+        return f"Environment({describe(self.family, self.variant, batch)}; sites {places_text(self.sites)}; {slot})"
 
 
 def describe(family: Family, variant: Variant, batch: int | None = None) -> str:
@@ -163,7 +165,8 @@ def site_numbers(sites: Sites) -> Sequence[int]:
     return found
 
 
-def _seed(seed: object) -> int:
+def scenario_seed(seed: object) -> int:
+    """A seed as an integer, or an `InvalidValueError`."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidValueError("seed", seed, "a whole number, 0 or more")
     return int(seed)

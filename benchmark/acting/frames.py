@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ..family import Family, Variant, require
+from ...errors import require
+from ..family import Family, Variant
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import require
 from ..agent import RandomPolicy
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..rollout import Slot, play
 
 EPISODES = 4  # of a random and of a good policy each, at as many train sites

@@ -7,7 +7,7 @@ action = policy.act(obs)  # again and again; policy.reset() when an episode begi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from ..adapters.arrays import gymnasium_action, pettingzoo_actions
 from ..agent import Adaptation, Agent, Support
 from ..data.support import support as record_support
-from ..family import Env, Family, Variant, require
+from ..family import Env, Family, Variant
 from ..registry import get_variant, make_agent, resolve
 from ..rollout import Team
 from .environment import Sites, describe, site_numbers
@@ -229,6 +229,23 @@ class Policy:
             return f"Policy({self.agent.label}, not adapted)"
         slot = f"slot {self._team.slot} of {self.variant.horizon}" if self._team else "at the start of an episode"
         return f"Policy({self.agent.label}; {describe(self.family, self.variant)}; {self._shots} shots; {slot})"
+
+
+Acting = Policy | Agent | str | Callable[[Any, Any], Any]
+
+
+def acting(
+    policy: Acting, family: Family, variant: Variant, shots: Support | None = None
+) -> Policy | Callable[[Any, Any], Any]:
+    """What acts in a loop: a policy of this variant, made of an agent (which reads the logs) if one is given; or a function."""
+    if isinstance(policy, Agent | str):
+        policy = load_policy(policy)
+        policy.adapt(variant, shots, family=family)
+    if isinstance(policy, Policy):
+        require(policy.variant == variant, "policy", repr(policy), f"adapted to {variant.name}")
+    elif not callable(policy):
+        raise InvalidValueError("policy", type(policy).__name__, "a Policy, an agent, or a function (obs, info) -> actions")
+    return policy
 
 
 def _stacked(obs: Mapping[str, Any], variant: Variant) -> tuple[np.ndarray, np.ndarray | None]:

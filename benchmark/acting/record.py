@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,22 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from ...errors import InvalidValueError, OutputError
-from ..agent import Agent
+from ...errors import OutputError, require
 from ..data import shards
 from ..data.paths import write_text, writing
-from ..data.recorder import BATCH, Columns
+from ..data.recorder import BATCH, Columns, columns_of
 from ..data.release import label
-from ..data.schema import FORMAT_VERSION, QOS
-from ..family import require
+from ..data.schema import FORMAT_VERSION
+from ..rollout import Slot
 from .environment import Environment, Sites, make, site_numbers
-from .policy import Policy, load_policy
+from .policy import Acting, Policy, acting
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 OWN = -1  # in the column `behaviour`: none of the family's policies
-Acting = Policy | Agent | str | Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -94,13 +91,14 @@ def record(
         place = Environment(place.family, place.variant, site_numbers(sites), 1)
     numbers = range(episodes) if seeds is None else seeds
     require(len(numbers) == episodes, "seeds", f"{len(numbers)} seeds", f"one an episode: {episodes}")
-    act, own = _actor(policy, place)
+    actor = acting(policy, place.family, place.variant)
+    own = actor.agent.name if isinstance(actor, Policy) else getattr(actor, "__name__", "own")
     split = _split(name or own)
     path = Path(to).expanduser() / "data" / label(place.variant) / f"{split}.parquet"
     if path.exists():
         raise OutputError(f"{path} exists already. Give another name= or to=, or delete it.")
     _require_own(Path(to).expanduser())
-    parts = [_play(place, act, numbers[start : start + BATCH]) for start in range(0, episodes, BATCH)]
+    parts = [_play(place, actor, numbers[start : start + BATCH]) for start in range(0, episodes, BATCH)]
     columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     about = {"variant": place.variant.name, "policy": own, "dynamics": place.family.version, "format": FORMAT_VERSION}
     with writing(path.parent):
@@ -110,53 +108,19 @@ def record(
     return Recording(Path(to).expanduser(), label(place.variant), split, path, returns)
 
 
-def _actor(policy: Acting, env: Environment) -> tuple[Callable[[Any, Any], Any], str]:
-    """What acts in a slot, and its name."""
-    if isinstance(policy, Agent | str):
-        policy = load_policy(policy)
-        policy.adapt(env.variant, family=env.family)
-    if isinstance(policy, Policy):
-        require(policy.variant == env.variant, "policy", repr(policy), f"adapted to {env.variant.name}")
-        return _Restarting(policy, env), policy.agent.name
-    if not callable(policy):
-        raise InvalidValueError("policy", type(policy).__name__, "a Policy, an agent, or a function (obs, info) -> actions")
-    return policy, getattr(policy, "__name__", "own")
-
-
-class _Restarting:
-    """A policy that begins anew whenever its environment has.
-
-    Args:
-        policy: the policy.
-        env: where it acts.
-    """
-
-    def __init__(self, policy: Policy, env: Environment) -> None:
-        self._policy, self._env, self._played = policy, env, ()
-
-    def __call__(self, obs: Any, info: Any) -> Any:
-        if self._played is not self._env.played:
-            self._played = self._env.played  # type: ignore[assignment]
-            self._policy.reset(self._env)
-        return self._policy.act(obs, info)
-
-
-def _play(env: Environment, act: Callable[[Any, Any], Any], seeds: Sequence[int]) -> Columns:
-    """One batch of episodes, columns as of `recorder.record`."""
-    slots: dict[str, list[np.ndarray]] = defaultdict(list)
+def _play(env: Environment, actor: Policy | Callable[[Any, Any], Any], seeds: Sequence[int]) -> Columns:
+    """One batch of episodes, columns as of `recorder.record`; a policy begins anew."""
+    slots: list[Slot] = []
     obs, info = env.reset(seeds=seeds)
+    if isinstance(actor, Policy):
+        actor.reset(env)
+    act = actor.act if isinstance(actor, Policy) else actor
     for _ in range(env.variant.horizon):
         action = env.action(act(obs, info))
-        seen = {"obs": obs, "action_mask": info["action_mask"], "action": action}
-        obs, reward, terminated, truncated, info = env.step(action)
-        done = {"reward": reward, "terminated": terminated, "truncated": truncated, **{key: info[key] for key in QOS}}
-        for key, value in (seen | done).items():
-            slots[key].append(value.cpu().numpy())
-    slots["obs"].append(obs.cpu().numpy())
-    slots["action_mask"].append(info["action_mask"].cpu().numpy())
-    places = np.array([site for site, _ in env.played], np.int32)
-    stacked = {key: np.stack(values, axis=1) for key, values in slots.items()}
-    return stacked | {"site": places, "behaviour": np.full(len(places), OWN, np.int8)}
+        after, reward, terminated, truncated, later = env.step(action)
+        slots.append(Slot(obs, info["action_mask"], action, reward, later, after, terminated, truncated))
+        obs, info = after, later
+    return columns_of(slots, [site for site, _ in env.played], OWN)
 
 
 def _split(name: str) -> str:

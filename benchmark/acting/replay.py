@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data.cache import Cache
-from ..data.release import get_release, train_files
-from ..data.store import ensure, map_columns
-from ..data.windows import Episodes, WindowSampler
-from ..family import require
+from ...errors import require
+from ..data.release import get_release
+from ..data.windows import WindowSampler, load_episodes
 from ..protocol.references import references
 from ..registry import get_family, get_variant, list_families
 from .environment import site_numbers
@@ -41,10 +39,7 @@ def windows(task: str, *, history: int = 0, horizon: int = 1, release: str = "mi
     for field, slots in (("history", history), ("horizon", horizon)):
         require(isinstance(slots, int) and slots >= 0, field, slots, "a whole number, 0 or more")
     require(history + horizon < least, "history + horizon", history + horizon, f"below {least}, the slots of an episode")
-    cache = Cache(family, get_release(release))
-    names = {variant.name for variant in chosen}
-    ensure(cache, [shard for shard in train_files(family, cache.release) if shard.variant in names])
-    episodes = [Episodes(variant, **map_columns(cache, variant), history=history, horizon=horizon) for variant in chosen]
+    episodes = load_episodes(family, get_release(release), history, horizon, chosen)
     return WindowSampler(family, episodes, torch.Generator().manual_seed(seed))
 
 
@@ -67,6 +62,5 @@ def normalised_score(name: str, site: str | int, returns: Any) -> Any:
     require(len(places) == 1, "site", site, "one site, e.g. held-out:0")
     found = np.asarray(returns.cpu() if isinstance(returns, torch.Tensor) else returns)
     require(np.issubdtype(found.dtype, np.number) and bool(np.isfinite(found).all()), "returns", returns, "finite numbers")
-    frame = references(name, places[0])
-    scores = 100.0 * (found.astype(np.float64) - frame.random) / (frame.genie - frame.random)
+    scores: Any = references(name, places[0]).score(found.astype(np.float64))  # type: ignore[arg-type]
     return float(scores) if found.ndim == 0 else scores

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...errors import require
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -64,7 +66,6 @@ def vector_env(
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.
     """
-    from ..family import require
     from ..registry import resolve
     from . import spaces  # noqa: F401 - asks for the packages first
     from .gymnasium import VectorEpisodes

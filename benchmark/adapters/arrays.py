@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import InvalidValueError
-from ..family import Family, require
+from ...errors import InvalidValueError, require
+from ..family import Family
 
 
 def chooses(family: Family) -> bool:

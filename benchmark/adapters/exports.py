@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...errors import InvalidValueError, MissingPackageError
+from ...errors import MissingPackageError, require
 from ..data.recorder import Columns
 from ..data.release import get_release
 from ..data.shards import read, to_columns
@@ -83,8 +83,7 @@ def to_minari(name: str, dataset_id: str, source: str | Path = "mixed", release:
     except ImportError as error:
         raise MissingPackageError(f'this needs minari ({error}). Try: pip install "wbench[minari,envs]"') from error
     family, variant = get_variant(name)
-    if dataset_id in minari.list_local_datasets():
-        raise InvalidValueError("dataset_id", dataset_id, "new: Minari has such a dataset already")
+    require(dataset_id not in minari.list_local_datasets(), "dataset_id", dataset_id, "new: Minari has such a dataset already")
     columns = _columns(family, variant, source, release)
     action = gymnasium_action(family, torch.from_numpy(columns["action"]))
     episodes = [

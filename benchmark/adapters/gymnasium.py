@@ -10,11 +10,12 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ..acting.environment import TRAIN_SITES, describe, places_text
+from ...errors import require
+from ..acting.environment import TRAIN_SITES, Environment, describe, places_text, scenario_seed
 from ..data.schema import QOS
-from ..family import Family, Info, Variant, require
+from ..family import Family, Info, Variant
 from .arrays import batch_action
-from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box
 
 
 class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
@@ -42,11 +43,15 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
         self.single_action_space = action_space(family, variant.agents)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.simulator, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
-        self.played: tuple[tuple[int, int], ...] = ()  # (site, seed) of each episode
-        self._device = device
+        self._environment = Environment(family, variant, TRAIN_SITES if sites is None else sites, num_envs, device)
+        self.simulator = self._environment.simulator
         self._begun = self._over = False
         self._mask = torch.zeros(0, dtype=torch.bool)
+
+    @property
+    def played(self) -> tuple[tuple[int, int], ...]:
+        """Site and seed of each episode."""
+        return self._environment.played
 
     def reset(
         self, *, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None
@@ -83,7 +88,7 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
             none = np.zeros(self.num_envs, dtype=bool)
             return obs, np.zeros(self.num_envs), none, none.copy(), infos
         action = allow_only(self.family, batch_action(self.family, actions), self._mask)
-        obs_, reward, terminated, truncated, info = self.simulator.step(action.to(self._device))
+        obs_, reward, terminated, truncated, info = self._environment.step(action)
         self._mask = info["action_mask"].cpu()
         infos = _infos(info) | {"rewards": as_numpy(reward)}
         self._over = bool((terminated | truncated).any())
@@ -94,15 +99,15 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
 
     def qos(self) -> dict[str, np.ndarray]:
         """Quality of service of the episodes so far, each [B]."""
-        return {name: as_numpy(value) for name, value in self.simulator.qos().items()}
+        return {name: as_numpy(value) for name, value in self._environment.qos().items()}
 
     def __repr__(self) -> str:
-        return f"VectorEpisodes({describe(self.family, self.variant, self.num_envs)}; sites {places_text(self._sites)})"
+        sites = places_text(self._environment.sites)
+        return f"VectorEpisodes({describe(self.family, self.variant, self.num_envs)}; sites {sites})"
 
     def _start(self, scenarios: list[int] | None) -> tuple[np.ndarray, dict[str, Any]]:
         seeds = scenarios if scenarios is not None else draw_seeds(self.np_random, self.num_envs)
-        self.played = tuple((site_of(self._sites, seed), seed) for seed in seeds)
-        obs, info = self.simulator.reset([site for site, _ in self.played], seeds)
+        obs, info = self._environment.reset(seeds=seeds)
         self._begun, self._over, self._mask = True, False, info["action_mask"].cpu()
         return as_numpy(obs), _infos(info)
 

@@ -12,21 +12,13 @@ from gymnasium.utils.seeding import np_random
 from pettingzoo import ParallelEnv
 from torch import Tensor
 
-from ..acting.environment import TRAIN_SITES, describe, places_text
+from ...errors import require
+from ..acting.environment import TRAIN_SITES, Environment, describe, places_text, scenario_seed
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
-from ..family import Family, Info, Variant, require
+from ..family import Family, Info, Variant
 from .arrays import chooses, joint_action
-from .spaces import (
-    action_space,
-    allow_only,
-    as_numpy,
-    draw_seeds,
-    observation_space,
-    real_box,
-    scenario_seed,
-    site_of,
-)
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, observation_space, real_box
 
 
 class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
@@ -54,12 +46,16 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         self.observation_spaces = {agent: observation_space(family) for agent in self.possible_agents}
         self.action_spaces = {agent: action_space(family) for agent in self.possible_agents}
         self.state_space = real_box(variant.agents * family.obs_size)
-        self.simulator, self._sites = family.make(variant, device), TRAIN_SITES if sites is None else tuple(sites)
-        self.played: tuple[tuple[int, int], ...] = ()  # (site, seed) of the episode
-        self._device = device
+        self._environment = Environment(family, variant, TRAIN_SITES if sites is None else sites, 1, device)
+        self.simulator = self._environment.simulator
         self._random, _ = np_random()
         self._joint = np.zeros((0, family.obs_size), np.float32)
         self._film = Film(family, variant, self.simulator)
+
+    @property
+    def played(self) -> tuple[tuple[int, int], ...]:
+        """Site and seed of the episode."""
+        return self._environment.played
 
     def observation_space(self, agent: str) -> Space[Any]:
         """The space of an agent's observations; the same object every time."""
@@ -75,9 +71,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         """Start the episode of scenario `seed`, or of the next one drawn; there are no options."""
         if seed is not None:
             self._random, _ = np_random(scenario_seed(seed))
-        scenario = draw_seeds(self._random, 1)[0] if seed is None else seed
-        self.played = ((site_of(self._sites, scenario), scenario),)
-        obs, info = self.simulator.reset([self.played[0][0]], [scenario])
+        obs, info = self._environment.reset(seeds=draw_seeds(self._random, 1) if seed is None else [seed])
         self.agents = list(self.possible_agents)
         self._film.begin()
         return self._show(obs, info), self._infos(info)
@@ -90,7 +84,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         require(set(actions) == set(self.agents), "actions", sorted(actions), f"one for each of {len(self.agents)} agents")
         action = joint_action(self.family, [actions[agent] for agent in self.agents])
         action = allow_only(self.family, action, torch.from_numpy(self._masks))
-        obs, reward, terminated, truncated, info = self.simulator.step(action.unsqueeze(0).to(self._device))
+        obs, reward, terminated, truncated, info = self._environment.step(action.unsqueeze(0))
         self._film.add(action.unsqueeze(0), reward, info["delivered"])
         if self.render_mode == "human":
             self._film.show()
@@ -109,7 +103,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
 
     def qos(self) -> dict[str, float]:
         """Quality of service of the episode so far."""
-        return {name: float(value[0]) for name, value in self.simulator.qos().items()}
+        return {name: float(value[0]) for name, value in self._environment.qos().items()}
 
     def render(self) -> np.ndarray | None:
         """A frame [height, width, 3] in the mode `rgb_array`."""
@@ -117,7 +111,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         return self._film.frame() if self.render_mode == "rgb_array" else None
 
     def __repr__(self) -> str:
-        return f"ParallelEpisode({describe(self.family, self.variant)}; sites {places_text(self._sites)})"
+        return f"ParallelEpisode({describe(self.family, self.variant)}; sites {places_text(self._environment.sites)})"
 
     def _show(self, obs: Tensor, info: Info) -> dict[str, Any]:
         self._joint = as_numpy(obs)[0]

@@ -9,14 +9,15 @@ import gymnasium
 import numpy as np
 import torch
 
-from ..acting.environment import TRAIN_SITES, Sites, make, site_numbers
+from ...errors import require
+from ..acting.environment import Sites, make, scenario_seed, site_numbers
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..registry import get_family
 from .arrays import batch_action
 from .gymnasium import VectorEpisodes
-from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box, scenario_seed, site_of
+from .spaces import action_space, allow_only, as_numpy, draw_seeds, real_box
 
 
 class TeamEpisode(gymnasium.Env[np.ndarray, Any]):
@@ -42,7 +43,6 @@ class TeamEpisode(gymnasium.Env[np.ndarray, Any]):
         self.render_mode = check_mode(render_mode)
         self.observation_space = real_box(self.variant.agents, self.family.obs_size)
         self.action_space = action_space(self.family, self.variant.agents)
-        self._places = TRAIN_SITES if sites is None else site_numbers(sites)
         self._film = Film(self.family, self.variant, self.simulator)
         self._mask = torch.zeros(0, dtype=torch.bool)
 
@@ -54,8 +54,7 @@ class TeamEpisode(gymnasium.Env[np.ndarray, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start the episode of scenario `seed`, or of the next one drawn; there are no options."""
         super().reset(seed=None if seed is None else scenario_seed(seed))
-        scenario = draw_seeds(self.np_random, 1)[0] if seed is None else scenario_seed(seed)
-        obs, info = self._environment.reset([site_of(self._places, scenario)], [scenario])
+        obs, info = self._environment.reset(seeds=draw_seeds(self.np_random, 1) if seed is None else [seed])
         self._film.begin()
         return as_numpy(obs)[0], self._infos(info)
 

@@ -17,7 +17,6 @@ Episodes never terminate, they are truncated at the horizon: bootstrap from the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ...errors import MissingPackageError
-from ..family import Family, require
+from ..family import Family
 from ..seeds import SUPPORT_SEEDS
 from .arrays import chooses
 
@@ -84,20 +83,9 @@ def allow_only(family: Family, action: Tensor, mask: Tensor) -> Tensor:
     return played.squeeze(-1) if len(family.actions) == 1 else torch.cat([played, action[..., 1:]], dim=-1)
 
 
-def scenario_seed(seed: object) -> int:
-    """A seed as an integer, or an `InvalidValueError`."""
-    require(isinstance(seed, int | np.integer) and int(seed) >= 0, "seed", seed, "a whole number, 0 or more")
-    return int(seed)  # type: ignore[call-overload]
-
-
 def draw_seeds(random: np.random.Generator, count: int) -> list[int]:
     """Scenarios for training: below those of support, query and reference episodes."""
     return random.integers(SUPPORT_SEEDS, size=count).tolist()
-
-
-def site_of(sites: Sequence[int], seed: int) -> int:
-    """The site that a scenario seed is played at: the sites take turns, so that a seed says the whole episode."""
-    return sites[seed % len(sites)]
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:

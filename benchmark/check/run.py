@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...errors import InvalidValueError, UnknownNameError, foreign
+from ...errors import InvalidValueError, UnknownNameError, foreign, require
 from ..agent import Agent
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..protocol.spec import FAMILIES
 from ..registry import get_family, list_families, make_agent
 from ..user_code import is_file, load

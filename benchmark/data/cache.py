@@ -10,10 +10,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import ValidationError
 
 from ...errors import DataError
 from ..family import Family
+from ..protocol.fields import adapter, record, told
 from . import shards
 from .manifest import CITATION, LICENCE, NAME, Agreement, FileEntry, Manifest, shipped, worst
 from .paths import inside, read_text, sealed, sha256, write_text
@@ -24,7 +27,7 @@ MAPS = ".windows"  # folder of the memory maps that learners read, made from the
 Check = Literal["sha256", "numbers", "recorded"]
 
 
-@dataclass(frozen=True)
+@record
 class Receipt:
     """What is known of a file that is in place.
 
@@ -212,10 +215,10 @@ class Cache:
         if not path.exists():
             return {}
         try:
-            data = json.loads(read_text(path))
-            return {name: Receipt(**{**one, "entry": FileEntry.from_dict(one["entry"])}) for name, one in data.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(f"{path} is damaged ({error}). Delete it: files are then verified anew.") from error
+            return adapter(dict[str, Receipt]).validate_json(read_text(path))
+        except (OSError, ValueError) as error:
+            reason = told(error) if isinstance(error, ValidationError) else error
+            raise DataError(f"{path} is damaged ({reason}). Delete it: files are then verified anew.") from error
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -250,10 +253,6 @@ class Verdict:
         """The least agreement of the files that are there and known."""
         known: tuple[Agreement, ...] = ("same bytes", "same numbers", "different")
         return worst(kind for kind in known if self.count(kind))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "folder": str(self.folder), "worst": self.worst}
 
 
 _SAID = {"sha256": "same bytes", "numbers": "same numbers", "recorded": "unpublished"}

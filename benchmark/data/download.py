@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from ...errors import DataError, InvalidValueError, NetworkError, OutputError, WbenchError
 from ..family import Family
@@ -67,10 +66,6 @@ class Report:
     manifest: str | None
     files: tuple[Obtained, ...]
     notes: tuple[str, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "folder": str(self.folder), "bytes": sum(f.bytes for f in self.files)}
 
 
 def mirrors_for(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TypeVar
 from ...errors import DataError, InvalidValueError, NetworkError, UnknownNameError
 from ..family import Family
 from .manifest import LARGEST, NAME, FileEntry, Manifest
-from .mirrors import AbsentError, Arrived, pauses, verified
+from .mirrors import AbsentError, Arrived, CorruptError, patiently, verified
 from .paths import Note, inside
 from .release import Release
 
@@ -107,17 +106,12 @@ class HubMirror:
 
     def _patiently(self, what: str, ask: Callable[[], T]) -> T:
         """Ask again where the Hub is busy or out of reach for a moment."""
-        failure = NetworkError(f"the Hub gave nothing for {what}.")
-        for pause in pauses():
-            time.sleep(pause)
-            try:
-                with hub_errors(what, lambda: tags_of(self.repo, "dataset")):
-                    return ask()
-            except NetworkError as error:
-                failure = error
-                if offline():
-                    break
-        raise failure
+
+        def once() -> T:
+            with hub_errors(what, lambda: tags_of(self.repo, "dataset")):
+                return ask()
+
+        return patiently(once, hopeless=offline)
 
     def fetch(self, wanted: Sequence[FileEntry], folder: Path, arrived: Arrived, note: Note) -> None:
         """`snapshot_download` of the commit into a staging folder, some files at a time; corrupt ones again."""
@@ -132,14 +126,14 @@ class HubMirror:
 
     def _fetch(self, wanted: Sequence[FileEntry], folder: Path, staging: Path, arrived: Arrived, note: Note) -> None:
         left = list(wanted)
-        failure: NetworkError | DataError = DataError(f"{self.name} gave nothing.")
-        for pause in pauses():
-            time.sleep(pause)
+
+        def once() -> None:
+            failure: NetworkError | CorruptError | None = None
             try:
                 sizes = self._sizes([entry.path for entry in left], self.revision)
                 odd = [entry for entry in left if sizes.get(entry.path, entry.bytes) != entry.bytes]
                 if odd:
-                    failure = DataError(f"{odd[0].path} from {self.name} is corrupt: its size is not the manifest's.")
+                    failure = CorruptError(f"{odd[0].path} from {self.name} is corrupt: its size is not the manifest's.")
                 self._snapshot([entry for entry in left if entry not in odd], staging)
             except NetworkError as error:
                 failure = error
@@ -155,11 +149,11 @@ class HubMirror:
                     arrived(entry)
                 else:
                     staged.unlink()
-                    failure = DataError(f"{entry.path} from {self.name} is corrupt: its SHA-256 is not the manifest's.")
-                    note(f"{failure} It is fetched again.")
-            if not left:
-                return
-        raise failure
+                    failure = CorruptError(f"{entry.path} from {self.name} is corrupt: its SHA-256 is not the manifest's.")
+            if left:
+                raise failure or NetworkError(f"{self.name} gave nothing.")
+
+        patiently(once, note)
 
     def _sizes(self, paths: Sequence[str], commit: str | None) -> dict[str, int]:
         """Bytes of files, as the Hub lists them; the client would fetch whatever there is."""

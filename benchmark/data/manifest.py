@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError
 
 from ...errors import DataError
+from ..protocol.fields import Count, Digest, adapter, no_repeats, record, told
 from .paths import read_text, write_text
 
-SCHEMA = "wbench-manifest/2"
 LICENCE = "CC-BY-4.0"
 CITATION = (
     "wbench: offline multi-agent reinforcement learning for wireless networks, version 0.1, 2026. Cite release and version."
@@ -30,13 +31,14 @@ TOLERANCE = 3e-5
 Agreement = Literal["same bytes", "same numbers", "different"]
 
 _SHIPPED = Path(__file__).with_name("manifests")
-_PATH = re.compile(r"(data|support)/(?!\.)[A-Za-z0-9._+=-]+/(?!\.)[A-Za-z0-9._+=-]+\.parquet")
 LARGEST = 16 << 20
-_GREATEST = 1e18  # a figure of a file
-_LONGEST = 300  # characters of a text
+_NAME = "[A-Za-z0-9_+=-][A-Za-z0-9._+=-]*"
+FilePath = Annotated[str, Field(pattern=rf"^(data|support)/{_NAME}/{_NAME}\.parquet$")]
+Figure = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
+Line = Annotated[str, Field(pattern="^[ -~]{0,300}$")]
 
 
-@dataclass(frozen=True)
+@record
 class Returns:
     """Returns of the episodes of a file: sums of all rewards.
 
@@ -49,12 +51,12 @@ class Returns:
         most: mean return of the best site.
     """
 
-    episodes: int
-    sites: int
-    mean: float
-    spread: float
-    least: float
-    most: float
+    episodes: Count
+    sites: Count
+    mean: Figure
+    spread: Figure
+    least: Figure
+    most: Figure
 
     @property
     def error(self) -> float:
@@ -62,7 +64,7 @@ class Returns:
         return self.spread / max(self.sites, 1) ** 0.5
 
 
-@dataclass(frozen=True)
+@record
 class FileEntry:
     """One file.
 
@@ -75,30 +77,12 @@ class FileEntry:
         returns: of its episodes and sites.
     """
 
-    path: str
-    bytes: int
-    rows: int
-    sha256: str
-    columns: Mapping[str, tuple[float, float]]
+    path: FilePath
+    bytes: Count
+    rows: Count
+    sha256: Digest
+    columns: dict[str, tuple[Figure, Figure]]
     returns: Returns
-
-    def __post_init__(self) -> None:
-        if not _PATH.fullmatch(self.path) or ".." in self.path:
-            raise ValueError(f"path {self.path!r} is not of the form data/LABEL/NAME.parquet or support/LABEL/NAME.parquet")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"{self.path}: sha256 {self.sha256!r} is not 64 hexadecimal digits")
-        figures = [*asdict(self.returns).values(), *(figure for pair in self.columns.values() for figure in pair)]
-        if not all(isinstance(value, int | float) and abs(value) <= _GREATEST for value in figures):
-            raise ValueError(f"{self.path}: its figures are not numbers, or huge")
-        for field in ("bytes", "rows"):
-            if type(value := getattr(self, field)) is not int or value < 0:
-                raise ValueError(f"{self.path}: {field} {value!r} is not a whole number")
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `asdict`; raises `ValueError`, `TypeError` or `KeyError`."""
-        columns = {str(name): (float(norm), float(projection)) for name, (norm, projection) in data["columns"].items()}
-        return cls(**{**data, "columns": columns, "returns": Returns(**data["returns"])})
 
     def compare(self, other: FileEntry) -> Agreement:
         """Whether two files of the same path hold the same bytes, the same numbers, or something else."""
@@ -113,7 +97,7 @@ class FileEntry:
         return "same numbers"
 
 
-@dataclass(frozen=True)
+@record
 class Manifest:
     """A release of a family.
 
@@ -129,15 +113,16 @@ class Manifest:
         files: every file, in order.
     """
 
-    release: str
-    version: str
-    family: str
-    dynamics: str
-    format: str
-    licence: str
-    citation: str
-    generator: Mapping[str, str]
+    release: Line
+    version: Line
+    family: Line
+    dynamics: Line
+    format: Line
+    licence: Line
+    citation: Line
+    generator: dict[str, Line]
     files: tuple[FileEntry, ...]
+    schema: Literal["wbench-manifest/2"] = field(default="wbench-manifest/2", kw_only=True)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -173,7 +158,7 @@ class Manifest:
     def to_json(self) -> str:
         """As text: one line a file."""
         head = {name: value for name, value in asdict(self).items() if name != "files"}
-        text = json.dumps({"schema": SCHEMA, **head}, indent=1)
+        text = json.dumps({"schema": self.schema, **head}, indent=1)
         files = ",\n  ".join(json.dumps(asdict(entry)) for entry in self.files)
         return f'{text[:-2]},\n "files": [\n  {files}\n ]\n}}\n'
 
@@ -181,23 +166,14 @@ class Manifest:
     def from_json(cls, text: str, where: str) -> Self:
         """Inverse of `to_json`; anything missing, unknown, repeated or out of place is a `DataError` that names `where`."""
         try:
-            data = json.loads(text, object_pairs_hook=_no_repeats)
-            if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
-                raise ValueError(f"its schema is not {SCHEMA}")
-            unknown = set(data) ^ {field.name for field in fields(cls)}
-            if unknown:
-                raise ValueError(f"unknown or missing fields {', '.join(sorted(unknown))}")
-            files = tuple(FileEntry.from_dict(entry) for entry in data["files"])
-            if len({entry.path for entry in files}) < len(files):
+            json.loads(text, object_pairs_hook=no_repeats)
+            found = adapter(cls).validate_json(text)
+            if len(found.entries()) < len(found.files):
                 raise ValueError("a path is listed twice")
-            texts = {name: value for name, value in data.items() if name not in ("generator", "files")}
-            if not all(isinstance(value, str) for value in [*texts.values(), *data["generator"].values()]):
-                raise ValueError("a field that must be text is not")
-            if not all(text.isprintable() and len(text) <= _LONGEST for text in [*texts.values(), *data["generator"].values()]):
-                raise ValueError(f"a text is longer than {_LONGEST} characters, or not printable")
-            return cls(**texts, generator=data["generator"], files=files)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ArithmeticError) as error:
-            raise DataError(f"{where} is no valid manifest: {str(error)[:_LONGEST]}. Nothing was taken from it.") from error
+            return found
+        except (ValueError, RecursionError) as error:
+            reason = told(error) if isinstance(error, ValidationError) else str(error)
+            raise DataError(f"{where} is no valid manifest: {reason}. Nothing was taken from it.") from error
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -235,10 +211,3 @@ def freeze(manifest: Manifest, release_id: str) -> Path:
     write_text(path, manifest.to_json())
     _read_shipped.cache_clear()
     return path
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"a key is repeated among {[name for name, _ in pairs][:20]}")
-    return found

@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Protocol
+from typing import BinaryIO, NoReturn, Protocol, TypeVar
 
 from ...errors import DataError, InvalidValueError, NetworkError
 from ..family import Family
@@ -25,6 +25,7 @@ from .release import Release, dataset_folder
 ATTEMPTS, PATIENCE = 4, 0.5  # tries a file; seconds before the second one, doubled each time
 TIMEOUT = 30.0
 _BLOCK = 1 << 20
+T = TypeVar("T")
 Arrived = Callable[[FileEntry], None]
 
 
@@ -104,17 +105,7 @@ class StreamMirror:
         raise NotImplementedError
 
     def _transfer(self, entry: FileEntry, target: Path, note: Note) -> None:
-        failure: NetworkError | DataError = NetworkError(f"{self.name} gave nothing of {entry.path}.")
-        for pause in pauses():
-            time.sleep(pause)
-            try:
-                return write_atomically(target, lambda beside: self._receive(entry, beside))
-            except CorruptError as error:
-                failure = error
-                note(f"{failure} It is fetched again.")
-            except NetworkError as error:
-                failure = error
-        raise failure
+        patiently(lambda: write_atomically(target, lambda beside: self._receive(entry, beside)), note)
 
     def _receive(self, entry: FileEntry, path: Path) -> None:
         """Write a file, and raise unless it is the promised one; stops one byte past the promised size."""
@@ -147,6 +138,23 @@ def pauses() -> Iterator[float]:
     yield 0.0
     for attempt in range(ATTEMPTS - 1):
         yield PATIENCE * 2**attempt * (1 + random.random() / 4)
+
+
+def patiently(ask: Callable[[], T], note: Note = lambda _: None, hopeless: Callable[[], bool] = lambda: False) -> T:
+    """What is asked of a mirror; again after a pause where it cannot be reached, or sends what is corrupt, which is noted."""
+    failure: NetworkError | DataError = NetworkError("a mirror gave nothing.")
+    for pause in pauses():
+        time.sleep(pause)
+        try:
+            return ask()
+        except CorruptError as error:
+            failure = error
+            note(f"{failure} It is fetched again.")
+        except NetworkError as error:
+            failure = error
+            if hopeless():
+                break
+    raise failure
 
 
 def verified(path: Path, entry: FileEntry) -> bool:

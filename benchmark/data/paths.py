@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import DataError, InvalidValueError, OutputError
+from ...errors import DataError, OutputError, require
 
 Note = Callable[[str], None]
 SEAL = "seal.json"
-READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for, on any system
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe is not waited for, on any system
 _ELSEWHERE = "Use another folder: WBENCH_HOME=DIR, or --to DIR where the command has it."
 
 
@@ -28,8 +28,7 @@ def home() -> Path:
 
     given = os.environ.get("WBENCH_HOME")
     folder = os.path.expanduser(given or str(user_cache_path("wbench")))  # noqa: PTH111 - raises nothing without a home
-    if folder.startswith("~"):
-        raise InvalidValueError("WBENCH_HOME", given or "", "the path of a folder: no home folder is known here")
+    require(not folder.startswith("~"), "WBENCH_HOME", given or "", "the path of a folder: no home folder is known here")
     return Path(folder)
 
 
@@ -78,13 +77,18 @@ def read_text(path: Path, most: int = 64 << 20) -> str:
         OSError: it cannot be read, has more than so many bytes, or is a pipe or a device, which is not waited for.
         UnicodeDecodeError: it is no UTF-8.
     """
-    with open(os.open(path, READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
+    return read_bytes(path, most).decode()
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The same as bytes."""
+    with open(os.open(path, _READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         content = stream.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"larger than {most >> 20} MB", str(path))
-    return content.decode()
+    return content
 
 
 def require_ours(path: Path, marks: Sequence[bytes], hint: str) -> None:
@@ -160,6 +164,32 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(nearest(folder)).free
     if free < size:
         raise OutputError(f"no space: {size / 1e6:.1f} MB are needed in {folder}, {free / 1e6:.1f} MB are free. {_ELSEWHERE}")
+
+
+@contextmanager
+def possible(what: str, hint: str) -> Iterator[None]:
+    """Turn an error of the system into one `OutputError`: `cannot WHAT (its reason). HINT`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot {what} ({error.strerror}). {hint}") from error
+
+
+@contextmanager
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock for one process; one that is killed lets go. Raises `OutputError` with this text where another holds it."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(busy) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

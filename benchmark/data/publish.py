@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError, DataError, OutputError
-from ..family import Family, require
+from ...errors import CheckpointError, DataError, OutputError, require
+from ..family import Family
 from .cache import Cache
 from .hub_mirror import hub_errors, repository, tags_of
 from .manifest import NAME, Manifest
@@ -41,10 +41,6 @@ class Published:
     tag: str
     commit: str | None
     files: Mapping[str, int]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "bytes": sum(self.files.values())}
 
 
 def publish_dataset(

@@ -79,19 +79,18 @@ def record(family: Family, variant: Variant, turns: Sequence[Behaviour], sites: 
 
 
 def _play(family: Family, variant: Variant, behaviour: Behaviour, sites: Sequence[int], seeds: Sequence[int]) -> Columns:
-    slots: dict[str, list[np.ndarray]] = defaultdict(list)
-    ends: list[Slot] = []
-
-    def keep(slot: Slot) -> None:
-        columns = {name: getattr(slot, name) for name in ("obs", "action_mask", "action", "reward", "terminated", "truncated")}
-        for name, value in (columns | {name: slot.info[name] for name in QOS}).items():
-            slots[name].append(value.cpu().numpy())
-        ends[:] = [slot]
-
     policy, noise = behaviour
-    play(family, variant, NoisyPolicy(family.policies[policy](), noise), sites, seeds, record=keep)
-    slots["obs"].append(ends[0].next_obs.cpu().numpy())
-    slots["action_mask"].append(ends[0].info["action_mask"].cpu().numpy())
-    columns = {name: np.stack(values, axis=1) for name, values in slots.items()}
-    number = behaviours(family).index(behaviour)
-    return columns | {"site": np.array(sites, np.int32), "behaviour": np.full(len(seeds), number, np.int8)}
+    slots: list[Slot] = []
+    play(family, variant, NoisyPolicy(family.policies[policy](), noise), sites, seeds, record=slots.append)
+    return columns_of(slots, sites, behaviours(family).index(behaviour))
+
+
+def columns_of(slots: Sequence[Slot], sites: Sequence[int], behaviour: int) -> Columns:
+    """The columns of one batch of episodes, of which these are all slots; the behaviour's number goes into all rows."""
+    names = ("obs", "action_mask", "action", "reward", "terminated", "truncated")
+    found = {name: [getattr(slot, name) for slot in slots] for name in names}
+    found |= {name: [slot.info[name] for slot in slots] for name in QOS}
+    found["obs"].append(slots[-1].next_obs)
+    found["action_mask"].append(slots[-1].info["action_mask"])
+    columns = {name: torch.stack(values, dim=1).cpu().numpy() for name, values in found.items()}
+    return columns | {"site": np.array(sites, np.int32), "behaviour": np.full(len(sites), behaviour, np.int8)}

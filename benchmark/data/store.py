@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,8 +22,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from ...errors import DataError, UnknownNameError, require_known
-from ..family import QUALITIES, Family, Variant, require
+from ...console import note
+from ...errors import DataError, UnknownNameError, require, require_known
+from ..family import QUALITIES, Family, Variant
 from ..registry import all_families, get_variant
 from . import shards
 from .cache import MAPS, Cache, Receipt
@@ -123,7 +123,7 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
     if not missing:
         return
     files = "1 file" if len(missing) == 1 else f"{len(missing)} files"
-    say(f"{family.name} {release.name}: getting {files} into {cache.folder}")
+    note(f"{family.name} {release.name}: getting {files} into {cache.folder}")
     start = said = time.monotonic()
     count = 0
 
@@ -132,14 +132,9 @@ def ensure(cache: Cache, wanted: Sequence[Shard]) -> None:
         count += 1
         if time.monotonic() - said > 10:
             said = time.monotonic()
-            say(f"{family.name} {release.name}: {count} of {files}, {said - start:.0f} s")
+            note(f"{family.name} {release.name}: {count} of {files}, {said - start:.0f} s")
 
-    obtain(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=say)
-
-
-def say(text: str) -> None:
-    """Tell the user on standard error what the library is busy with."""
-    print(f"wbench: {text}", file=sys.stderr, flush=True)
+    obtain(cache, missing, mirrors=mirrors_for(family, release), on_file=on_file, note=note)
 
 
 def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
@@ -161,9 +156,9 @@ def map_columns(cache: Cache, variant: Variant) -> dict[str, Tensor]:
     about = {"format": MAPS_FORMAT, "files": [[shard.path, _require(cache, shard).entry.sha256] for shard in wanted]}
     if sealed(folder) != about:
         if not writable(folder):
-            say(f"{cache.folder} may not be written: {variant.name} is held in memory, not in memory maps")
+            note(f"{cache.folder} may not be written: {variant.name} is held in memory, not in memory maps")
             return {name: torch.from_numpy(values) for name, values in _join(cache, wanted).items()}
-        with locked(folder.parent, say), writing(folder.parent):
+        with locked(folder.parent, note), writing(folder.parent):
             if sealed(folder) != about:  # another process may just have made them, and be reading them
                 _write(folder, _join(cache, wanted), about)
     columns = {name: torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in MAPPED}

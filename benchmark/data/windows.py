@@ -301,13 +301,14 @@ class WindowSampler:
         return context(*source.others(own, shots, self.generator), whole)
 
 
-def load_episodes(family: Family, release: Release, history: int, horizon: int) -> list[Episodes]:
-    """All train variants of a release, all qualities together, from memory maps."""
-    cache = Cache(family, release)
-    ensure(cache, train_files(family, release))
-    return [
-        Episodes(variant, **map_columns(cache, variant), history=history, horizon=horizon) for variant in family.select("train")
-    ]
+def load_episodes(
+    family: Family, release: Release, history: int, horizon: int, variants: Sequence[Variant] | None = None
+) -> list[Episodes]:
+    """Some train variants of a release, or all, all qualities together, from memory maps."""
+    cache, chosen = Cache(family, release), family.select("train") if variants is None else variants
+    names = {variant.name for variant in chosen}
+    ensure(cache, [shard for shard in train_files(family, release) if shard.variant in names])
+    return [Episodes(variant, **map_columns(cache, variant), history=history, horizon=horizon) for variant in chosen]
 
 
 def load_samplers(

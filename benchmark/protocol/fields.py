@@ -7,11 +7,13 @@ bounds and refuses unknown fields; what wbench makes itself is trusted and costs
 from __future__ import annotations
 
 import re
+import reprlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import dataclass_transform
 
 T = TypeVar("T")
@@ -36,6 +38,9 @@ Plain = bool | int | Number | Text | None  # keeps integers integers: the contra
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, use_attribute_docstrings=True)
+_SHOWN = 60  # characters of a wrong value that a message repeats
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = _SHOWN
 _PATHS = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\":;,)]+){2,}")
 
 
@@ -54,6 +59,41 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def adapter(kind: type[T]) -> TypeAdapter[T]:
     """What reads a record from JSON, strictly, and writes it."""
     return cast("TypeAdapter[T]", _adapter(cast("Any", kind)))
+
+
+def told(error: ValidationError, where: str = "") -> str:
+    """The first thing that is wrong with what was read, in a line: where it is, what is wanted, the start of what was given."""
+    one = error.errors(include_url=False, include_context=False)[0]
+    at = ".".join(map(str, (*filter(None, [where]), *one["loc"])))
+    return f"{at or 'the file'}: {one['msg']}" + ("" if one["type"] == "missing" else f", not {short(one['input'])}")
+
+
+def short(value: object) -> str:
+    """The start of a value, without writing out the whole of a large one."""
+    return _REPR.repr(value)[:_SHOWN]
+
+
+def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: an object none of whose keys is repeated; raises `ValueError`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        again = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"key {short(again)} is repeated")
+    return found
+
+
+def numbers_of(name: str, value: Any) -> Iterator[tuple[str, int | float]]:
+    """The numbers among settings, by their names with dots."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from numbers_of(f"{name}.{key}" if name else str(key), part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            pair = isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], str)
+            yield from numbers_of(f"{name}.{part[0]}" if pair else name, part[1] if pair else part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, value
 
 
 def plain(what: Any) -> dict[str, Any]:

@@ -10,14 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ...errors import OutputError
 from ..agent import Agent
+from ..data.paths import held, possible
 from ..user_code import digest
 from .executor import package_versions
 from .fields import MaybeDigest, Slashed, adapter, record
@@ -77,10 +76,8 @@ class Journal:
         self._head = {"schema": SCHEMA, "agent": about, "protocol_hash": protocol.hash(), "versions": package_versions()}
         self._cells: dict[AgentKey, dict[Cell, CellResult]] = {}
         try:
-            self._read()
-        except OSError as error:
-            hint = "Give a file in a folder you may write to."
-            raise OutputError(f"cannot write --out {str(path)!r} ({error.strerror}). {hint}") from error
+            with possible(f"write --out {str(path)!r}", "Give a file in a folder you may write to."):
+                self._read()
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
             hint = "It is left as it is: give another --out, or move it away to start anew."
@@ -145,21 +142,9 @@ def alone(out: Path | None) -> Iterator[None]:
         raise OutputError(f"--out {str(out)!r} is a folder. Give a file name.")
     if out.is_symlink():  # it would be replaced, not what it leads to
         raise OutputError(f"--out {str(out)!r} is a symlink. It is left as it is: give another --out, or the file it leads to.")
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        held = Path(lock.lock_file).exists()  # some file systems take no new file, and do not say so
-        what = (
-            f"another run is writing --out {str(out)!r}. Wait for it" if held else f"cannot write --out {str(out)!r}. Try again"
-        )
-        raise OutputError(f"{what}, or give another --out.") from error
-    except OSError as error:
-        hint = "Give a file in a folder you may write to."
-        raise OutputError(f"cannot write --out {str(out)!r} ({error.strerror}). {hint}") from error
-    try:
+    busy = f"another run is writing --out {str(out)!r}. Wait for it, or give another --out."
+    with ExitStack() as stack:
+        with possible(f"write --out {str(out)!r}", "Give a file in a folder you may write to."):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(out.with_name(f".{out.name}.lock"), busy))
         yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()

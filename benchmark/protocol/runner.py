@@ -14,10 +14,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ...errors import WbenchError, foreign
+from ...errors import WbenchError, foreign, require
 from ..agent import Adaptation, Agent
 from ..data.support import support
-from ..family import closed, require
+from ..family import closed
 from ..meter import MeteredEnvironment
 from ..processes import one_thread, plain_torch, seed_everything
 from ..registry import get_variant

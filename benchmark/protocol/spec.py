@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from ...errors import UnknownNameError, require_known
+from ...errors import require, require_known
 from ..data.support import SUPPORTS
-from ..family import Family, Variant, require
+from ..family import Family, Variant
 from ..registry import get_family, get_variant
 from ..rollout import BITS_PER_FLOAT
 from ..seeds import QUERY_SEEDS, SUPPORT_SEEDS
@@ -243,8 +243,7 @@ def protocol(
         UnknownNameError: of protocol, family, variant or support.
         InvalidValueError: a number out of bounds, or a variant of another family.
     """
-    if name not in SIZES:
-        raise UnknownNameError("protocol", name, SIZES, "wbench eval --protocol quick")
+    require_known("protocol", name, SIZES, "wbench eval --protocol quick")
     size = SIZES[name]
     named = [get_family(each).name for each in families or FAMILIES]
     order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))

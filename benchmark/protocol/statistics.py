@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from .fields import Name, Number, Slashed, record
 
 Scores = Sequence[Sequence[float]] | np.ndarray  # [variant][site], as many sites for every variant
@@ -241,6 +241,5 @@ def _table(scores: Scores) -> np.ndarray:
 
 def _pair(ours: Scores, theirs: Scores) -> tuple[np.ndarray, np.ndarray]:
     x, y = _table(ours), _table(theirs)
-    if x.shape != y.shape:
-        raise InvalidValueError("scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and sites")
+    require(x.shape == y.shape, "scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and sites")
     return x, y

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from scipy.special import stdtrit
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, require
 from . import statistics
 from .statistics import CONFIDENCE, GAMMA, MIN_SITES, TRIM, Estimate, Interval, Summary
 
@@ -42,8 +42,7 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> Interval:
     Trainings of two recipes have nothing in common; sites and their query episodes are the same. A fixed rule has one training.
     """
     x, y = _table(ours), _table(theirs)
-    if x.shape[1:] != y.shape[1:]:
-        raise InvalidValueError("scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and sites")
+    require(x.shape[1:] == y.shape[1:], "scores", f"of shapes {x.shape} and {y.shape}", "of the same variants and sites")
     if len(x) == len(y) == 1:
         return statistics.paired(x[0], y[0])
     return Interval(*_with_interval(_iqm, x[:, None] - y[None]))

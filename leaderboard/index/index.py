@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ...benchmark.data.paths import home
 from ...benchmark.processes import spawn_context
 from ...benchmark.protocol.fields import adapter
 from ...errors import ResultError
-from ..reading import parse, read_bytes
+from ..reading import parse, read_file
 from ..store import name_of, result_files
 from ..verification.recompute import complaints
+from .entry import Entry
 from .line import OWN_LOGS, Line
 from .ranks import counts
 
@@ -44,23 +45,6 @@ create table if not exists contracts (hash text primary key, text text);
 create table if not exists ranks (key text primary key, names text, better blob, worse blob);
 """
 _COLUMNS = "name, stat, sha256, protocol, hash, played, problem, malformed, line"
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """A file of a store.
-
-    Attributes:
-        name: its name.
-        sha256: of its bytes.
-        line: what it says, in short.
-        problem: why it does not hold; empty where it does.
-    """
-
-    name: str
-    sha256: str
-    line: Line
-    problem: str
 
 
 class Index:
@@ -137,8 +121,8 @@ class Index:
         found = self._base.execute("select distinct protocol from files where not malformed and protocol <> ?", (_CONTROL,))
         return sorted(name for (name,) in found)
 
-    def files(self, protocol: str | None = None) -> Iterator[Indexed]:
-        """The rows of a protocol, or all, by name; what is malformed is told of."""
+    def files(self, protocol: str | None = None) -> Iterator[Entry]:
+        """The rows of a protocol, or all, by name, checked as far as `arithmetic`; what is malformed is told of."""
         for name in self._odd:
             self._note(f"{name} is left out: no file of a store has such a name")
         for name, problem in self._base.execute("select name, problem from files where malformed order by name"):
@@ -146,11 +130,11 @@ class Index:
         chosen = "protocol <> ?" if protocol is None else "protocol = ?"
         yield from self._those(chosen, _CONTROL if protocol is None else protocol)
 
-    def controls(self) -> Iterator[Indexed]:
+    def controls(self) -> Iterator[Entry]:
         """The files played with logs that are not the site's."""
         return self._those("protocol = ?", _CONTROL)
 
-    def _those(self, chosen: str, value: str) -> Iterator[Indexed]:
+    def _those(self, chosen: str, value: str) -> Iterator[Entry]:
         found = self._base.execute(
             f"select name, sha256, hash, problem, line from files where not malformed and {chosen} order by name", (value,)
         )
@@ -158,7 +142,8 @@ class Index:
         for name, sha256, digest, problem, line in found:
             if digest not in contracts:
                 contracts[digest] = self._contract(digest)
-            yield Indexed(name, sha256, replace(adapter(Line).validate_json(line), contract=contracts[digest]), problem)
+            told = replace(adapter(Line).validate_json(line), contract=contracts[digest])
+            yield Entry(name, told, "reported" if problem else "arithmetic", sha256=sha256)
 
     def _contract(self, digest: str) -> dict[str, Any]:
         (text,) = self._base.execute("select text from contracts where hash = ?", (digest,)).fetchone()
@@ -251,7 +236,7 @@ def _read(paths: Iterable[Path]) -> list[Row]:
 
 def _row(path: Path, sound: set[tuple[str, str]]) -> Row:
     try:
-        content = read_bytes(path)
+        content = read_file(path)
         result = parse(content)
     except ResultError as error:
         return (path.name, "", "", "", "", str(error), 1, "", "")

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ...benchmark.data.paths import write_text
-from ...errors import OutputError
+from ...benchmark.data.paths import possible, require_ours, write_text
 from ..index.entry import Entry
 from .model import model
 
@@ -54,23 +53,12 @@ def write(entries: Sequence[Entry], folder: Path) -> Path:
         OutputError: the folder cannot be written, or holds a page or README.md that is somebody else's.
     """
     page = folder / "index.html"
-    try:
+    with possible(f"write the page into {str(folder)!r}", "Give a folder you may write to."):
         for path, mark in ((page, _MARK), (folder / "README.md", _SPACE[:40])):
-            _require_ours(path, mark)
+            require_ours(path, [mark.encode()], "Give another folder.")
         write_text(page, render(entries))
         write_text(folder / "README.md", _SPACE)
-    except OSError as error:
-        hint = "Give a folder you may write to."
-        raise OutputError(f"cannot write the page into {str(folder)!r} ({error.strerror}). {hint}") from error
     return page
-
-
-def _require_ours(path: Path, mark: str) -> None:
-    """Raise `OutputError` where a path is taken by something that this module did not write."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if path.is_symlink() or not path.is_file() or mark not in path.read_text(encoding="utf-8", errors="replace"):
-        raise OutputError(f"{str(path)!r} is not of wbench, and was left as it is. Give another folder.")
 
 
 def render(entries: Sequence[Entry]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 from ...benchmark.protocol.runner import CellResult
 from ...benchmark.registry import plugins
 from ...benchmark.user_code import is_file
-from ...errors import CheckpointError, InvalidValueError, TrustError
+from ...errors import CheckpointError, InvalidValueError, TrustError, require
 from ..provenance import UNREGISTERED, file_version, hardware
 from ..result import Result
 from ..schema import AgentRecord, Origin
@@ -59,10 +59,8 @@ class Plan:
     bar: Callable[[int], Callable[[], None]] = _quietly
 
     def __post_init__(self) -> None:
-        if self.cells < 1:
-            raise InvalidValueError("--cells", self.cells, "1 or more")
-        if not 0.0 <= self.tolerance <= 100.0:
-            raise InvalidValueError("--tolerance", self.tolerance, "in [0, 100] points of score")
+        require(self.cells >= 1, "--cells", self.cells, "1 or more")
+        require(0.0 <= self.tolerance <= 100.0, "--tolerance", self.tolerance, "in [0, 100] points of score")
 
 
 @dataclass(frozen=True)
@@ -173,15 +171,13 @@ def _file(result: Result, plan: Plan) -> str:
     played = result.package.version
     if plan.agent is None:
         raise InvalidValueError("--agent", None, f"FILE.py, the file of {result.agent!r}: it is in no package")
-    if not is_file(plan.agent):
-        raise InvalidValueError("--agent", plan.agent, "FILE.py or FILE.py:ATTR")
+    require(bool(is_file(plan.agent)), "--agent", plan.agent, "FILE.py or FILE.py:ATTR")
     path = Path(re.sub(r":\w+$", "", plan.agent))
     try:
         given = file_version(path)
     except OSError as error:
         raise InvalidValueError("--agent", plan.agent, f"a file that can be read ({error.strerror})") from error
-    if given != played:
-        raise InvalidValueError(f"SHA-256 of {path}", f"{given[:16]}...", f"{played[:16]}..., of the file that was played")
+    require(given == played, f"SHA-256 of {path}", f"{given[:16]}...", f"{played[:16]}..., of the file that was played")
     if not plan.trust:
         raise TrustError(f"{path}, the code of {result.agent!r},", "run")
     return plan.agent

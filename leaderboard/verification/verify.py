@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from ...benchmark.data.paths import READ_ONLY, write_text
-from ...errors import InvalidValueError, OutputError, ResultError, UnknownNameError
+from ...benchmark.data.paths import possible, read_text, write_text
+from ...errors import InvalidValueError, ResultError, require, require_known
 from .. import provenance
-from ..reading import parse, read_bytes
+from ..reading import parse, read_file
 from ..result import Result
 from .recompute import complaints
 from .rerun import LEAST, Plan, Replayed, rerun
@@ -55,10 +53,6 @@ class Verification:
         """Whether it holds in the tier that was asked for."""
         return not self.problems
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "holds": self.holds}
-
 
 def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Verification:
     """Verify a file as far as a tier.
@@ -73,9 +67,8 @@ def verify(path: Path, tier: str = "arithmetic", plan: Plan | None = None) -> Ve
         UnknownNameError: there is no such tier.
         TrustError: rerunning it would run or download something that was not trusted.
     """
-    if tier not in TIERS:
-        raise UnknownNameError("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
-    content = read_bytes(path)
+    require_known("tier", tier, TIERS, "wbench results verify FILE --tier arithmetic")
+    content = read_file(path)
     result, found = parse(content), Verification(path.name, hashlib.sha256(content).hexdigest(), tier, "reported")
     if tier == "reported":
         return found
@@ -113,19 +106,15 @@ def record(path: Path, found: Verification) -> Path:
     cells = [[one.variant, one.site, one.shots, one.score, one.score_again] for one in found.replayed]
     told = {"seed": found.seed, "tolerance": found.tolerance, "of": found.cells, "cells": cells}
     data = {"schema": SIDECAR, "sha256": found.sha256, "tier": found.tier, **told, "versions": provenance.versions()}
-    try:
+    with possible(f"write {sidecar(path)}", "The result holds, unrecorded."):
         write_text(sidecar(path), json.dumps(data, indent=1) + "\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {sidecar(path)} ({error.strerror}). The result holds, unrecorded.") from error
     return sidecar(path)
 
 
 def require_recordable(cells: int, tolerance: float) -> None:
     """Raise `InvalidValueError` unless a rerun of so many cells, as close as this, may be recorded."""
-    if cells < LEAST:
-        raise InvalidValueError("--cells", cells, f"{LEAST} or more with --record")
-    if not tolerance <= LOOSEST:
-        raise InvalidValueError("--tolerance", tolerance, f"at most {LOOSEST} points with --record")
+    require(cells >= LEAST, "--cells", cells, f"{LEAST} or more with --record")
+    require(tolerance <= LOOSEST, "--tolerance", tolerance, f"at most {LOOSEST} points with --record")
 
 
 @dataclass(frozen=True)
@@ -153,8 +142,7 @@ def recorded(path: Path, sha256: str, cells: int) -> Record | None:
         ResultError: what lies there is no record.
     """
     try:
-        with open(os.open(sidecar(path), READ_ONLY), "rb") as stream:  # noqa: PTH123 - by its descriptor
-            data = json.loads(stream.read(_LARGEST_RECORD))
+        data = json.loads(read_text(sidecar(path), _LARGEST_RECORD))
         if data["schema"] not in SIDECARS or data["tier"] not in TIERS:
             raise ValueError(f"schema {data['schema']!r:.40}, tier {data['tier']!r:.40}")
         found = Record(len(data["cells"]), cells, float(data.get("tolerance", 0.0)))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from ...benchmark.agent import Adaptation, Support
 from ...benchmark.data.windows import Episodes
-from ...benchmark.family import Family, FamilyShape, Variant, require
+from ...benchmark.family import Family, FamilyShape, Variant
 from ...benchmark.protocol.spec import FAMILIES, Protocol
 from ...benchmark.protocol.statistics import Interval, interval, paired
 from ...benchmark.registry import get_family
-from ...errors import CheckpointError
+from ...errors import CheckpointError, require
 from ..adapt import AdaptConfig, fresh, train_whole
 from ..agent import NetWorldAgent
 from ..config import NetWorldConfig

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 from wbench.baselines.common.frames import Frames
+from wbench.baselines.common.places import Places
 from wbench.baselines.common.ppo import PpoConfig, ValueNormaliser, clipped_objective, gae
-from wbench.baselines.common.rollout import OpenEnvironment, learn, play_round, team_advantage
+from wbench.baselines.common.rollout import learn, play_round, team_advantage
 from wbench.baselines.mappo import PRESETS, TRAINER, Mappo, MappoAgent, MappoConfig, fresh
 from wbench.benchmark.data import release
 from wbench.benchmark.data.support import support
@@ -175,7 +176,7 @@ def test_learns_to_take_turns_where_all_see_the_same():
 
 def test_a_round_has_every_row_once_and_says_what_happened():
     model, generator = small(), torch.Generator().manual_seed(0)
-    grounds = [OpenEnvironment(*get_variant(name), 40_000_000) for name in (*VARIANTS, "access/n8-c3-load0.25-l48")]
+    grounds = [Places(*get_variant(name), 40_000_000) for name in (*VARIANTS, "access/n8-c3-load0.25-l48")]
     played = play_round(model, grounds, 2, QUICK, generator)
     assert played.slots == 2 * (128 + 96 + 96 + 128)
     assert {name: len(frames.features) for name, (frames,) in played.frames.items()} == {

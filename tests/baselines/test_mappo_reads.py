@@ -161,7 +161,7 @@ def test_learns_to_read_the_right_choice_of_a_site_from_its_logs():
     for number in range(40):
         sites = torch.randint(1000, (32,)).tolist()
         logs = Logs(logged(sites, (0, 3)[number % 2]), torch.zeros(32, 1))
-        learner.round([Places(HUNCH, HunchVariant(), sites, number, logs, CPU)], 32, number / 40)
+        learner.round([Places(HUNCH, HunchVariant(), number, CPU, sites, logs)], 32, number / 40)
     agent, scores = MappoAgent(model.eval()), {}
     for shots in (0, 3):
         returns = []

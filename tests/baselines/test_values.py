@@ -12,7 +12,7 @@ from wbench.baselines.brq import Brq
 from wbench.baselines.common.networks import AgentView, agent_views, identity, table_mask
 from wbench.baselines.common.online import PracticeConfig, learn_online
 from wbench.baselines.common.q_agent import ValueAgent
-from wbench.baselines.common.q_learning import UNITS, ValueModel, advance, double_q
+from wbench.baselines.common.q_learning import UNITS, ValueModel, double_q
 from wbench.baselines.common.replay import Replay
 from wbench.baselines.iql import Iql
 from wbench.baselines.qmix import Qmix
@@ -23,6 +23,7 @@ from wbench.benchmark.registry import get_family
 from wbench.errors import BudgetError
 from wbench.learning.checkpoint import digest
 from wbench.learning.codec import ActionCodec
+from wbench.learning.descent import move_average
 
 from ..playing import play
 from . import matrix_game as game
@@ -46,7 +47,9 @@ def trained(model: ValueModel, data, steps: int, cql_alpha: float) -> ValueModel
     for _ in range(steps):
         optimiser.zero_grad()
         model.loss(target, sampler.sample(192), "signs", cql_alpha).backward()
-        advance(parameters, averages, optimiser, 0.05)
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimiser.step()
+        move_average(averages, parameters, 0.05)
     return target.eval()
 
 

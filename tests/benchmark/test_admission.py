@@ -11,8 +11,7 @@ import torch
 from wbench.benchmark.agent import Support
 from wbench.benchmark.data.support import support
 from wbench.benchmark.protocol import admission
-from wbench.benchmark.protocol.admission import READERS, Admission, frozen, measure
-from wbench.benchmark.protocol.beside import SideBySide
+from wbench.benchmark.protocol.admission import READERS, Admission, frozen, measure, side_by_side
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.rollout import play
 from wbench.benchmark.seeds import query_seeds
@@ -61,16 +60,14 @@ def test_logs_move_what_is_revealed_a_little(name):
 
 
 @pytest.mark.parametrize("policy", ["estimator", "oracle"])
-def test_agents_that_cannot_be_joined_have_rows_of_their_own(policy):
+def test_agents_play_episodes_of_their_own_joined_or_not(policy):
     family = get_family("access")
     variant = family.select("train")[0]
     agents = [family.policies[policy]() for _ in SITES]
     for agent, site in zip(agents, SITES, strict=True):
         agent.adapt(family, variant, support(family, variant, site, 1))
     places = [[site, SITES[0]] for site in SITES]
-    beside = SideBySide(agents, places, [5, 6])
-    assert beside.privileged == (policy == "oracle")
-    returns = play(family, variant, beside, [s for own in places for s in own], [5, 6] * 3).returns.view(3, 2)
+    returns = side_by_side(family, variant, agents, np.array(places), [5, 6])
     for agent, own, earned in zip(agents, places, returns, strict=True):
         assert earned.tolist() == pytest.approx(play(family, variant, agent, own, [5, 6]).returns.tolist(), abs=1e-5)
 

@@ -118,7 +118,7 @@ def test_a_part_of_a_release_comes_alone_and_the_report_is_exact(source, server,
     server.asked.clear()
     again = fetch(tmp_path, server.url)
     assert again.files[0].source == "cache" and server.asked == []
-    assert json.loads(json.dumps(again.to_dict()))["files"][0]["verified"] == "unpinned"
+    assert again.files[0].verified == "unpinned"
     rest = fetch(tmp_path, server.url + "/access-tiny-v1.0.0", contents(FAMILY, RELEASE))  # the dataset folder itself
     assert {f.source for f in rest.files} == {"cache", server.url + "/access-tiny-v1.0.0"}
     assert verify(FAMILY, RELEASE, tmp_path).count("same bytes") == FILES

@@ -12,7 +12,7 @@ from wbench.baselines.common.rollout import learn, play_round
 from wbench.baselines.mappo import MappoConfig, fresh
 from wbench.benchmark.data.support import support
 from wbench.benchmark.data.windows import Episodes
-from wbench.benchmark.families.access.layout import SLICES
+from wbench.benchmark.families.access.layout import View
 from wbench.benchmark.family import FamilyShape
 from wbench.benchmark.registry import get_family, get_variant
 from wbench.errors import CheckpointError, InvalidValueError, UnknownNameError
@@ -108,11 +108,11 @@ def test_the_action_changes_what_is_imagined(model):
     for sends in (False, True):
         env = imagine(model, VARIANTS[0], slots=1)
         obs, info = env.reset(256)
-        turn = (obs[..., SLICES["turn"].start] > 0.5) & info["action_mask"][..., 1]
+        turn = (obs[..., View.slices["turn"].start] > 0.5) & info["action_mask"][..., 1]
         after, *_ = env.step((turn & sends).long())
         ends.append(after[turn])
     idle, sent = ends
-    shown, acknowledged = SLICES["sent"].start, SLICES["outcome"].start + 1
+    shown, acknowledged = View.slices["sent"].start, View.slices["outcome"].start + 1
     assert float(sent[:, shown].mean()) > float(idle[:, shown].mean()) + 0.2
     assert float(sent[:, acknowledged].mean()) > float(idle[:, acknowledged].mean()) + 0.02
 

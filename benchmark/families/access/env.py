@@ -14,16 +14,18 @@ queue and outcome, and hears one channel a slot: that of its packet, or its home
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ...family import ActionComponent, Info
 from ...physics.queues import PacketQueue
 from ...physics.traffic import bernoulli_arrivals, on_off_arrivals
 from ...processes import plain_types
 from ...site import scenario_generator
+from ..slots import SlotEnv
 from .features import lookup_tables, past_code
 from .site import draw_site
 from .variant import BURST_DUTY, BURST_MEAN_ON, AccessVariant
@@ -34,37 +36,29 @@ CHARGE = 2.0  # a hit of an active protected incumbent
 INITIAL_MAX = 2  # packets that a user has at the start, at most
 INITIAL_SHARE = 0.1  # packets that are there at the start, at most, as a share of those that arrive
 
-EPISODIC = "_arrivals _busy _delays _dropped _energy _last_success _past _protected".split()  # and the queues
 
-
-class AccessEnv:
-    """B episodes of one `access` variant, stepped together (see `benchmark.family.Env`).
+class AccessEnv(SlotEnv):
+    """B episodes of one `access` variant. An action is 0 = idle, c = send on channel c; with an empty queue it is idling.
 
     Attributes:
-        variant: what is being played.
         sites: the site of each episode.
-        charged: whether rewards hold the site's charge; see `benchmark.family.Env`.
     """
 
-    charged = True
+    variant: AccessVariant
+    episodic = dict.fromkeys("_arrivals _busy _delays _dropped _energy _last_success _past _protected".split(), 0)  # and queues
 
     @plain_types()
     def __init__(self, variant: AccessVariant, device: torch.device | str = "cpu") -> None:
-        self.variant = variant
-        self.device = torch.device(device)
+        super().__init__(variant, device)
         self.sites: tuple[int, ...] = ()
         n, c = variant.agents, variant.channels
-        self._choices = (ActionComponent("channel", "categorical", c + 1),)
+        self.choices = (ActionComponent("channel", "categorical", c + 1),)
         index = torch.arange(n, device=self.device)
         self._home = index % c
         self._channel_ids = torch.arange(1, c + 1, device=self.device)
         self._lookup = lookup_tables(variant, self.device)
 
-    @plain_types()
-    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Draw the scenarios of these (site, seed) and start their episodes; returns obs [B, N, O] and info."""
-        require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
-        require(len(sites) == len(seeds), "sites", len(sites), f"as many as seeds, {len(seeds)}")
+    def _begin(self, sites: Sequence[int], seeds: Sequence[int]) -> None:
         v, batch = self.variant, len(seeds)
         scenarios = [_draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
         initial, self._arrivals, self._busy, self._protected = (
@@ -74,28 +68,15 @@ class AccessEnv:
         self._queue = PacketQueue((batch, v.agents), v.buffer, self.device)
         for packets in initial.unbind(-1):
             self._queue.push(packets, -1)
-        self._slot = 0
         self._past = torch.zeros(batch, v.agents, dtype=torch.int64, device=self.device)  # code of the last slot's outcome
         self._last_success = torch.full((batch, v.agents), -1, dtype=torch.int64, device=self.device)
         self._delays = torch.zeros(batch, v.horizon + 1, device=self.device)  # histogram of delays of delivered packets
         self._dropped = torch.zeros(batch, device=self.device)
         self._energy = torch.zeros(batch, device=self.device)
-        return self._observe(), self._masks()
 
-    @plain_types()
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot.
-
-        Args:
-            action: [B, N] integers, 0 = idle, c = send on channel c. Sending with an empty queue is idling.
-
-        Returns:
-            obs [B, N, O], reward [B, N], terminated [B], truncated [B], info with the slot's quality of service.
-        """
+    def _play(self, action: Tensor) -> tuple[Tensor, Info]:
         v, t = self.variant, self._slot
-        require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
-        batch = self._queue.length.shape[0]
-        sent = check_action(action, self._choices, batch, v.agents) * (self._queue.length > 0)
+        sent = action * (self._queue.length > 0)
         heard = torch.where(sent > 0, sent - 1, self._home)  # [B, N] from 0
         users = (sent.unsqueeze(1) == self._channel_ids[:, None]).sum(-1)  # [B, C] users that send there
         senders = (users + self._busy[:, t]).gather(1, heard)
@@ -112,16 +93,11 @@ class AccessEnv:
         self._delays.scatter_add_(1, delay, delivered)
         self._dropped += dropped.sum(1)
         self._energy += energy.sum(1)
+        return reward, {"delivered": delivered, "delay": delay.float(), "dropped": dropped.float(), "energy": energy}
 
-        info = self._masks()
-        info |= {"delivered": delivered, "delay": delay.float(), "dropped": dropped.float(), "energy": energy}
-        terminated = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        truncated = torch.full_like(terminated, self._slot == v.horizon)
-        return self._observe(), reward, terminated, truncated, info
-
-    def clone_episodes(self, episodes: Tensor) -> AccessEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
-        copied = clone_rows(self, episodes, dict.fromkeys(EPISODIC, 0))
+    def clone_episodes(self, episodes: Tensor) -> Self:
+        """See `SlotEnv`."""
+        copied = super().clone_episodes(episodes)
         copied._queue = self._queue.clone_episodes(episodes)
         copied.sites = tuple(self.sites[k] for k in episodes.tolist())
         return copied
@@ -147,11 +123,7 @@ class AccessEnv:
         """For the hindsight bound alone: the coins of incumbents and of protected ones, each [B, T, C] of 0 and 1."""
         return self._busy.float(), self._protected.float()
 
-    def _masks(self) -> Info:
-        backlog = self._queue.length > 0
-        return {"action_mask": self._lookup.allowed[backlog.long()], "agent_mask": torch.ones_like(backlog)}
-
-    def _observe(self) -> Tensor:
+    def _observe(self) -> tuple[Tensor, Info]:
         """By looking up: the same bits wherever in a batch a number stands."""
         t, length, find = self._slot, self._queue.length, self._lookup
         age = torch.where(length > 0, t - self._queue.head_stamp(), 0)
@@ -162,7 +134,9 @@ class AccessEnv:
             find.silence[t - 1 - self._last_success],
             find.constant[t].expand(len(length), -1, -1),
         )
-        return torch.cat(parts, dim=-1)
+        backlog = length > 0
+        masks = {"action_mask": find.allowed[backlog.long()], "agent_mask": torch.ones_like(backlog)}
+        return torch.cat(parts, dim=-1), masks
 
 
 def worth(delay: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ HIT = Coin.of(PROTECTED, PROTECTED_ACTIVITY)
 
 @dataclass(frozen=True)
 class Evidence:
-    """Log-likelihoods of both coins of every cell, each [L, C, G] of one site, or [U, L, C, G] of several."""
+    """Log-likelihoods of both coins of every cell of U sites, each [U, L, C, G]."""
 
     busy: Tensor
     hit: Tensor
@@ -74,18 +74,12 @@ class Evidence:
     @classmethod
     def none(cls, variant: AccessVariant) -> Evidence:
         """Nothing seen."""
-        shape = variant.superframe, variant.channels, POINTS + 1
+        shape = 1, variant.superframe, variant.channels, POINTS + 1
         return cls(torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64))
 
     def table(self) -> Table:
         """The posterior means, as the table of these sites."""
-        return believed(BUSY.mean(self.busy), HIT.mean(self.hit))
-
-
-def believed(busy: Tensor, hit: Tensor) -> Table:
-    """The table [U, L, C] of one site or several."""
-    busy, hit = (x.float().view(-1, *x.shape[-2:]) for x in (busy, hit))
-    return Table(busy, CHARGE * hit).rounded()
+        return Table(BUSY.mean(self.busy).float(), CHARGE * HIT.mean(self.hit).float()).rounded()
 
 
 def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
@@ -107,7 +101,7 @@ def read_logs(variant: AccessVariant, logs: Support) -> Evidence:
         return cells.index_add_(0, clock, seen.sum(0).double())
 
     busy = BUSY.likelihood(count(clear & (senders > users)), count(clear & (senders <= users)))
-    return Evidence(busy, HIT.likelihood(count(hit), count((users > 0) & ~hit)))
+    return Evidence(busy.unsqueeze(0), HIT.likelihood(count(hit), count((users > 0) & ~hit)).unsqueeze(0))
 
 
 class Listener:

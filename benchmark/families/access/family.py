@@ -6,7 +6,7 @@ from typing import Any
 
 from ...family import ActionComponent, Family
 from .env import CHARGE, INITIAL_MAX, AccessEnv
-from .layout import LAYOUT, MAX_CHANNELS, OBS_SIZE, SLICES, permute_channels
+from .layout import LAYOUT, MAX_CHANNELS, View, permute_channels
 from .policies import POLICIES
 from .revealed import RevealedEstimator
 from .scene import scene
@@ -32,14 +32,14 @@ FAMILY = Family(
     variants=VARIANTS,
     make=AccessEnv,
     hidden=_hidden,
-    obs_size=OBS_SIZE,
+    obs_size=View.size,
     descriptor_size=6,
     actions=(ActionComponent("channel", "categorical", MAX_CHANNELS + 1),),
     reward_range=(-CHARGE, 1.0),
     policies=POLICIES | {"revealed": RevealedEstimator},
     layout=LAYOUT,
     turns=("turn", "static", "clock"),
-    shown={"queue": SLICES["queue"].start + 1, "silence": SLICES["silence"].start},
+    shown={"queue": View.slices["queue"].start + 1, "silence": View.slices["silence"].start},
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05), ("aloha", 0.05), ("backoff", 0.05)),
@@ -47,7 +47,7 @@ FAMILY = Family(
         "mixed": (("random", 0.0), ("medium", 0.05), ("belief", 0.05), ("oracle", 0.1)),
     },
     permute=permute_channels,
-    choice=SLICES["queue"].start,
+    choice=View.slices["queue"].start,
     qos_range=_qos_range,
     scene=scene,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..layout import Named, slices
+from ..layout import Named
 from ..permutation import renumber_choices
 
 MAX_CHANNELS = 4  # observations and actions of fewer channels are padded to this
@@ -26,14 +26,10 @@ LAYOUT = {  # floats of each part, and what they are
     "turn": (4, "own turn now; slots until then, near; sine and cosine of the phase in the frame"),
     "clock": (3 + CLOCK_BITS, f"slot of the superframe / {MAX_SUPERFRAME}; sine and cosine of its phase; its binary digits"),
 }
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES
 
 
 def permute_channels(windows: dict[str, Tensor], generator: torch.Generator) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Adaptation, Agent, RandomPolicy, State, Support
-from ...family import Family, Variant
+from ...agent import Agent, RandomPolicy, State, Support
+from ..reader import Reader, part
 from .env import CHARGE, AccessEnv
 from .evidence import Evidence, Listener, read_logs
 from .layout import View
@@ -142,18 +142,10 @@ class Prior(TurnTaker):
         return Evidence.none(_variant(state)).table().to(row.device), row
 
 
-class Estimator(TurnTaker):
-    """Counts in the joint logs, takes turns by what they say, and goes on listening while it plays. Without logs: `belief`."""
+class Belief(TurnTaker):
+    """Starts as `prior` and learns the incumbents within the episode from what it hears; reads no logs."""
 
-    def __init__(self, name: str = "estimator") -> None:
-        self.name = name
-        self._evidence: Evidence | None = None
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the logs."""
-        v = cast(AccessVariant, variant)
-        self._evidence = Evidence.none(v) if support is None else read_logs(v, support)
-        return Adaptation()
+    name = "belief"
 
     def begin(self, state: State) -> None:
         """Agree on the turns, and start to listen."""
@@ -165,34 +157,26 @@ class Estimator(TurnTaker):
         cast(Listener, state.memory["listener"]).hear(obs, state.slot)
         return super().act(obs, inbox, state)
 
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """One agent that plays for several, each in its own equal part of a batch."""
-        one = type(self)()
-        read = [each._evidence for each in several]
-        one._evidence = Evidence(*(torch.stack([getattr(e, coin) for e in read]) for coin in ("busy", "hit")))
-        return one
-
     def _known(self, state: State) -> Evidence:
-        return self._evidence or Evidence.none(_variant(state))
+        return Evidence.none(_variant(state))
 
     def _tables(self, state: State) -> tuple[Table, Tensor]:
-        table, device = self._known(state).table(), state.action_mask.device
-        row = torch.arange(state.batch, device=device) * len(table.busy) // state.batch
-        return table.to(device), row
+        table = self._known(state).table().to(state.action_mask.device)
+        return table, part(state, len(table.busy))
 
     def _busy(self, obs: Tensor, channel: Tensor, state: State) -> Tensor:
         return cast(Listener, state.memory["listener"]).busy(state.slot, channel)
 
 
-class Belief(Estimator):
-    """Starts as `prior` and learns the incumbents within the episode from what it hears; reads no logs."""
+class Estimator(Reader, Belief):
+    """Counts in the joint logs, takes turns by what they say, and goes on listening while it plays. Without logs: `belief`."""
 
-    def __init__(self) -> None:
-        super().__init__("belief")
+    def read(self, variant: AccessVariant, support: Support) -> Evidence:
+        """Count in the joint logs."""
+        return read_logs(variant, support)
 
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Nothing to read."""
-        return super().adapt(family, variant, None)
+    def _known(self, state: State) -> Evidence:
+        return self._read or super()._known(state)
 
 
 def true_tables(state: State) -> tuple[Table, Tensor]:

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ...family import Split, Variant, require, require_number
+from ....errors import require
+from ...family import Split, Variant, require_number
 from .layout import MAX_CHANNELS, MAX_SUPERFRAME
 
 BURST_DUTY, BURST_MEAN_ON = 0.25, 16.0  # bursty sources: on a quarter of the time, 16 slots at a stretch

@@ -11,16 +11,19 @@ less what handovers cost. docs/explanation/handover.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ...family import ActionComponent, Info
 from ...physics.channel import from_db
 from ...physics.interference import SINR_CAP, rate
 from ...processes import plain_types
-from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, OBS_SIZE, ROUTE_SCALE, View, phases
+from ..layout import phases
+from ..slots import SlotEnv
+from .layout import DB_SCALE, FASTEST, LOOKS, LOWEST, MAX_STATIONS, METRES, ROUTE_SCALE, View
 from .scenario import SLOT, draw_scenario
 from .site import POWER, draw_site, same_carrier, stacked
 from .variant import BAND, HandoverVariant
@@ -43,8 +46,8 @@ EPISODIC = {  # what a `HandoverEnv` holds of each episode, and on which axis
 }
 
 
-class HandoverEnv:
-    """B episodes of one `handover` variant, stepped together (see `benchmark.family.Env`).
+class HandoverEnv(SlotEnv):
+    """B episodes of one `handover` variant. An action is 0 = stay, 1 + b = go to station b; what the mask forbids is to stay.
 
     What is public here is the state that references marked privileged read:
 
@@ -60,10 +63,11 @@ class HandoverEnv:
         tariff: probability that a handover into a station is billed, by slot of the period, [B, S, L].
         backhaul: Mbit/s, [B, S].
         share: of the airtime that other tenants take, [B, S, L]; `active`: their probability, [B, S].
-        charged: whether rewards hold the site's charge; see `benchmark.family.Env`.
     """
 
-    charged = True
+    variant: HandoverVariant
+    choices = ACTIONS
+    episodic = EPISODIC
     tariff: Tensor
     backhaul: Tensor
     share: Tensor
@@ -71,19 +75,14 @@ class HandoverEnv:
 
     @plain_types()
     def __init__(self, variant: HandoverVariant, device: torch.device | str = "cpu") -> None:
-        self.variant = variant
-        self.device = torch.device(device)
+        super().__init__(variant, device)
         self._phases = phases(variant.period).to(self.device)
         self._index = torch.arange(variant.agents, device=self.device) / variant.agents
         self._same = same_carrier(variant.stations).to(self.device)
         self._stations = torch.arange(variant.stations, device=self.device)
 
-    @plain_types()
-    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Start the episode of each (site, seed); returns obs [B, N, O] and info."""
+    def _begin(self, sites: Sequence[int], seeds: Sequence[int]) -> None:
         v, batch = self.variant, len(seeds)
-        require(batch > 0, "seeds", list(seeds), "at least one integer")
-        require(len(sites) == batch, "sites", len(sites), f"{batch}, one a seed")
         self.places = [draw_site(v, site) for site in sites]
         for name in ("tariff", "backhaul", "share", "active"):
             setattr(self, name, stacked(self.places, name, self.device))
@@ -93,7 +92,6 @@ class HandoverEnv:
             for parts, axis in zip(zip(*drawn, strict=True), (1, 1, 1, 0, 1, 1), strict=True)
         )
         self.ratio = torch.exp(level * (np.log(10.0) / 10.0))
-        self._slot = 0
         self.serving = self.measured[0].argmax(-1)
         zeros = torch.zeros(batch, v.agents, device=self.device)
         self.wait, self.hold, self._rate, self._sinr, self._moved, self._failed = zeros, zeros, zeros, zeros, zeros, zeros
@@ -102,29 +100,13 @@ class HandoverEnv:
         self._failures, self._energy, self._delivered = torch.zeros(3, batch, device=self.device).unbind()
         self.users = self._count(torch.ones_like(zeros))
         self.load = (self.users > 0).float() * 0.5
-        return self._observe()
 
     def _count(self, amount: Tensor) -> Tensor:
         """Sum of an amount of every user [B, N] by serving station, [B, S]."""
         return amount.new_zeros(len(amount), self.variant.stations).scatter_add_(1, self.serving, amount)
 
-    @plain_types()
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot.
-
-        Args:
-            action: [B, N] integers: 0 stays, 1 + b goes to station b; what the mask does not allow is to stay.
-
-        Returns:
-            obs [B, N, O], reward [B, N], terminated [B], truncated [B], info with the slot's quality of service.
-        """
-        v, t = self.variant, self._slot
-        require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
-        chosen = check_action(action, ACTIONS, len(self.serving), v.agents)
-        reward, slot = self.advance(torch.where(self._mask.gather(-1, chosen.unsqueeze(-1)).squeeze(-1), chosen, 0))
-        obs, info = self._observe()
-        terminated = torch.zeros(len(reward), dtype=torch.bool, device=self.device)
-        return obs, reward, terminated, torch.full_like(terminated, self._slot == v.horizon), info | slot
+    def _play(self, action: Tensor) -> tuple[Tensor, Info]:
+        return self.advance(torch.where(self._mask.gather(-1, action.unsqueeze(-1)).squeeze(-1), action, 0))
 
     def advance(self, chosen: Tensor) -> tuple[Tensor, Info]:
         """Play one slot with these choices [B, N], all allowed; returns reward [B, N] and quality of service."""
@@ -201,9 +183,9 @@ class HandoverEnv:
             "energy": self._energy.clone(),
         }
 
-    def clone_episodes(self, episodes: Tensor) -> HandoverEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
-        copied = clone_rows(self, episodes, EPISODIC)
+    def clone_episodes(self, episodes: Tensor) -> Self:
+        """See `SlotEnv`."""
+        copied = super().clone_episodes(episodes)
         copied.places = [self.places[k] for k in episodes.tolist()]
         return copied
 
@@ -217,7 +199,7 @@ class HandoverEnv:
     def _observe(self) -> tuple[Tensor, Info]:
         v, t = self.variant, self._slot
         s = v.stations
-        obs = torch.zeros(*self.serving.shape, OBS_SIZE, device=self.device)
+        obs = torch.zeros(*self.serving.shape, View.size, device=self.device)
         view = View(obs)
         free = (self.wait == 0) & (self.hold == 0)
         reported = self._reported()

@@ -8,7 +8,7 @@ from ...agent import RandomPolicy
 from ...family import Family
 from .env import ACTIONS, PRICE, WATTS, HandoverEnv
 from .genie import Genie
-from .layout import LAYOUT, OBS_SIZE, SLICES, permute_stations
+from .layout import LAYOUT, View, permute_stations
 from .maps import districts
 from .picture import save_picture
 from .policies import A3, Belief, Estimator, MaxSinr, Medium, Oracle, RevealedEstimator
@@ -40,7 +40,7 @@ FAMILY = Family(
     variants=VARIANTS,
     make=HandoverEnv,
     hidden=_hidden,
-    obs_size=OBS_SIZE,
+    obs_size=View.size,
     descriptor_size=7,
     actions=ACTIONS,
     reward_range=(-PRICE, 1.0),
@@ -56,9 +56,9 @@ FAMILY = Family(
         "genie": Genie,
     },
     layout=LAYOUT,
-    shown={"rate": SLICES["rate"].start, "level": SLICES["level"].start},
+    shown={"rate": View.slices["rate"].start, "level": View.slices["level"].start},
     permute=permute_stations,
-    choice=SLICES["free"].start,
+    choice=View.slices["free"].start,
     qos_range=_qos_range,
     draw=save_picture,
     scene=scene,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from ..layout import Named, slices
+from ..layout import PHASE, Named
 from ..permutation import renumber_choices
 
 MAX_STATIONS = 12  # observations and actions of fewer stations are padded to this
@@ -15,7 +13,6 @@ LOWEST, DB_SCALE = -10.0, 40.0  # dB over the noise: levels are shown as (level 
 METRES = 150.0  # a position of 1 is the edge of the district
 LOOKS = (4, 8, 16, 24)  # slots ahead that a user knows its own route
 FASTEST = 14.0  # m/s, shown as 1
-HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 
 LAYOUT = {  # floats of each part, and what they are
     "free": (1, "whether a handover may be asked for"),
@@ -33,33 +30,14 @@ LAYOUT = {  # floats of each part, and what they are
     "position": (2, "own position / 150 m"),
     "heading": (3, "direction of travel, and speed / 14 m/s"),
     "route": (2 * len(LOOKS), f"own way in {', '.join(map(str, LOOKS))} slots by the planned route / 50 m"),
-    "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
+    "phase": PHASE,
     "index": (1, "own index / N"),
 }
 ROUTE_SCALE = 50.0
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES
-
-    free: Tensor
-    wait: Tensor
-    level: Tensor
-    reported: Tensor
-    serving: Tensor
-    load: Tensor
-    rate: Tensor
-    moved: Tensor
-    failed: Tensor
-    position: Tensor
-    heading: Tensor
-    route: Tensor
-    phase: Tensor
-    index: Tensor
 
 
 def permute_stations(windows: dict[str, Tensor], generator: torch.Generator) -> None:
@@ -72,10 +50,3 @@ def permute_stations(windows: dict[str, Tensor], generator: torch.Generator) -> 
     renumber_choices(windows, order)
     for stations in (view.level, view.reported, view.serving):
         stations[:] = stations[..., order]
-
-
-def phases(period: int) -> Tensor:
-    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
-    slot = torch.arange(period)
-    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
-    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import dijkstra
 
-from ....errors import DataError, InvalidValueError
+from ....errors import DataError, require
 from ...randomness import generator
 
 Positions = NDArray[np.floating[Any]]
@@ -186,6 +186,5 @@ def traffic(number: int) -> NDArray[np.float32]:
 
 def numbers_of(city: str) -> list[int]:
     """Districts of the cities that train sites show (`seen`), or of the one that they do not (`unseen`)."""
-    if city not in ("seen", "unseen"):
-        raise InvalidValueError("city", city, "'seen' or 'unseen'")
+    require(city in ("seen", "unseen"), "city", city, "'seen' or 'unseen'")
     return [k for k, place in enumerate(districts()) if (place.city == UNSEEN) == (city == "unseen")]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Adaptation, Agent, State, Support
-from ...family import Family, Variant
+from ...agent import Agent, State, Support
+from ..reader import Reader, part
 from ..revealed import Revealed
 from .env import INTERRUPTION, PRICE
 from .estimator import estimate
@@ -76,7 +75,7 @@ class Planner(Agent):
 
     def knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         """What is thought of P sites, and which of them each episode is at, [B]."""
-        return average(cast("HandoverVariant", state.variant), state.action_mask.device), _first(state)
+        return average(cast("HandoverVariant", state.variant), state.action_mask.device), part(state, 1)
 
     def begin(self, state: State) -> None:
         """Forecast who is where; everybody computes the same."""
@@ -168,29 +167,16 @@ class Belief(Planner):
     name = "belief"
 
 
-class Estimator(Planner):
+class Estimator(Reader, Planner):
     """Reads the joint support, then plays like `belief` with that estimate; with no support it is `belief`."""
 
-    name = "estimator"
-    _read: Knowledge | None = None
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+    def read(self, variant: HandoverVariant, support: Support) -> Knowledge:
         """Estimate the site from the joint logs."""
-        self._read = None if support is None else estimate(cast("HandoverVariant", variant), support)
-        return Adaptation()
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """One agent that plays for several, each in its own equal part of a batch."""
-        one, read = type(self)(), [cast(Knowledge, each._read) for each in several]
-        one._read = Knowledge(**{name: torch.cat([getattr(known, name) for known in read]) for name in vars(read[0])})
-        return one
+        return estimate(variant, support)
 
     def knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
         """What the logs say: of one site, or by episode of several."""
-        if self._read is None:
-            return super().knowledge(state)
-        batch = torch.arange(state.batch, device=state.action_mask.device)
-        return self._read, batch * len(self._read.backhaul) // state.batch
+        return (self._read, part(state, len(self._read.backhaul))) if self._read else super().knowledge(state)
 
 
 class Oracle(Planner):
@@ -224,7 +210,3 @@ def true_knowledge(env: HandoverEnv) -> tuple[Knowledge, Tensor]:
     number = {id(place): k for k, place in enumerate(distinct)}
     place = torch.tensor([number[id(place)] for place in env.places], device=env.device)
     return told(distinct, env.device), place
-
-
-def _first(state: State) -> Tensor:
-    return torch.zeros(state.batch, dtype=torch.int64, device=state.action_mask.device)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...physics.channel import noise_power
+from ...physics.traffic import arcsine, scheduled_runs
 from ...site import range_of, site_generator
 from .maps import districts, numbers_of
 from .variant import BAND, HandoverVariant
@@ -88,9 +89,9 @@ def draw_site(variant: HandoverVariant, number: int) -> Site:
     backhaul = BACKHAUL_RATIO ** rng.random(s)
     backhaul *= variant.capacity / backhaul.sum()
     share, active = rng.uniform(*TENANT_SHARE, size=(s, 1)), rng.uniform(*TENANT_ACTIVE, size=s)
-    scheduled = np.stack([_pattern(period, duty, rng) for duty in rng.uniform(*TENANT_DUTY, size=s)])
+    scheduled = np.stack([scheduled_runs(period, duty, TENANT_RUN, rng) for duty in rng.uniform(*TENANT_DUTY, size=s)])
     cells = rng.random((s, math.ceil(period / PRICE_RUN))).repeat(PRICE_RUN, axis=1)[:, :period]
-    tariff = _arcsine(rng.random((s, 1))) * _arcsine(cells)
+    tariff = arcsine(rng.random((s, 1))) * arcsine(cells)
     where = np.concatenate([place.stations[chosen, :2] @ turn.T, place.stations[chosen, 2:]], axis=1)
     fields = (turn, where, level, backhaul, share * scheduled, active, tariff)
     return Site(district, *(np.ascontiguousarray(x, dtype=np.float32) for x in fields))
@@ -126,23 +127,6 @@ def same_carrier(stations: int) -> Tensor:
     """Whether two stations disturb each other, [S, S]: station k has carrier k mod CARRIERS, which is public."""
     carrier = torch.arange(stations) % CARRIERS
     return ((carrier == carrier.unsqueeze(1)) & ~torch.eye(stations, dtype=torch.bool)).float()
-
-
-def _arcsine(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Draws in [0, 1] with most of them near the ends (arcsine law, variance 1/8): cheap or dear rather than in between."""
-    return np.square(np.sin(0.5 * math.pi * uniform))
-
-
-def _pattern(period: int, duty: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A two-state Markov chain round the period: scheduled with probability `duty`, in runs of TENANT_RUN on average, [L]."""
-    leave_on = 1.0 / TENANT_RUN
-    leave_off = leave_on * duty / (1.0 - duty)
-    switch, state = rng.random(period), bool(rng.random() < duty)
-    states = []
-    for draw in switch:
-        state = draw >= leave_on if state else draw < leave_off
-        states.append(state)
-    return np.array(states)
 
 
 def stacked(found: Sequence[Site], name: str, device: torch.device | str) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from ....errors import InvalidValueError, MissingPackageError
+from ....errors import MissingPackageError, require
 from .maps import BEST_DB, CELL, CELLS, CITIES, NO_PATH, PATH, STEP_DB, VERSION, District
 
 Array = NDArray[np.floating[Any]]
@@ -59,8 +59,7 @@ def require_tools() -> None:
 def chosen(numbers: Sequence[int] | None) -> list[int]:
     """Numbers of districts; None = all. Raises `InvalidValueError` where there is none of a number."""
     for number in numbers or ():
-        if not 0 <= number < len(DISTRICTS):
-            raise InvalidValueError("--district", number, f"in [0, {len(DISTRICTS) - 1}]: {len(DISTRICTS)} districts")
+        require(0 <= number < len(DISTRICTS), "--district", number, f"in [0, {len(DISTRICTS) - 1}]: {len(DISTRICTS)} districts")
     return list(range(len(DISTRICTS))) if numbers is None else list(dict.fromkeys(numbers))
 
 

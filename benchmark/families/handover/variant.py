@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from ...family import Split, Variant, require, require_number
+from ....errors import require
+from ...family import Split, Variant, require_number
 from .layout import MAX_STATIONS
 
 City = Literal["seen", "unseen"]

@@ -18,30 +18,20 @@ uplink of its own at 14 Mbit/s and edges are alike: bands, tenants and tariffs a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ...family import ActionComponent, Info, clone_rows
 from ...physics.queues import serve, total
 from ...processes import plain_types
+from ..layout import phases
+from ..slots import SlotEnv
 from . import site as sites_of
-from .layout import (
-    LOCAL_SPEED,
-    MAX_DENSITY,
-    MAX_EDGES,
-    MAX_SIZE,
-    MEAN_SIZE,
-    MEAN_WORK,
-    MIN_SIZE,
-    OBS_SIZE,
-    SLOT,
-    View,
-    phases,
-)
+from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, MIN_SIZE, SLOT, View
 from .scenario import AXES, draw_scenario, efficiency
 from .site import Sites
 from .variant import OffloadVariant
@@ -62,8 +52,10 @@ EPISODIC = {  # what an `OffloadEnv` holds of each episode, and on which axis
 QUEUES = {name: axis for name, axis in EPISODIC.items() if name not in ("_scenario", "_capacity", "_tariff", "_billing")}
 
 
-class OffloadEnv:
-    """B episodes of one `offload` variant, stepped together (see `benchmark.family.Env`).
+class OffloadEnv(SlotEnv):
+    """B episodes of one `offload` variant. An action is a server (0 = local, e = edge e) and the clock, a part of LOCAL_SPEED.
+
+    The server is ignored where no task waits.
 
     A device's tasks live in tables [K, B, N] ordered by age: at most one arrives in a slot and none lives longer than the
     deadline K, so entry k is the task that arrived k slots before the last arrival, and every queue is in order of age.
@@ -71,29 +63,24 @@ class OffloadEnv:
 
     Attributes:
         sites: the hidden parameters, [B, ...]; for privileged policies.
-        charged: whether rewards hold the site's charge; see `benchmark.family.Env`.
     """
 
+    variant: OffloadVariant
     sites: Sites
-    charged = True
+    episodic = EPISODIC
     _billing: Tensor | None
 
     @plain_types()
     def __init__(self, variant: OffloadVariant, device: torch.device | str = "cpu") -> None:
-        self.variant = variant
-        self.device = torch.device(device)
+        super().__init__(variant, device)
         e = variant.edges
-        self._choices = (ActionComponent("server", "categorical", e + 1), ActionComponent("frequency", "ordinal", 5))
+        self.choices = (ActionComponent("server", "categorical", e + 1), ActionComponent("frequency", "ordinal", 5))
         self._servers = torch.arange(e + 1.0, device=self.device).view(-1, 1, 1)  # [1 + E, 1, 1]
         self._ages = torch.arange(1.0, variant.deadline + 1, device=self.device).view(-1, 1, 1)  # at the end of the slot
         self._index = torch.arange(variant.agents, device=self.device) / variant.agents
         self._phases = phases(variant.period).to(self.device)
 
-    @plain_types()
-    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Start the episode of each (site, seed); returns obs [B, N, O] and info."""
-        require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
-        require(len(sites) == len(seeds), "sites", len(sites), f"{len(seeds)}, one a seed")
+    def _begin(self, sites: Sequence[int], seeds: Sequence[int]) -> None:
         v, batch = self.variant, len(seeds)
         self.sites = sites_of.sites(v, sites, self.device)
         drawn = [draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
@@ -109,7 +96,6 @@ class OffloadEnv:
         self._band = self.sites.band.T.unsqueeze(-1).contiguous()  # Mbit a slot, [E, B, 1]
         tariff = self.sites.tariff.permute(2, 1, 0)  # [L, E, B]
         self._tariff = torch.cat([torch.zeros_like(tariff[:, :1]), tariff], dim=1).contiguous()  # [L, 1 + E, B], local free
-        self._slot = 0
         tables = torch.zeros(3, v.deadline, batch, v.agents, device=self.device)
         self._bits, self._work, self._server = tables.unbind()  # Mbit to send, Gcycles to compute, chosen server
         self._bits[0], self._work[0] = self._scenario[0, 0], self._scenario[0, 1]
@@ -120,7 +106,6 @@ class OffloadEnv:
         self._sent, self._served, self._delay_at = torch.zeros(3, v.edges, batch, v.agents, device=self.device).unbind()
         self._delays = torch.zeros(v.deadline, batch, device=self.device)  # histogram of delays of completed tasks
         self._drops, self._energy = torch.zeros(2, batch, device=self.device).unbind()
-        return self._observe(), self._masks()
 
     def _left(self, coins: Tensor, slot: int = 0) -> Tensor:
         """Gcycle a slot that other tenants leave of each edge from `slot` on, [T, E, B, 1], from uniforms [T, E, B]."""
@@ -128,24 +113,8 @@ class OffloadEnv:
         share = s.share.permute(2, 1, 0)[slots]  # [T, E, B]
         return (s.capacity.T * (1.0 - share * (coins < s.active.T))).unsqueeze(-1)
 
-    @plain_types()
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot.
-
-        Args:
-            action: [B, N, 2] floats: server (0 = local, e = edge e; ignored where no task waits), and the local clock as a
-                fraction of LOCAL_SPEED.
-
-        Returns:
-            obs [B, N, O], reward [B, N], terminated [B], truncated [B], info with the slot's quality of service.
-        """
-        v, t = self.variant, self._slot
-        require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
-        chosen, clock = check_action(action, self._choices, self._work.shape[1], v.agents).unbind(-1)
-        reward, slot = self.advance(chosen, clock)
-        terminated = torch.zeros(len(reward), dtype=torch.bool, device=self.device)
-        truncated = torch.full_like(terminated, self._slot == v.horizon)
-        return self._observe(), reward, terminated, truncated, self._masks() | slot
+    def _play(self, action: Tensor) -> tuple[Tensor, Info]:
+        return self.advance(*action.unbind(-1))
 
     def advance(self, chosen: Tensor, clock: Tensor) -> tuple[Tensor, Info]:
         """Play one slot with these servers and clocks [B, N], unchecked; returns reward [B, N] and quality of service."""
@@ -213,9 +182,9 @@ class OffloadEnv:
         self._sent = on_air * amount
         return sent, amount / alone.sum(0).clamp(min=1e-9)  # n sharers have the slot for 1/n each
 
-    def clone_episodes(self, episodes: Tensor) -> OffloadEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
-        copied = clone_rows(self, episodes, EPISODIC)
+    def clone_episodes(self, episodes: Tensor) -> Self:
+        """See `SlotEnv`."""
+        copied = super().clone_episodes(episodes)
         copied.sites = self._sites_of(episodes)
         return copied
 
@@ -230,9 +199,7 @@ class OffloadEnv:
             tasks: size and work of the tasks of the H slots after this one, [H, 2, F, N]; channels stay as they are.
             coins: uniforms of the tenants of this slot and of those after it, [H, E, F].
         """
-        copied = copy.copy(self)
-        for name, axis in QUEUES.items():
-            setattr(copied, name, getattr(self, name).index_select(axis, episodes))
+        copied = clone_rows(self, episodes, QUEUES)  # type: ignore[type-var]
         here = self._scenario[self._slot].index_select(1, episodes)
         after = torch.cat([tasks, here[2:].expand(len(tasks), -1, -1, -1)], dim=1)
         copied._scenario, copied._billing = torch.cat([here.unsqueeze(0), after]), None
@@ -285,11 +252,11 @@ class OffloadEnv:
         mask[..., 1 : self.variant.edges + 1] = waiting.unsqueeze(-1)
         return {"action_mask": mask, "agent_mask": torch.ones_like(waiting)}
 
-    def _observe(self) -> Tensor:
+    def _observe(self) -> tuple[Tensor, Info]:
         v, e = self.variant, self.variant.edges
         size, work = self._scenario[self._slot, :2].unbind(0)
         # Written feature by feature, so features come first in memory; agents get them last and contiguous.
-        obs = torch.zeros(OBS_SIZE, *size.shape, device=self.device).permute(1, 2, 0)
+        obs = torch.zeros(View.size, *size.shape, device=self.device).permute(1, 2, 0)
         view = View(obs)
         ready = self._by_server(torch.where(self._bits == 0, self._work, 0.0))
         alive = self._work > 0
@@ -313,4 +280,4 @@ class OffloadEnv:
         view.frequency[..., 0] = self._clock
         view.phase[:] = self._phases[self._slot % v.period]
         view.index[..., 0] = self._index
-        return obs.contiguous()
+        return obs.contiguous(), self._masks()

@@ -9,7 +9,7 @@ from ...agent import RandomPolicy
 from ...family import ActionComponent, Family
 from .env import CPU_ENERGY, RADIO_POWER, OffloadEnv
 from .genie import Genie, Hindsight
-from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, OBS_SIZE, SLICES, SLOT
+from .layout import LAYOUT, LOCAL_SPEED, MAX_EDGES, SLOT, View
 from .policies import Belief, Estimator, Local, Medium, Oracle, Prior, RevealedEstimator, Shortest
 from .scene import scene
 from .site import sites
@@ -37,7 +37,7 @@ FAMILY = Family(
     variants=VARIANTS,
     make=OffloadEnv,
     hidden=_hidden,
-    obs_size=OBS_SIZE,
+    obs_size=View.size,
     descriptor_size=7,
     actions=(ActionComponent("server", "categorical", MAX_EDGES + 1), ActionComponent("frequency", "ordinal", 5)),
     reward_range=(-2.0, 0.0),
@@ -55,8 +55,8 @@ FAMILY = Family(
         "hindsight": Hindsight,
     },
     layout=LAYOUT,
-    shown={"queue": SLICES["local"].start, "alive": SLICES["alive"].start},
-    choice=SLICES["task"].start,
+    shown={"queue": View.slices["local"].start, "alive": View.slices["alive"].start},
+    choice=View.slices["task"].start,
     qos_range=_qos_range,
     scene=scene,
     behaviours={

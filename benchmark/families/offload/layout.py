@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
-from torch import Tensor
-
-from ..layout import Named, slices
+from ..layout import PHASE, Named
 
 SLOT = 0.1  # seconds
 LOCAL_SPEED = 2.6  # GHz, a device's CPU at full clock
@@ -15,7 +10,6 @@ MAX_EDGES = 4  # observations and actions of fewer edges are padded to this
 MIN_SIZE, MAX_SIZE = 1.0, 7.0  # Mbit of a task, uniform; shown as a fraction of the greatest
 MIN_DENSITY, MAX_DENSITY = 0.2, 0.4  # Gcycle per Mbit, uniform; shown as a fraction of the greatest
 MEAN_SIZE, MEAN_WORK = 4.0, 1.2  # Mbit and Gcycle of a task; the two draws are independent
-HARMONICS = (1, 2, 4, 8, 16)  # of the period, as sine and cosine
 
 LAYOUT = {  # floats of each part, and what they are
     "task": (3, f"a task waits for a decision; its size / {MAX_SIZE:g} Mbit; its density / {MAX_DENSITY} Gcycle per Mbit"),
@@ -31,21 +25,10 @@ LAYOUT = {  # floats of each part, and what they are
     "outcome": (3, "completed any, dropped one in the last slot; delay of the last completed task / deadline"),
     "server": (1 + MAX_EDGES, "server chosen in the last slot, one-hot; 0 where no task waited, none before the first slot"),
     "frequency": (1, "local clock chosen in the last slot, a share of the greatest"),
-    "phase": (1 + 2 * len(HARMONICS), "slot of the period / 64; sine and cosine of its harmonics"),
+    "phase": PHASE,
     "index": (1, "own index / N"),
 }
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES
-
-
-def phases(period: int) -> Tensor:
-    """What an observation shows of each slot of the period, [L, 1 + 2 * harmonics]."""
-    slot = torch.arange(period)
-    angle = 2.0 * math.pi * slot.unsqueeze(-1) * torch.tensor(HARMONICS) / period
-    return torch.cat([slot.unsqueeze(-1) / 64.0, angle.sin(), angle.cos()], dim=-1)

@@ -6,15 +6,14 @@ same plan, and each device then sends its task where the cost to it and to all o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Adaptation, Agent, State, Support
-from ...family import Family, Variant
+from ...agent import Agent, State, Support
+from ..reader import Reader, part
 from ..revealed import Revealed
 from .estimator import estimate
 from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_SIZE, MEAN_SIZE, MEAN_WORK, SLOT, View
@@ -185,30 +184,20 @@ class Oracle(Planner):
         return told(cast("OffloadEnv", state.env).sites)
 
 
-class Estimator(Planner):
+class Estimator(Reader, Planner):
     """Reads the joint support, then plays like `belief` with that estimate; with no support it is `belief`."""
 
-    name = "estimator"
-    _found: Estimate | None = None
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
+    def read(self, variant: OffloadVariant, support: Support) -> Estimate:
         """Estimate the site from the joint logs."""
-        self._found = None if support is None else estimate(cast("OffloadVariant", variant), support)
-        return Adaptation()
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """One agent that plays for several, each in its own equal part of a batch."""
-        one, read = type(self)(), [cast("Estimate", each._found) for each in several]
-        parts: dict[str, Any] = {name: torch.cat([getattr(found, name) for found in read]) for name in ARRAYS}
-        one._found = replace(read[0], **parts)
-        return one
+        return estimate(variant, support)
 
     def thought(self, state: State) -> Estimate:
         """What the logs say: of one site, or by episode of several."""
-        if (found := self._found) is None:
-            return super().thought(state)
-        known, row = len(found.band), torch.arange(state.batch, device=found.band.device)
-        return found if known == 1 else replace(found, **{a: getattr(found, a)[row * known // state.batch] for a in ARRAYS})
+        found: Estimate | None = self._read
+        if found is None or len(found.band) == 1:
+            return found or super().thought(state)
+        row = part(state, len(found.band))
+        return replace(found, **{name: getattr(found, name)[row] for name in ARRAYS})
 
 
 class RevealedEstimator(Revealed, Estimator):
@@ -217,8 +206,7 @@ class RevealedEstimator(Revealed, Estimator):
     def thought(self, state: State) -> Estimate:
         """The sites as they are, mixed with what the logs say of them."""
         true, read = told(cast("OffloadEnv", state.env).sites), super().thought(state)
-        if self._found is None:
+        if self._read is None:
             return true
-        log = torch.arange(state.batch, device=true.band.device) * len(self._shots) // state.batch
-        known: dict[str, Any] = {name: self.mixed(getattr(true, name), getattr(read, name), log) for name in ARRAYS}
-        return replace(true, **known)
+        log = part(state, len(self._shots))
+        return replace(true, **{name: self.mixed(getattr(true, name), getattr(read, name), log) for name in ARRAYS})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...physics.traffic import arcsine, scheduled_runs
 from ...site import site_generator
 from .variant import OffloadVariant
 
@@ -63,32 +64,15 @@ def _draw(variant: OffloadVariant, number: int) -> tuple[np.ndarray, ...]:
     capacity = _parts(CAPACITY_RATIO ** rng.random(e)) * variant.speed
     band = _parts(BAND_RATIO ** rng.random(e)) * variant.band
     share, active = rng.uniform(*TENANT_SHARE, size=(e, 1)), rng.uniform(*TENANT_ACTIVE, size=e)
-    scheduled = np.stack([_pattern(period, duty, rng) for duty in rng.uniform(*TENANT_DUTY, size=e)])
+    scheduled = np.stack([scheduled_runs(period, duty, TENANT_RUN, rng) for duty in rng.uniform(*TENANT_DUTY, size=e)])
     cells = rng.random((e, math.ceil(period / TARIFF_RUN))).repeat(TARIFF_RUN, axis=1)[:, :period]
-    tariff = (1.0 - TARIFF_SPREAD) * _arcsine(rng.random((e, 1))) + TARIFF_SPREAD * _arcsine(cells)
+    tariff = (1.0 - TARIFF_SPREAD) * arcsine(rng.random((e, 1))) + TARIFF_SPREAD * arcsine(cells)
     snr = rng.uniform(*SNR_MEAN, size=(e, variant.agents))
     return tuple(x.astype(np.float32) for x in (capacity, band, share * scheduled, active, tariff, snr))
 
 
 def _parts(weights: np.ndarray) -> np.ndarray:
     return weights / weights.sum()
-
-
-def _arcsine(uniform: np.ndarray) -> np.ndarray:
-    """Draws in [0, 1] with most of them near the ends (arcsine law, variance 1/8): cheap or dear rather than in between."""
-    return np.square(np.sin(0.5 * math.pi * uniform))
-
-
-def _pattern(period: int, duty: float, rng: np.random.Generator) -> np.ndarray:
-    """A two-state Markov chain round the period: scheduled with probability `duty`, in runs of TENANT_RUN on average, [L]."""
-    leave_on = 1.0 / TENANT_RUN
-    leave_off = leave_on * duty / (1.0 - duty)
-    switch, state = rng.random(period), bool(rng.random() < duty)
-    states = []
-    for draw in switch:
-        state = draw >= leave_on if state else draw < leave_off
-        states.append(state)
-    return np.array(states)
 
 
 FIELDS = tuple(field.name for field in fields(Sites))

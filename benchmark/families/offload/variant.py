@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from itertools import product
 
-from ...family import Split, Variant, require, require_number
+from ....errors import require
+from ...family import Split, Variant, require_number
 from .layout import MAX_EDGES, MEAN_SIZE, MEAN_WORK, SLOT
 
 SPEED_PER_DEVICE = 10.0  # GHz of all edges together, a device: the first edition's 42 + 21 + 10 GHz for 12 devices

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...family import ActionComponent, Info, check_action, clone_rows, require
+from ...family import ActionComponent, Info
 from ...physics.channel import from_db, rayleigh_gains
 from ...physics.interference import SINR_CAP, rate
 from ...physics.queues import fifo_delays
 from ...processes import plain_types
 from ...site import scenario_generator
-from .layout import DB_SCALE, OBS_SIZE, View
+from ..slots import SlotEnv
+from .layout import DB_SCALE, View
 from .site import BAND, P_MAX, Site, draw_site
 from .variant import SLOT, PowerVariant
 
@@ -37,8 +38,8 @@ EPISODIC = (  # what a `PowerEnv` holds of each episode
 ).split()
 
 
-class PowerEnv:
-    """B episodes of one `power` variant, stepped together (see `benchmark.family.Env`).
+class PowerEnv(SlotEnv):
+    """B episodes of one `power` variant. An action is a share of the greatest amplitude; an empty queue is silent.
 
     Bits are counted in units of a slot at 1 bit/s/Hz. What is public here is the state that references marked privileged read:
 
@@ -50,15 +51,15 @@ class PowerEnv:
         outside: mean interference from outside over the noise, [B, N, L].
         price: of energy, [B].
         backlog: bits that wait, [B, N].
-        charged: whether rewards hold the site's charge; see `benchmark.family.Env`.
     """
 
-    charged = True
+    variant: PowerVariant
+    choices = ACTIONS
+    episodic = dict.fromkeys(EPISODIC, 0)
 
     @plain_types()
     def __init__(self, variant: PowerVariant, device: torch.device | str = "cpu") -> None:
-        self.variant = variant
-        self.device = torch.device(device)
+        super().__init__(variant, device)
         index = torch.arange(variant.agents, device=self.device)
         digits = (index[:, None] >> torch.arange(7, device=self.device)) & 1
         self._index = torch.cat([(index / variant.agents)[:, None], digits.float()], dim=-1)
@@ -67,25 +68,19 @@ class PowerEnv:
         self._slot_bits = SLOT * BAND[variant.layout]
         self._joules = float(from_db(P_MAX[variant.layout] - 30.0)) * SLOT
 
-    @plain_types()
-    def reset(self, sites: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, Info]:
-        """Draw these scenarios and start their episodes; returns obs [B, N, O] and info."""
-        require(len(seeds) > 0, "seeds", list(seeds), "at least one integer")
-        require(len(sites) == len(seeds), "sites", f"{len(sites)} sites", f"one a seed, {len(seeds)}")
+    def _begin(self, sites: Sequence[int], seeds: Sequence[int]) -> None:
         places = [draw_site(self.variant, int(site)) for site in sites]
         self._place(places, sites)
         drawn = [_draw_scenario(self.variant, *episode) for episode in zip(places, sites, seeds, strict=True)]
         self._gains, self._outside, initial, self._arrivals = (self._stack(column) for column in zip(*drawn, strict=True))
         batch, (n, horizon) = len(seeds), (self.variant.agents, self.variant.horizon)
         self.backlog = initial * self.need
-        self._slot = 0
         self._power, self._served, self._dropped, self._energy, self._sinr = torch.zeros(5, batch, n, device=self.device)
         self._noise = torch.ones(batch, n, 2, device=self.device)  # over the noise: last slot, the one before
         self._accepted = torch.full((batch, n, horizon + 2), torch.inf, dtype=torch.float64, device=self.device)
         self._departed = torch.zeros_like(self._accepted)
         self._accepted[..., 0] = 0.0
         self._accepted[..., 1] = self.backlog  # the initial backlog counts as arrived just before slot 0
-        return self._observe(self._own(self.channel(0))), self._masks()
 
     def _place(self, places: Sequence[Site], sites: Sequence[int]) -> None:
         self.site = torch.tensor([int(site) for site in sites], device=self.device)
@@ -98,10 +93,6 @@ class PowerEnv:
 
     def _stack(self, rows: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(rows)).to(self.device)
-
-    def clone_episodes(self, episodes: Tensor) -> PowerEnv:
-        """A copy that goes on with these episodes; see `benchmark.family.Cloneable`."""
-        return clone_rows(self, episodes, dict.fromkeys(EPISODIC, 0))
 
     def channel(self, slot: int) -> Tensor:
         """Gains over noise at full power in a slot, [B, N, C]: receiver of link n, transmitter c."""
@@ -125,20 +116,9 @@ class PowerEnv:
             return power
         return power / self._transmitted(power).clamp(min=1.0).gather(1, self.transmitter)
 
-    @plain_types()
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Info]:
-        """Play one slot.
-
-        Args:
-            action: [B, N] floats in [0, 1], the share of the greatest amplitude; a link with an empty queue stays silent.
-
-        Returns:
-            obs [B, N, O], reward [B, N], terminated [B], truncated [B], info with the slot's quality of service.
-        """
-        v, t = self.variant, self._slot
-        require(t < v.horizon, "step", t, f"below the horizon {v.horizon}; reset first")
-        batch, before = len(self.backlog), self.backlog
-        power = self.powers(check_action(action, ACTIONS, batch, v.agents) * (before > 0))
+    def _play(self, action: Tensor) -> tuple[Tensor, Info]:
+        t, before = self._slot, self.backlog
+        power = self.powers(action * (before > 0))
         gains = self.channel(t)
         direct = self._own(gains)
         signal = direct * power
@@ -150,7 +130,7 @@ class PowerEnv:
         dropped = (left + arrived - BUFFER * self.need).clamp(min=0.0)
         self.backlog = left + arrived - dropped
         gained = (served - (DELAY_COST / BUFFER) * before) / self.need
-        reward = (gained - self.charged * self.price[:, None] * power) / v.agents
+        reward = (gained - self.charged * self.price[:, None] * power) / self.variant.agents
 
         self._power, self._served, self._slot = power, served, t + 1
         self._noise = torch.stack([noise, self._noise[..., 0]], dim=-1)
@@ -160,11 +140,8 @@ class PowerEnv:
         self._accepted[..., t + 2] = self._accepted[..., t + 1] + (arrived - dropped)
         delay = torch.where(served > 0, before / self.need, 0.0)
         megabits = self._slot_bits / 1e6
-        info = self._masks() | {"delivered": served * megabits, "delay": delay, "dropped": dropped * megabits}
-        info["energy"] = power * self._joules
-        terminated = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        truncated = torch.full_like(terminated, self._slot == v.horizon)
-        return self._observe(direct), reward, terminated, truncated, info
+        slot = {"delivered": served * megabits, "delay": delay, "dropped": dropped * megabits, "energy": power * self._joules}
+        return reward, slot
 
     def qos(self) -> dict[str, Tensor]:
         """Per episode [B]: goodput (Mbit/s a link), delay mean and p95 (slots), drops (Mbit), energy (J)."""
@@ -205,27 +182,23 @@ class PowerEnv:
             return gains.diagonal(dim1=1, dim2=2)
         return gains.gather(-1, self.transmitter.unsqueeze(-1)).squeeze(-1)
 
-    def _masks(self) -> Info:
-        allowed = torch.ones(*self.backlog.shape, 1, dtype=torch.bool, device=self.device)
-        return {"action_mask": allowed, "agent_mask": allowed.squeeze(-1)}
-
-    def _observe(self, direct: Tensor) -> Tensor:
-        """Observations; `direct` [B, N] is the own channel of the last slot."""
-        obs = torch.empty(*self.backlog.shape, OBS_SIZE, device=self.device)
+    def _observe(self) -> tuple[Tensor, Info]:
+        obs = torch.empty(*self.backlog.shape, View.size, device=self.device)
         view = View(obs)
         slots = self.backlog / self.need
         view.queue[..., 0] = slots / BUFFER
         view.queue[..., 1] = torch.log1p(slots)
         view.need[..., 0] = torch.log2(1.0 + self.need)
         view.snr[..., 0] = _level(self._own(self.channel(self._slot)))
-        view.snr[..., 1] = _level(direct)
+        view.snr[..., 1] = _level(self._own(self.channel(max(self._slot - 1, 0))))
         view.noise[:] = _level(self._noise)
         view.sinr[..., 0] = _level(self._sinr)
         view.sent[..., 0] = self._power.sqrt()
         view.sent[..., 1] = (self._served / self.need).clamp(max=BUFFER) / 4.0
         view.clock[:] = self._clock[self._slot]
         view.index[:] = self._index
-        return obs
+        allowed = torch.ones(*self.backlog.shape, 1, dtype=torch.bool, device=self.device)
+        return obs, {"action_mask": allowed, "agent_mask": allowed.squeeze(-1)}
 
 
 def _level(ratio: Tensor) -> Tensor:

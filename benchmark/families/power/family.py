@@ -9,7 +9,7 @@ from ...physics.channel import from_db
 from ...physics.interference import RATE_CAP
 from .env import ACTIONS, INITIAL_MAX, PowerEnv
 from .genie import Genie, Hindsight
-from .layout import LAYOUT, OBS_SIZE, SLICES
+from .layout import LAYOUT, View
 from .policies import POLICIES
 from .scene import scene
 from .site import BAND, P_MAX, draw_site
@@ -36,7 +36,7 @@ FAMILY = Family(
     variants=VARIANTS,
     make=PowerEnv,
     hidden=_hidden,
-    obs_size=OBS_SIZE,
+    obs_size=View.size,
     descriptor_size=8,
     actions=ACTIONS,
     reward_range=(-3.0, 10.0),
@@ -44,7 +44,7 @@ FAMILY = Family(
     layout=LAYOUT,
     qos_range=_qos_range,
     scene=scene,
-    shown={"queue": SLICES["queue"].start, "rate": SLICES["sent"].start + 1},
+    shown={"queue": View.slices["queue"].start, "rate": View.slices["sent"].start + 1},
     behaviours={
         "random": (("random", 0.0),),
         "medium": (("medium", 0.05),),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..layout import Named, slices
+from ..layout import Named
 
 DB_SCALE = 30.0  # levels are shown in units of 30 dB over the noise
 
@@ -18,14 +18,10 @@ LAYOUT = {  # floats of each part, and what they are
     "clock": (3, "slot of the period over its length; its sine and cosine"),
     "index": (8, "own index / N; its seven binary digits"),
 }
-SLICES = slices(LAYOUT)
-OBS_SIZE = sum(size for size, _ in LAYOUT.values())
 
 
-class View(Named):
+class View(Named, layout=LAYOUT):
     """Named views into observations [..., O]."""
-
-    slices = SLICES
 
 
 def ratio(level: Tensor) -> Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
-from ...agent import Adaptation, Agent, RandomPolicy, State, Support
-from ...family import Family, Variant
+from ...agent import Agent, RandomPolicy, State, Support
+from ..reader import Reader, part
 from ..revealed import CERTAINTY, Revealed
 from .estimator import cautious, read
 from .layout import View, ratio
@@ -103,39 +102,24 @@ class Prior(Planner):
         return _on(state, replace(known, count=torch.full_like(known.count, torch.inf)))
 
 
-class Estimator(Planner):
-    """Reads the site from the K support episodes; what it hears in play comes on top. Without support it is `belief`."""
-
-    name = "estimator"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._read: Knowledge | None = None
-
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Estimate gains, the outside's sequence and the price from the joint log."""
-        del family
-        self._read = None if support is None else read(cast("PowerVariant", variant), support)
-        return Adaptation()
-
-    def join(self, several: Sequence[Estimator]) -> Estimator:
-        """One agent that plays for several, each in its own equal part of a batch."""
-        one, read = type(self)(), [cast(Knowledge, each._read) for each in several]
-        one._read = Knowledge(**{name: torch.cat([getattr(known, name) for known in read]) for name in vars(read[0])})
-        return one
-
-    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
-        return _on(state, self._read or cautious(cast("PowerVariant", state.variant)))
-
-
-class Belief(Estimator):
+class Belief(Planner):
     """Starts with what sites are like on average; learns from what it hears in play."""
 
     name = "belief"
 
-    def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Takes no support."""
-        return Adaptation()
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        return _on(state, cautious(cast("PowerVariant", state.variant)))
+
+
+class Estimator(Reader, Belief):
+    """Reads the site from the K support episodes; what it hears in play comes on top. Without support it is `belief`."""
+
+    def read(self, variant: PowerVariant, support: Support) -> Knowledge:
+        """Estimate gains, the outside's sequence and the price from the joint log."""
+        return read(variant, support)
+
+    def _knowledge(self, state: State) -> tuple[Knowledge, Tensor]:
+        return _on(state, self._read) if self._read else super()._knowledge(state)
 
 
 class Oracle(Planner):
@@ -177,9 +161,8 @@ def true_knowledge(env: PowerEnv) -> tuple[Knowledge, Tensor]:
 
 def _on(state: State, known: Knowledge) -> tuple[Knowledge, Tensor]:
     """Knowledge of S sites, and whose each episode is: a batch has as many equal parts, one after the other."""
-    device = state.random.device
-    known = Knowledge(**{name: value.to(device) for name, value in vars(known).items()})
-    return known, torch.arange(state.batch, device=device) * len(known.price) // state.batch
+    known = Knowledge(**{name: value.to(state.random.device) for name, value in vars(known).items()})
+    return known, part(state, len(known.price))
 
 
 def _unique(site: Tensor) -> tuple[Tensor, Tensor, Tensor]:

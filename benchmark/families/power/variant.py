@@ -8,7 +8,8 @@ from typing import Literal
 
 from scipy.special import jn_zeros
 
-from ...family import Split, Variant, require, require_number
+from ....errors import require
+from ...family import Split, Variant, require_number
 from ...physics.channel import LIGHT, jakes_correlation
 
 Layout = Literal["d2d", "macro", "umi"]

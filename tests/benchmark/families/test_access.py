@@ -13,7 +13,7 @@ from wbench.benchmark.families.access import env as access
 from wbench.benchmark.families.access.env import CHARGE, DEADLINE, DELAY_COST, AccessEnv
 from wbench.benchmark.families.access.evidence import BUSY, HIT, read_logs
 from wbench.benchmark.families.access.family import FAMILY
-from wbench.benchmark.families.access.layout import OBS_SIZE, View, permute_channels
+from wbench.benchmark.families.access.layout import View, permute_channels
 from wbench.benchmark.families.access.policies import Aloha
 from wbench.benchmark.families.access.rule import GRAIN, HOLDING, Table, marginal_values, take_turns
 from wbench.benchmark.families.access.site import PROTECTED, Site, draw_site
@@ -170,7 +170,7 @@ def test_observations_have_their_layout_and_tell_the_clock():
     env = AccessEnv(SMALL)
     obs, _ = env.reset([0], [0])
     for t in range(SMALL.horizon):
-        assert obs.shape == (1, SMALL.agents, OBS_SIZE)
+        assert obs.shape == (1, SMALL.agents, View.size)
         digits = (View(obs).clock[0, :, 3:] @ 2.0 ** torch.arange(6)).tolist()
         assert digits == [t % SMALL.superframe] * SMALL.agents
         obs, *_ = env.step(torch.zeros(1, SMALL.agents, dtype=torch.long))

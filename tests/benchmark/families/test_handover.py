@@ -17,7 +17,7 @@ from wbench.benchmark.families.handover.env import DETECTED, HOLD, INTERRUPTION,
 from wbench.benchmark.families.handover.estimator import estimate
 from wbench.benchmark.families.handover.family import FAMILY
 from wbench.benchmark.families.handover.genie import POINTS, WEIGHTS, Assignment
-from wbench.benchmark.families.handover.layout import LOOKS, SLICES, View, permute_stations
+from wbench.benchmark.families.handover.layout import LOOKS, View, permute_stations
 from wbench.benchmark.families.handover.planning import average, cell_of, told
 from wbench.benchmark.families.handover.scenario import draw_scenario
 from wbench.benchmark.families.handover.site import CARRIERS, draw_site, places, same_carrier
@@ -314,7 +314,7 @@ def test_stations_are_renumbered_in_observations_masks_and_actions_alike():
         assert torch.equal(getattr(new, name)[..., place], getattr(old, name)[..., 1]), name
     assert torch.equal(windows["action_mask"][..., place + 1], info["action_mask"][..., 2])
     assert torch.equal(cell_of(150.0 * new.position), cell_of(150.0 * old.position))
-    assert torch.equal(windows["obs"][..., SLICES["rate"]], obs[..., SLICES["rate"]])
+    assert torch.equal(windows["obs"][..., View.slices["rate"]], obs[..., View.slices["rate"]])
 
 
 def test_a_picture_is_drawn_of_one_site_of_this_family(tmp_path):
