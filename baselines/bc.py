@@ -2,13 +2,16 @@
 
 Same source data, shared parameters, history and few-shot support as NetWorld; no values, no planning, and no messages. It is
 told the quality of each recording, clones all of them, and plays as the expert did: one that clones the mixture scores far
-less (see docs/log).
+less (see docs/log). At K shots the whole network is fine-tuned on the support, and a validation split inside it decides when to
+stop, or not to start.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -27,6 +30,7 @@ from ..learning.descent import Descent, DescentConfig, fit_sources, sources
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
 from ..learning.training import Trainer
+from ..learning.tuning import support_draws, tune
 
 DEFAULT_CHECKPOINT = "bc-small"
 
@@ -147,14 +151,17 @@ class BcAgent(Agent):
     """Plays what the expert would have done.
 
     Args:
-        model: the cloned network; never changed.
+        model: the cloned network; adaptation works on a copy.
+        steps: gradient steps of adaptation at most; 0 = logs are read, and no weights change.
+        learning_rate: of adaptation.
         device: where it computes.
     """
 
     name = "bc"
 
-    def __init__(self, model: BehaviourCloning, device: str = "cpu") -> None:
-        self._model = model.to(device).eval()
+    def __init__(self, model: BehaviourCloning, steps: int = 0, learning_rate: float = 3e-5, device: str = "cpu") -> None:
+        self._pretrained = self._model = model.to(device).eval()
+        self._steps, self._learning_rate = steps, learning_rate
         self._site: Tensor | None = None
         self.parameters, self.checkpoint_digest = count_parameters(model), digest(model)
         self.settings_digest, self.recipe = settings_digest(model.config), model.config.recipe
@@ -162,14 +169,25 @@ class BcAgent(Agent):
 
     def knows(self, family: Family) -> bool:
         """Whether it was trained on this family."""
-        return family.name in self._model.config.families
+        return family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the support; no weights change."""
-        self._model.config.require_shape(family)
+        """Read the support, and clone it too where that is asked for, with early stopping on its own validation split."""
+        self._pretrained.config.require_shape(family)
+        self._model = self._pretrained
         with torch.no_grad():
             self._site = site_table(self._model.support, family.name, variant, support)
-        return Adaptation()
+        if support is None or not self._steps:
+            return Adaptation()
+        draw, held = support_draws(family, variant, support, self._pretrained.config.history - 1, 0, batch_size=512, seed=0)
+        model = copy.deepcopy(self._pretrained)
+        loss, parameters = partial(imitation_loss, model, family=family.name), list(model.parameters())
+        steps, learning_rate = self._steps, self._learning_rate
+        notes = tune(parameters, loss, draw, held, steps=steps, learning_rate=learning_rate, check=20)
+        self._model = model.eval()
+        with torch.no_grad():
+            self._site = site_table(model.support, family.name, variant, support)
+        return Adaptation(self._steps, notes)
 
     def begin(self, state: State) -> None:
         """Empty histories."""

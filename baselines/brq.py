@@ -13,7 +13,7 @@ with what the others did at the same time, and the team's improved policy is the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, smooth_l1_loss
 
-from ..benchmark.agent import Agent
+from ..benchmark.agent import Agent, Support
 from ..benchmark.data.windows import Windows, WindowSampler
 from ..benchmark.family import QUALITIES, FamilyShape
 from ..benchmark.randomness import gumbel
@@ -142,6 +142,12 @@ class Brq(ValueModel):
         """Team rewards, standardised."""
         mean, deviation = self.settings.rewards[family]
         return (reward - mean) / deviation
+
+    def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
+        """Everything, as the clone holds it to what is done; the clone alone where nothing informs a conditioned value."""
+        if family in self.settings.behaviour_conditioned and not all(part.informs_values for part in parts):
+            return [*self.clone_trunk.parameters(), *self.clone_heads.parameters()]
+        return list(self.parameters())
 
     def loss(self, target: Self, batch: Windows, family: str, cql_alpha: float) -> Tensor:
         """Cross entropy of the clone, and Huber loss of the team's value to that of the improved policy."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import require, require_known
-from .family import Env, Family, Variant
+from .family import PRIVILEGED, Env, Family, Variant
 from .randomness import EpisodeRandom
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ class Support:
     def transitions(self) -> int:
         """Number of agent transitions."""
         return self.reward.numel()
+
+    @property
+    def informs_values(self) -> bool:
+        """Whether a behaviour-conditioned value learns from it: not where a genie saw more than agents do."""
+        return any(quality != PRIVILEGED for quality in self.quality)
 
     def require_fitting(self, family: Family, variant: Variant) -> None:
         """Raise `InvalidValueError` unless these are whole episodes of the variant, in finite numbers."""

@@ -4,19 +4,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from ..benchmark.agent import Support
 from ..benchmark.data.context import Context
-from ..benchmark.data.windows import Windows
+from ..benchmark.data.windows import Episodes, Windows, WindowSampler
+from ..benchmark.family import Family, Variant
+from .context import WINDOWS
 
 PARTS = 8  # batches that a validation split is judged by
 
 
 Notes = dict[str, float | int | str | bool]
 B = TypeVar("B", Windows, Context)
+
+
+def support_draws(
+    family: Family, variant: Variant, support: Support, history: int, horizon: int, batch_size: int, seed: int
+) -> tuple[Callable[[], Windows], Callable[[], Windows]]:
+    """What draws windows of a support to learn from, and of the part kept aside, each beside all other episodes as context.
+
+    Kept aside is the last fifth of the episodes, or the last quarter of a single one, which then has no context. A batch has
+    `batch_size` rows to learn from; all `PARTS` batches to judge by have twice as many together.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def sampler(part: Support) -> Callable[..., Windows]:
+        return WindowSampler(family, [Episodes.from_support(variant, part, history, horizon)], generator).sample
+
+    few = max(1, 2 * batch_size // PARTS)
+    if support.shots == 1:
+        first, last = (partial(sampler(part), shots=(0,)) for part in support.split())
+        return partial(first, batch_size), partial(last, few)
+    cut = support.shots - max(1, support.shots // 5)
+    whole = partial(sampler(support), shots=(support.shots - 1,), per_context=WINDOWS)
+    return partial(whole, batch_size, slice(cut)), partial(whole, few, slice(cut, None))
 
 
 def tune(

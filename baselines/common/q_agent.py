@@ -1,4 +1,4 @@
-"""Agents that play by learned values: those that they were trained to, told what logs say, or learned online from scratch."""
+"""Agents that play by learned values: fine-tuned on logs, learning online from scratch, or online after pretraining."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ...benchmark.family import Family, Variant
 from ...benchmark.meter import MeteredEnvironment
 from ...learning.checkpoint import count_parameters, digest, settings_digest
 from ...learning.context import site_table
+from .fine_tuning import FineTuneConfig, fine_tune
 from .networks import first_view, next_view
 from .online import PracticeConfig, learn_online
 from .q_learning import ValueModel
@@ -24,6 +25,7 @@ class ValueAgent(Agent):
         name: what the board shows.
         model: the pretrained network; never changed, learning works on copies.
         tracks: the tracks it may play in, the default first.
+        adaptation: how it fine-tunes on logs.
         practice: how it learns online.
         privileged_training: whether its training looked at all agents' observations.
         device: where it computes.
@@ -34,13 +36,15 @@ class ValueAgent(Agent):
         name: str,
         model: ValueModel,
         tracks: tuple[str, ...] = ("offline", "scratch"),
+        adaptation: FineTuneConfig | None = None,
         practice: PracticeConfig | None = None,
         privileged_training: bool = False,
         device: str = "cpu",
     ) -> None:
         self.name, self.tracks, self.privileged_training = name, tracks, privileged_training
         self._pretrained = self._model = model.to(device).eval()
-        self._practice, self.parameters = practice or PracticeConfig(), count_parameters(model)
+        self._adaptation, self._practice = adaptation or FineTuneConfig(), practice or PracticeConfig()
+        self.parameters = count_parameters(model)
         self._site: Tensor | None = None
         self.enter(tracks[0])
 
@@ -59,11 +63,15 @@ class ValueAgent(Agent):
         return family.name in self._pretrained.config.families
 
     def adapt(self, family: Family, variant: Variant, support: Support | None) -> Adaptation:
-        """Read the support; no weights change."""
+        """Fine-tune on the support; its own validation split decides whether the result is kept."""
         self._pretrained.config.require_shape(family)
         self._model = self._from_scratch(0) if self.track == "scratch" else self._pretrained
+        adaptation = Adaptation()
+        if support is not None and self._adaptation.steps:
+            self._model, steps, notes = fine_tune(self._pretrained, family, variant, support, self._adaptation)
+            adaptation = Adaptation(steps, dict(notes))
         self._read(family, variant, support)
-        return Adaptation()
+        return adaptation
 
     def practise(self, environment: MeteredEnvironment) -> Adaptation:
         """Learn from scratch with exactly the slots of the budget."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from ...benchmark.agent import Support
 from ...benchmark.data.windows import Windows, WindowSampler
 from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
@@ -128,6 +129,13 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
     def loss(self, target: Self, batch: Windows, family: str, cql_alpha: float) -> Tensor:
         """What is minimised on a batch of windows; `target` is the slowly moving copy that gives Bellman targets."""
         raise NotImplementedError
+
+    def learnable(self, parts: Sequence[Support], family: str) -> list[nn.Parameter]:
+        """What each of these parts of a support can tune, or judge: everything, or nothing.
+
+        Without an example to follow the conservative term is silent, and Q-learning runs off to actions that nobody tried.
+        """
+        return list(self.parameters()) if all(self.config.aim in part.quality for part in parts) else []
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The value-based agents at the benchmark: tracks, and what is read of logs."""
+"""The value-based agents at the benchmark: tracks, what is read of logs, careful adaptation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import torch
 from wbench.baselines.bc import TRAINER as BC
 from wbench.baselines.brq import TRAINER as BRQ
 from wbench.baselines.brq import Brq
+from wbench.baselines.common.fine_tuning import FineTuneConfig, fine_tune
 from wbench.baselines.common.online import PracticeConfig
 from wbench.baselines.common.q_agent import ValueAgent
+from wbench.baselines.common.q_learning import ValueModel
 from wbench.baselines.iql import Iql
 from wbench.baselines.qmix import Qmix
 from wbench.benchmark.data import release
@@ -64,6 +66,48 @@ def test_an_episode_is_the_same_alone_and_in_a_batch(checkpoints, name):
     together = play(tiny.FAMILY, SHORT, agent, range(6)).returns
     alone = torch.cat([play(tiny.FAMILY, SHORT, agent, [seed]).returns for seed in range(6)])
     assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier_cells(checkpoints, name):
+    model: ValueModel = KINDS[name].from_pretrained(checkpoints[name])
+    before, shots = digest(model), replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("expert",) * 5)
+    wild = ValueAgent(name, model, adaptation=FineTuneConfig(steps=4, batch_size=64, learning_rate=30.0, check=2))
+    done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
+    assert digest(wild._model) == before and done.gradient_steps == 4
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=120, batch_size=512, learning_rate=5e-4, check=20))
+    done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
+    assert digest(careful._model) != before == digest(model)
+    careful.adapt(tiny.FAMILY, HELD_OUT, None)
+    assert digest(careful._model) == before
+
+
+@pytest.mark.parametrize(("name", "steps"), [("iql", 0), ("qmix", 0), ("brq", 4)])
+def test_q_learning_with_nobody_to_follow_leaves_the_checkpoint_as_it_is(checkpoints, name, steps):
+    agent = make_agent(name, str(checkpoints[name]))
+    agent._adaptation = FineTuneConfig(steps=4, batch_size=64, check=2)
+    shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=("mixed",) * 5)
+    done = agent.adapt(tiny.FAMILY, HELD_OUT, shots)
+    assert done.gradient_steps == steps and ("declined" in done.notes) is (steps == 0)
+
+
+@pytest.mark.parametrize(("quality", "learns"), [("mixed", False), ("expert", True)])
+def test_a_behaviour_conditioned_value_is_left_alone_where_nothing_could_judge_it(checkpoints, quality, learns):
+    """From the mixed quality such a value learns nothing, so that a loss there says nothing about it."""
+    base = Brq.from_pretrained(checkpoints["brq"])
+    model = Brq(replace(base.settings, behaviour_conditioned=("access",)))
+    model.load_state_dict(base.state_dict())
+    with torch.no_grad():
+        model.clone_heads["access"].bias[0] -= 3.0  # so that there is much to gain
+    shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=(quality,) * 5)
+    tuned, _, notes = fine_tune(
+        model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=80, batch_size=512, learning_rate=2e-3, check=20)
+    )
+    changed = {name.split(".")[0] for name, value in tuned.state_dict().items() if not value.equal(model.state_dict()[name])}
+    assert notes["kept"] is True, notes
+    assert changed == {"clone_trunk", "clone_heads"} | ({"trunk", "heads", "support"} if learns else set())
 
 
 @pytest.mark.parametrize("name", ["iql", "qmix"])

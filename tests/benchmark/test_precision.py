@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 import torch
+from wbench.baselines.common.fine_tuning import FineTuneConfig
 from wbench.baselines.common.online import PracticeConfig
 from wbench.benchmark.data.support import support
 from wbench.benchmark.meter import MeteredEnvironment
@@ -28,9 +29,11 @@ AGENTS = [
     *((name, "scratch") for name in ("mappo", "iql", "qmix")),
     ("mappo", "online"),
 ]
+VALUES = {"_adaptation": FineTuneConfig(steps=2, check=2), "_practice": PracticeConfig(updates=2)}
 QUICK = {
     "networld": {"adaptation": AdaptConfig(steps=2, check=2)},
-    **{name: {"_practice": PracticeConfig(updates=2)} for name in ("iql", "qmix")},
+    "bc": {"_steps": 2},
+    **dict.fromkeys(("brq", "iql", "qmix"), VALUES),
 }
 
 
