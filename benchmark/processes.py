@@ -125,11 +125,13 @@ def seed_everything(key: str) -> None:
     random.seed(seed)
 
 
-def plain_types() -> Any:
+@contextmanager
+def plain_types() -> Iterator[None]:
     """Make new tensors float32 where no type is asked for, whatever a user has set for all of PyTorch; also a decorator."""
     import torch
 
-    return _while_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    with _while_set(torch.get_default_dtype, torch.set_default_dtype, torch.float32):
+        yield
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Any
 
 from ...errors import DataError, InvalidValueError, require_known
 from ..family import Family, Variant
@@ -183,7 +184,8 @@ def manifest_of(family: Family, release: Release, entries: dict[str, FileEntry])
     generator = {name: version_of(name) for name in PACKAGES}
     generator |= {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     files = tuple(entries[shard.path] for shard in contents(family, release))
-    return Manifest(**identity(family, release), licence=LICENCE, citation=CITATION, generator=generator, files=files)
+    about: dict[str, Any] = {**identity(family, release), "licence": LICENCE, "citation": CITATION}
+    return Manifest(**about, generator=generator, files=files)
 
 
 def record(family: Family, shard: Shard, folder: Path) -> FileEntry:

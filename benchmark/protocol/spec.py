@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from ...errors import require, require_known
+from ...errors import UnknownNameError, require, require_known
 from ..data.support import SUPPORTS
 from ..family import Family, Variant
 from ..registry import get_family, get_variant
@@ -243,7 +243,8 @@ def protocol(
         UnknownNameError: of protocol, family, variant or support.
         InvalidValueError: a number out of bounds, or a variant of another family.
     """
-    require_known("protocol", name, SIZES, "wbench eval --protocol quick")
+    if name not in SIZES:
+        raise UnknownNameError("protocol", name, SIZES, "wbench eval --protocol quick")
     size = SIZES[name]
     named = [get_family(each).name for each in families or FAMILIES]
     order = sorted(set(named), key=lambda each: FAMILIES.index(each) if each in FAMILIES else len(FAMILIES))

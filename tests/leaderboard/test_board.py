@@ -21,7 +21,7 @@ from wbench.leaderboard.index.entry import Entry
 from wbench.leaderboard.index.index import Index
 from wbench.leaderboard.index.ranks import counts
 from wbench.leaderboard.names import imitated, skeleton
-from wbench.leaderboard.reading import parse, read_bytes
+from wbench.leaderboard.reading import parse, read_file
 from wbench.leaderboard.result import Result
 from wbench.leaderboard.schema import Package
 from wbench.leaderboard.store import Submission, submit
@@ -192,7 +192,7 @@ def test_the_index_is_made_again_where_it_is_damaged_and_knows_what_is_gone(tmp_
     (store := tmp_path / "store").mkdir()
     one, two = (stored(store, samples.result(name)) for name in ("one", "two"))
     read: list[Path] = []
-    monkeypatch.setattr(indexing, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    monkeypatch.setattr(indexing, "read_file", lambda path: read.append(path) or read_file(path))
 
     def labels() -> list[str]:
         read.clear()

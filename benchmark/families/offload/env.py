@@ -199,7 +199,7 @@ class OffloadEnv(SlotEnv):
             tasks: size and work of the tasks of the H slots after this one, [H, 2, F, N]; channels stay as they are.
             coins: uniforms of the tenants of this slot and of those after it, [H, E, F].
         """
-        copied = clone_rows(self, episodes, QUEUES)  # type: ignore[type-var]
+        copied = clone_rows(self, episodes, QUEUES)
         here = self._scenario[self._slot].index_select(1, episodes)
         after = torch.cat([tasks, here[2:].expand(len(tasks), -1, -1, -1)], dim=1)
         copied._scenario, copied._billing = torch.cat([here.unsqueeze(0), after]), None

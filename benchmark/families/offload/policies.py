@@ -7,7 +7,7 @@ same plan, and each device then sends its task where the cost to it and to all o
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -209,4 +209,5 @@ class RevealedEstimator(Revealed, Estimator):
         if self._read is None:
             return true
         log = part(state, len(self._shots))
-        return replace(true, **{name: self.mixed(getattr(true, name), getattr(read, name), log) for name in ARRAYS})
+        known: dict[str, Any] = {name: self.mixed(getattr(true, name), getattr(read, name), log) for name in ARRAYS}
+        return replace(true, **known)
