@@ -63,8 +63,9 @@ def alone(folder: Path) -> Iterator[None]:
         raise OutputError(f"cannot make {folder} (its name is no Unicode). Give another --out.") from error
     busy = f"another training is at work in {folder}. Wait for it, or give another --out."
     with ExitStack() as stack:
-        with possible(f"write in {folder}", "Give another --out."):
+        with possible(f"make {folder}", "Give another --out."):
             folder.mkdir(parents=True, exist_ok=True)
+        with possible(f"write in {folder}", "Give another --out."):
             stack.enter_context(held(folder / _LOCK, busy))
         yield
 

@@ -104,7 +104,7 @@ def test_bad_input_is_named(world, place):
         (lambda: place.imagine("random", 2, 2, start=1.5), "start is 1.5, but must be a whole number, 0 or more"),
         (lambda: place.imagine("random", 0), "episodes is 0, but must be a whole number, 1 or more"),
         (lambda: place.imagine("oracle", 2, 2), "policy is 'oracle', but must be one that is told no site"),
-        (lambda: place.imagine(3, 2, 2), "policy is 3"),
+        (lambda: place.imagine(3, 2, 2), "policy is 'int', but must be a Policy, an agent, or a function"),
         (lambda: place.imagine(wbench.load_policy("bc"), 2, 2), "adapted to access"),
         (lambda: place.imagine(Counting(), 2, 2), r"counting cannot read imagined observations \(IndexError"),
     ):
