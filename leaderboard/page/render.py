@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ...benchmark.data.paths import possible, require_ours, write_text
+from ...benchmark.data.paths import possible, write_text
+from ...errors import OutputError
 from ..index.entry import Entry
 from .model import model
 
@@ -55,10 +56,17 @@ def write(entries: Sequence[Entry], folder: Path) -> Path:
     page = folder / "index.html"
     with possible(f"write the page into {str(folder)!r}", "Give a folder you may write to."):
         for path, mark in ((page, _MARK), (folder / "README.md", _SPACE[:40])):
-            require_ours(path, [mark.encode()], "Give another folder.")
+            _require_ours(path, mark)
         write_text(page, render(entries))
         write_text(folder / "README.md", _SPACE)
     return page
+
+
+def _require_ours(path: Path, mark: str) -> None:
+    """Raise an error where a path is taken by something that this module did not write; the mark may stand at a page's end."""
+    taken = path.exists() or path.is_symlink()
+    if taken and (path.is_symlink() or not path.is_file() or mark not in path.read_text(encoding="utf-8", errors="replace")):
+        raise OutputError(f"{str(path)!r} is not of wbench, and was left as it is. Give another folder.")
 
 
 def render(entries: Sequence[Entry]) -> str:

@@ -177,7 +177,7 @@ def test_nothing_that_is_somebody_elses_is_written_over(rows, tmp_path):
             folder.mkdir()
             make(folder / name)
             before = stamp(folder / name)
-            with pytest.raises(OutputError, match=r"exists already, and was left as it is\. Give another folder"):
+            with pytest.raises(OutputError, match="is not of wbench, and was left as it is"):
                 write(rows, folder)
             assert [path.name for path in folder.iterdir()] == [name] and stamp(folder / name) == before
     assert not (tmp_path / "nothing").exists()
