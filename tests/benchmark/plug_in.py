@@ -24,7 +24,7 @@ class Moody(Agent):
         first = int(state.random._keys[0])  # tells sites apart
         if mood in ("raise", "die") and first == KEYS[int(value)]:
             if mood == "die":
-                os._exit(9)
+                os.kill(os.getpid(), 9)
             raise RuntimeError("in a mood")
 
     def practise(self, environment):

@@ -113,7 +113,8 @@ def test_a_store_of_controls_alone_has_no_board(tmp_path):
             board.load(tmp_path, protocol_name, print)
 
 
-def test_table_json_and_page_show_them(tmp_path, command):
+def test_table_json_and_page_show_them(tmp_path, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # where all columns have room
     add(tmp_path, samples.result("first", 0.8))
     add(tmp_path, samples.result("second", 0.5))
     add(tmp_path, samples.result("first", 0.3, other_logs("wrong")))

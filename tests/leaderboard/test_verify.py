@@ -355,9 +355,9 @@ def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_p
 
 
 def test_a_process_that_dies_or_lies_is_told_of_in_one_line(tmp_path):
-    (tmp_path / "mine.py").write_text("import os\n\n\ndef build(checkpoint, device):\n    os._exit(7)\n")
+    (tmp_path / "mine.py").write_text("import os\n\n\ndef build(checkpoint, device):\n    os.kill(os.getpid(), 9)\n")
     job = Job(str(tmp_path / "mine.py"), None, None, True, [], [], 2, "cpu", "site")
-    with pytest.raises(ExecutorError, match=r"ended too early \(exit code 7\)"), play_again(job):
+    with pytest.raises(ExecutorError, match=r"ended too early \(exit code -9\)"), play_again(job):
         pass
     (tmp_path / "mine.py").write_text("import sys\n\n\ndef build(*_):\n    open(sys.argv[1], 'w').write('[]\\n')\n    1 / 0\n")
     with pytest.raises(ExecutorError, match="said something else"), play_again(job):

@@ -332,7 +332,7 @@ def _spoil(folder, kind):
         ("config not json", "config.json is not JSON"),
         ("config no object", "config.json is no JSON object"),
         ("config size", "no network is of the sizes in its config.json .*negative dimension"),
-        ("config type", "not NetWorld's: site is None; Input should be a valid integer"),
+        ("config type", "not NetWorld's: site: Input should be a valid integer, not None"),
         ("other model", "not NetWorld's"),
     ],
 )

@@ -79,7 +79,7 @@ def random_actions(env, seed=0):
 
 def test_three_slots_by_hand(scripted):
     env = scripted(OffloadVariant(3, 2, 0.2), {(0, 0): (3.0, 1.0), (0, 1): (6.0, 2.1), (0, 2): (2.0, 0.3)})
-    view = View(env._observe())
+    view = View(env._observe()[0])
     assert env._masks()["action_mask"][0].tolist() == [[True, True, True, False, False]] * 3
     assert view.task[0, 1].tolist() == pytest.approx([1.0, 6.0 / MAX_SIZE, 0.35 / 0.4])
 
@@ -263,9 +263,9 @@ def test_a_fork_goes_on_as_the_original_would():
     for _ in range(20):
         env.step(next(actions))
     copied, action = env.clone_episodes(torch.tensor([2, 0, 2])), next(actions)
-    before = env._observe()
+    before = env._observe()[0]
     got = copied.step(action[[2, 0, 2]])
-    assert torch.equal(env._observe(), before)  # nothing is felt here
+    assert torch.equal(env._observe()[0], before)  # nothing is felt here
     went = env.step(action)
     for a, b in zip(got[:2], went[:2], strict=True):
         assert torch.equal(a, b[[2, 0, 2]])
