@@ -14,11 +14,10 @@ import pytest
 import torch
 from wbench.benchmark.check.environment import Case
 from wbench.benchmark.check.run import CHECKS, check, find, finding
-from wbench.benchmark.family import InvalidValueError
 from wbench.benchmark.randomness import generator
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.site import scenario_generator
-from wbench.errors import DataError, UnknownNameError
+from wbench.errors import DataError, InvalidValueError, UnknownNameError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "own_family.py"
