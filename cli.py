@@ -85,7 +85,11 @@ def _run(arguments: Sequence[str]) -> Any:
     except _USAGE_ERROR as error:
         code = _misused(error)
     except SystemExit as error:
-        code = _fail(error, f"somebody's code left wbench before its end (SystemExit: {error}).", 1)
+        if isinstance(error.__context__, BrokenPipeError):  # click and rich leave where the reader of our output went away
+            _abandon_output()
+            code = 141
+        else:
+            code = _fail(error, f"somebody's code left wbench before its end (SystemExit: {error}).", 1)
     except (typer.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "interrupted", 130)
     except BrokenPipeError:  # the reader of our output went away, as `head` does

@@ -183,16 +183,24 @@ def test_what_leaves_a_command_that_nobody_watches_is_no_success(command, monkey
     assert "left wbench before its end (SystemExit: os._exit(0))" in said(command("list"), code=1)
 
 
+def test_a_reader_that_goes_away_is_no_error_of_ours():
+    command = [sys.executable, "-m", "wbench", "data", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait() == 141
+
+
 def test_an_interruption_that_nobody_can_have_sent_is_the_agents_own(command, tmp_path):
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a worker, or a shell's background job
-    try:
-        line = said(command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt")))
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert re.search("1 of 1 cells failed.*KeyboardInterrupt", line)
-    assert "interrupted" in said(
-        command(*PLAY, "--agent", agent(tmp_path, act="raise KeyboardInterrupt # of a user")), code=130
-    )
+    def line(listens, code):
+        before = signal.signal(signal.SIGINT, listens)
+        try:
+            return said(command(*PLAY, "--agent", agent(tmp_path, act=f"raise KeyboardInterrupt # {code}")), code=code)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    found = line(signal.SIG_IGN, 2)  # as in a worker, or a shell's background job
+    assert re.search("1 of 1 cells failed.*KeyboardInterrupt", found)
+    assert "interrupted" in line(signal.default_int_handler, 130)
 
 
 @pytest.mark.slow

@@ -332,11 +332,12 @@ def test_the_command_line_downloads_verifies_and_fails_with_the_right_code(wbenc
     assert "known once they are recorded" in planned.out
 
 
-def test_doctor_and_the_list_of_datasets(wbench):
+def test_doctor_and_the_list_of_datasets(wbench, monkeypatch):
     done = wbench("doctor", "--json")
     assert done.code == 0, done.err
     found = {finding["what"]: finding["found"] for finding in done.data["findings"]}
     assert {"python", "torch", "threads", "cache", "free disk", "hub", "checkpoint networld-small"} <= found.keys()
     rows = wbench("data", "list", "--json").data["datasets"]
     assert {(row["family"], row["release"]) for row in rows} >= {("access", "mini"), ("power", "standard")}
+    monkeypatch.setenv("COLUMNS", "200")
     assert "agent transitions" in wbench("data", "list").out
