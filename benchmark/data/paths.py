@@ -177,13 +177,20 @@ def possible(what: str, hint: str) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path, busy: str) -> Iterator[None]:
-    """Hold a lock for one process; one that is killed lets go. Raises `OutputError` with this text where another holds it."""
+    """Hold a lock for one process; one that is killed lets go.
+
+    Raises:
+        OutputError: with the text of `busy`: another process holds it.
+        OSError: no file can be made there.
+    """
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        if not path.exists():  # some file systems take no new file, and do not say so
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
         raise OutputError(busy) from error
     try:
         yield

@@ -267,7 +267,7 @@ def test_a_failed_check_is_a_table_one_line_and_exit_code_2(wbench, tmp_path):
     assert done.code == 2 and "FAILED" in done.out and "widen reward_range" in done.out.replace("\n", " ")
     assert done.err.splitlines()[-1].startswith(f"wbench: beacon: 2 of {len(CHECKS)} checks failed: fields, reward range")
     assert "summary is '[/no markup]" in done.out
-    assert "Traceback" not in done.err and done.out.count("ran once") == 1
+    assert "Traceback" not in done.err and done.err.count("ran once") == 1
 
 
 def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
