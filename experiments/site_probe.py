@@ -30,7 +30,7 @@ from wbench.networld.model import NetWorld
 
 FIRST = 100  # of the dev sites that are read: the others are kept for what is chosen by scores
 FOLDS = 4
-RIDGES = (1.0, 10.0, 100.0, 1000.0)
+RIDGES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
 Quantities = dict[str, Tensor]  # by name, [L, ...] for what changes with the slot of the period, else [1, ...]
 
 
@@ -83,14 +83,14 @@ def explained(found: Tensor, true: Tensor) -> float:
 
 def regressed(seen: Tensor, true: Tensor) -> Tensor:
     """Quantities [S, L, ...] as ridge regressions on codes [S, L, D] tell them, of sites that they were not fitted on."""
-    seen = torch.cat([(seen - seen.mean((0, 1))) / (seen.std((0, 1)) + 1e-6), torch.ones_like(seen[..., :1])], dim=-1)
+    seen = (seen - seen.mean((0, 1))) / (seen.std((0, 1)) + 1e-6)
     fold, fits = torch.arange(len(seen)) % FOLDS, []
     for ridge in RIDGES:
         found = torch.zeros_like(true)
         for k in range(FOLDS):
             x, y = seen[fold != k].flatten(0, 1), true[fold != k].flatten(0, 1)
-            weights = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]).double(), x.T @ y)
-            found[fold == k] = seen[fold == k] @ weights
+            weights = torch.linalg.solve(x.T @ x + ridge * torch.eye(x.shape[1]).double(), x.T @ (y - y.mean(0)))
+            found[fold == k] = y.mean(0) + seen[fold == k] @ weights
         fits.append(found)
     return max(fits, key=lambda found: explained(found, true))
 
