@@ -149,7 +149,7 @@ def patiently(ask: Callable[[], T], note: Note = lambda _: None, hopeless: Calla
             return ask()
         except CorruptError as error:
             failure = error
-            note(f"{failure} It is fetched again.")
+            note(f"{failure} It is asked for again.")
         except NetworkError as error:
             failure = error
             if hopeless():
