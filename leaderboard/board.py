@@ -49,7 +49,8 @@ def load(store: Path, protocol: str | None, note: Callable[[str], None], index: 
         OutputError: there is no such folder.
         ResultError: it holds no results, or none of this protocol.
     """
-    require_known("protocol", protocol or PROTOCOLS[0], PROTOCOLS, "wbench leaderboard --protocol lite")
+    if protocol is not None:
+        require_known("protocol", protocol, PROTOCOLS, "wbench leaderboard --protocol lite")
     with nullcontext(index) if index else Index(store, note) as index:
         found = [_recorded(store, entry, note) for entry in index.files(protocol)]
         controls = [_recorded(store, entry, note) for entry in index.controls()]
