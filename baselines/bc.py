@@ -23,12 +23,13 @@ from ..benchmark.agent import Adaptation, Agent, State, Support
 from ..benchmark.data.windows import Windows
 from ..benchmark.family import QUALITIES, Family, FamilyShape, Quality, Variant
 from ..benchmark.randomness import gumbel
-from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
+from ..learning.checkpoint import Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
-from ..learning.context import SupportEncoder, codes, site_size, site_table
+from ..learning.context import codes, site_table
 from ..learning.descent import Descent, DescentConfig, fit_sources, sources
 from ..learning.modules import Standardiser
 from ..learning.parallel import Processes
+from ..learning.reading import ReaderConfig
 from ..learning.training import Trainer
 from ..learning.tuning import support_draws, tune
 
@@ -36,7 +37,7 @@ DEFAULT_CHECKPOINT = "bc-small"
 
 
 @dataclass(frozen=True)
-class BcConfig(CheckpointConfig):
+class BcConfig(ReaderConfig):
     """What the network is, and how it plays.
 
     Attributes:
@@ -46,7 +47,6 @@ class BcConfig(CheckpointConfig):
         transitions: logged agent transitions that it was trained on.
         aim: which recorded quality it plays as.
         sampled: families in which it draws from its distribution; in the others it plays the mode.
-        site: size of the site code, see `learning.context`; 0 = it reads no logs.
     """
 
     OWNER: ClassVar[str] = "behaviour cloning"
@@ -56,7 +56,6 @@ class BcConfig(CheckpointConfig):
     transitions: int = 0
     aim: Quality = "expert"
     sampled: tuple[str, ...] = ()
-    site: int = 64
 
 
 class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="apache-2.0", tags=["behaviour-cloning"]):
@@ -73,13 +72,13 @@ class BehaviourCloning(nn.Module, Pretrained, library_name="wbench", license="ap
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
         self.stems, self.heads = nn.ModuleDict(), nn.ModuleDict()
         for name, shape in c.families.items():
-            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + site_size(shape, c.site)
+            inputs = c.history * shape.obs_size + shape.descriptor_size + len(QUALITIES) + c.read_size(shape)
             self.stems[name] = nn.Linear(inputs, c.hidden)
             self.heads[name] = nn.Linear(c.hidden, self.codecs[name].size)
         self.trunk = nn.Sequential(
             nn.LayerNorm(c.hidden), nn.SiLU(), nn.Linear(c.hidden, c.hidden), nn.LayerNorm(c.hidden), nn.SiLU()
         )
-        self.support = SupportEncoder(c.families, c.site) if c.site else None
+        self.support = c.make_encoder()
 
     def forward(self, history: Tensor, descriptor: Tensor, quality: Tensor, site: Tensor, mask: Tensor, family: str) -> Tensor:
         """Masked logits [..., size] of an action code.

@@ -25,7 +25,6 @@ from ..benchmark.agent import Agent, Support
 from ..benchmark.data.windows import Windows, WindowSampler
 from ..benchmark.family import QUALITIES, FamilyShape
 from ..benchmark.randomness import gumbel
-from ..learning.context import site_size
 from .common.networks import AgentView, Trunk
 from .common.q_agent import ValueAgent
 from .common.q_learning import DEBUG, Transitions, ValueConfig, ValueModel, ValueTrainConfig, pick, value_trainer
@@ -98,9 +97,7 @@ class Brq(ValueModel):
 
     def inputs(self, shape: FamilyShape) -> int:
         """Length of what clone and value of a family see: own observations, the variant's description, who plays."""
-        return (
-            self.config.history * shape.obs_size + shape.descriptor_size + site_size(shape, self.config.site) + len(QUALITIES)
-        )
+        return self.config.history * shape.obs_size + shape.descriptor_size + self.config.read_size(shape) + len(QUALITIES)
 
     def forward(self, view: AgentView, family: str, quality: Tensor | None = None) -> Tensor:
         """An agent's share Q of the team's value, for the rows of the action table, [..., number].

@@ -21,11 +21,12 @@ from ..benchmark.data.release import get_release
 from ..benchmark.family import Family, FamilyShape, Variant
 from ..benchmark.meter import MeteredEnvironment
 from ..benchmark.seeds import PRACTICE_SEEDS
-from ..learning.checkpoint import CheckpointConfig, Pretrained, count_parameters, digest, settings_digest
+from ..learning.checkpoint import Pretrained, count_parameters, digest, settings_digest
 from ..learning.codec import ActionCodec
-from ..learning.context import SHOTS, SupportEncoder, site_size, site_table
+from ..learning.context import SHOTS, site_table
 from ..learning.descent import OptimiserState, step_seed
 from ..learning.parallel import Processes
+from ..learning.reading import ReaderConfig
 from ..learning.run import Part
 from ..learning.training import Trainer
 from ..learning.world import Playground
@@ -38,7 +39,7 @@ DEFAULT_CHECKPOINT = "mappo-small"
 
 
 @dataclass(frozen=True)
-class MappoConfig(CheckpointConfig):
+class MappoConfig(ReaderConfig):
     """What the network is.
 
     Attributes:
@@ -46,7 +47,7 @@ class MappoConfig(CheckpointConfig):
         hidden: width of policy and critic.
         layers: shared layers after the stem; the critic's first of them joins agents and state.
         history: own observations that an agent sees.
-        site: size of the site code, see `learning.context`; 0 = it reads no logs.
+        site: as of `ReaderConfig`, but 0 where nothing is said.
         source_steps: slots of train variants that it was trained in.
         transitions: logged agent transitions of the train sites whose logs it was shown.
     """
@@ -56,13 +57,13 @@ class MappoConfig(CheckpointConfig):
     hidden: int = 128
     layers: int = 2
     history: int = 4
-    site: int = 0
     source_steps: int = 0
     transitions: int = 0
+    site: int = field(default=0, kw_only=True)
 
     def inputs(self) -> dict[str, int]:
         """Length of the features of each family: history, descriptor, identity, what logs say of the site."""
-        return {name: input_size(shape, self.history, site_size(shape, self.site)) for name, shape in self.families.items()}
+        return {name: input_size(shape, self.history, self.read_size(shape)) for name, shape in self.families.items()}
 
 
 class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0", tags=["multi-agent-reinforcement-learning"]):
@@ -84,7 +85,7 @@ class Mappo(ActorCritic, Pretrained, library_name="wbench", license="apache-2.0"
         self.policy, self.critic = Trunk(c.inputs(), c.hidden, c.layers), Critic(c.inputs(), c.hidden, c.layers)
         self.heads = nn.ModuleDict({name: nn.Linear(c.hidden, codec.size) for name, codec in self.codecs.items()})
         self.normalisers = nn.ModuleDict({name: ValueNormaliser() for name in c.families})
-        self.support = SupportEncoder(c.families, c.site) if c.site else None
+        self.support = c.make_encoder()
         orthogonal(self.policy, math.sqrt(2.0))  # Huang, detail 2; a small last layer makes the first policy uniform, which
         orthogonal(self.heads, 0.01)  # Andrychowicz (section 3.2) found to matter most of all
 

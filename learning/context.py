@@ -73,6 +73,8 @@ class SiteCode:
 class SupportEncoder(nn.Module):
     """Logs of sites -> `SiteCode`. No logs are a code too, the same at all sites of a variant.
 
+    This one reads means: what comes of actions, how tokens of two agents go together. `reading.InfluenceEncoder` reads more.
+
     Args:
         shapes: of the families, by name.
         size: of a token of the table, D.
@@ -81,8 +83,11 @@ class SupportEncoder(nn.Module):
         rounds: of the graph network.
     """
 
+    EVENTS = 0  # learned kinds of events, which have evidence as actions have
+
     def __init__(self, shapes: Mapping[str, FamilyShape], size: int, width: int = 64, pairs: int = 16, rounds: int = 2) -> None:
         super().__init__()
+        self.width, self.pairs = width, pairs
         self.codecs = {name: ActionCodec(shape.actions) for name, shape in shapes.items()}
         self.scale = Standardiser({name: shape.obs_size for name, shape in shapes.items()})
         self.stems, self.told = nn.ModuleDict(), nn.ModuleDict()
@@ -93,11 +98,10 @@ class SupportEncoder(nn.Module):
             self.register_buffer(f"paid_{name}", torch.ones(2, 2))
             self.stems[name] = nn.Linear(inputs + 4, width)
             self.told[name] = nn.Linear(shape.descriptor_size, width)
-            self.weighed[name] = nn.Linear(self.codecs[name].size * EVIDENCE, width)
+            self.weighed[name] = nn.Linear((self.codecs[name].size + self.EVENTS) * EVIDENCE, width)
         self.trunk = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.value = nn.Linear(width, EVIDENCE - 5)
-        self.left, self.right = nn.Linear(width, pairs), nn.Linear(width, pairs)
-        self.edge = mlp(6 * pairs + 1, width, width)
+        self._add_edges()
         self.own, self.team, self.one, self.all = (nn.Linear(width, width) for _ in range(4))
         self.count = nn.Linear(2, width)
         self.ahead = nn.ParameterList(nn.Parameter(torch.randn(len(AHEAD), width) * 0.3) for _ in range(rounds))
@@ -147,13 +151,14 @@ class SupportEncoder(nn.Module):
         length = int(context.period.max())
         seen, pay = self._slots(context, family)
         there = context.mask[:, :, None, None, None] * self._present(context)[:, None, None, :, None]
-        tokens = self.trunk(self.stems[family](torch.cat([seen[..., 1:], pay], dim=-1))).float() * there
+        code = seen[..., -self.codecs[family].size :]
+        tokens, kinds = self._tokens(torch.cat([seen[..., 1:], pay], dim=-1), code, there, family)
         phase = torch.arange(seen.shape[2], device=seen.device) % context.period[:, None]
         onto = nn.functional.one_hot(phase, length).float()  # [P, T, L]
-        evidence = self._evidence(tokens, pay, seen[..., -self.codecs[family].size :] * there, onto)
+        evidence = self._evidence(tokens, pay, kinds * there, onto)
         visits = torch.einsum("ptl,p->pl", onto, context.mask.float().sum(1))
+        tokens, edges = self._edges(tokens, context)
         own = torch.einsum("pctnw,ptl->pnlw", tokens, onto) / visits.clamp(min=1.0)[:, None, :, None]
-        edges = self._edges(tokens, context)
         h = self._together(own, visits, context) + (edges.sum(2) / FEW).unsqueeze(2)
         h = h + (self.told[family](descriptor).unsqueeze(1) + self.weighed[family](evidence.flatten(2))).unsqueeze(1)
         near = self._near(context.period, length)
@@ -164,7 +169,7 @@ class SupportEncoder(nn.Module):
 
     def of_support(self, variant: Variant, support: Support | None, family: str) -> SiteCode:
         """The code of one site, of its support or of none."""
-        device = self.left.weight.device
+        device = next(self.parameters()).device
         context = as_context(variant, support, self.scale.size(family), len(self.codecs[family].components), device)
         return self(context, torch.tensor([variant.descriptor()], device=device), family)
 
@@ -178,6 +183,10 @@ class SupportEncoder(nn.Module):
         unexplained = pay - seen @ cast(Tensor, getattr(self, f"explained_{family}"))
         scale = cast(Tensor, getattr(self, f"paid_{family}"))
         return seen, torch.cat([pay * scale[0], (unexplained * scale[1]).clamp(-FAR, FAR)], dim=-1)
+
+    def _tokens(self, inputs: Tensor, code: Tensor, there: Tensor, family: str) -> tuple[Tensor, Tensor]:
+        """Tokens of agents in slots [P, C, T, N, w], and how much each is of every kind that has evidence, [P, C, T, N, A]."""
+        return self.trunk(self.stems[family](inputs)).float() * there, code
 
     def _present(self, context: Context) -> Tensor:
         """Which agents are there, [P, N]."""
@@ -202,21 +211,30 @@ class SupportEncoder(nn.Module):
         place = self.all(of_all).unsqueeze(1) + self.team(team) + self.count(counts)
         return self.own(own) + self.one(one).unsqueeze(2) + place.unsqueeze(1)
 
-    def _edges(self, tokens: Tensor, context: Context) -> Tensor:
-        """How the tokens of agents n and m go together in time, [P, N, N, w]; zero on the diagonal."""
+    def _add_edges(self) -> None:
+        """Make what `_edges` needs."""
+        self.left, self.right = nn.Linear(self.width, self.pairs), nn.Linear(self.width, self.pairs)
+        self.edge = mlp(6 * self.pairs + 1, self.width, self.width)
+
+    def _edges(self, tokens: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """Tokens [P, C, T, N, w], and how those of agents n and m go together in time: [P, N, N, w], zero on the diagonal."""
         there = context.mask.float()
         weight = there[:, :, None, None, None]
         left, right = self.left(tokens) * weight, self.right(tokens) * weight
         seen = (there.sum(1) * tokens.shape[2]).clamp(min=1.0).view(-1, 1, 1)
         a, b = left.sum((1, 2)) / seen, right.sum((1, 2)) / seen  # [P, N, q]
         both = torch.einsum("pctnq,pctmq->pnmq", left, right) / seen.unsqueeze(-1) - a.unsqueeze(2) * b.unsqueeze(1)
-        n = tokens.shape[3]
-        here = torch.cat([a, b], dim=-1)
-        parts = both, both.transpose(1, 2), here.unsqueeze(2).expand(-1, n, n, -1), here.unsqueeze(1).expand(-1, n, n, -1)
-        counted = there.sum(1).log1p().view(-1, 1, 1, 1).expand(-1, n, n, 1)
-        edges = self.edge(torch.cat([*parts, counted], dim=-1))
+        return tokens, self._of_pairs([both], [a, b], context)
+
+    def _of_pairs(self, both: list[Tensor], own: list[Tensor], context: Context) -> Tensor:
+        """Edges [P, N, N, w] of what is known of pairs [P, N, N, q] and of their ends [P, N, q]."""
+        here, n = torch.cat(own, dim=-1), own[0].shape[1]
+        ends = here.unsqueeze(2).expand(-1, n, n, -1), here.unsqueeze(1).expand(-1, n, n, -1)
+        counted = context.mask.float().sum(1).log1p().view(-1, 1, 1, 1).expand(-1, n, n, 1)
+        pairs = [x for one in both for x in (one, one.transpose(1, 2))]
+        edges = self.edge(torch.cat([*pairs, *ends, counted], dim=-1))
         present = self._present(context)
-        pair = present.unsqueeze(2) & present.unsqueeze(1) & ~torch.eye(n, dtype=torch.bool, device=tokens.device)
+        pair = present.unsqueeze(2) & present.unsqueeze(1) & ~torch.eye(n, dtype=torch.bool, device=here.device)
         return edges * pair.unsqueeze(-1)
 
     def _near(self, period: Tensor, length: int) -> Tensor:
@@ -247,11 +265,6 @@ def site_table(encoder: SupportEncoder | None, family: str, variant: Variant, su
     if encoder is None:
         return torch.zeros(variant.agents, variant.period, 0)
     return encoder.of_support(variant, support, family).whole()
-
-
-def site_size(shape: FamilyShape, size: int) -> int:
-    """Length S of what is read of a site in a family, with a table of tokens of this size; nothing for 0."""
-    return size + ActionCodec(shape.actions).size * EVIDENCE if size else 0
 
 
 def as_context(variant: Variant, support: Support | None, obs_size: int, parts: int, device: torch.device) -> Context:

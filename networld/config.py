@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ..benchmark.family import Quality
 from ..errors import require
-from ..learning.checkpoint import CheckpointConfig
+from ..learning.reading import ReaderConfig
 
 Guidance = Literal["none", "cg", "mcss", "cg+mcss"]
 MeanFieldUse = Literal["both", "world", "value", "off"]
@@ -18,7 +18,7 @@ GUIDANCE: tuple[Guidance, ...] = ("none", "cg", "mcss", "cg+mcss")
 
 
 @dataclass(frozen=True)
-class NetWorldConfig(CheckpointConfig):
+class NetWorldConfig(ReaderConfig):
     """What the network is.
 
     Attributes:
@@ -53,7 +53,6 @@ class NetWorldConfig(CheckpointConfig):
             genie acts on what no agent sees.
         world_model: whether it has one. Without, the support encoder learns by value and policy alone, nothing is told of what
             actions pay, and nothing is planned: the control.
-        site: size of the site code, see `learning.context`; 0 = it reads no logs.
         slot: width of the slot model.
         outlook: size of what value and policy are told of the pay that the slot model expects of each action; 0 = nothing.
         own_rewards: least and greatest reward of an agent in a slot, by family; the range of the two-hot rewards.
@@ -91,7 +90,6 @@ class NetWorldConfig(CheckpointConfig):
     denoiser: DenoiserKind = "window"
     behaviour_conditioned: bool = True
     world_model: bool = True
-    site: int = 64
     slot: int = 96
     outlook: int = 32
 

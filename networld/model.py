@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ..benchmark.family import QUALITIES, FamilyShape
 from ..learning.checkpoint import Pretrained
 from ..learning.codec import ActionCodec
-from ..learning.context import SupportEncoder, site_size
 from ..learning.modules import mlp
 from .config import NetWorldConfig
 from .modules import (
@@ -68,8 +67,8 @@ class NetWorld(
         self.behaviour = nn.ModuleDict({name: mlp(c.context, c.head, size) for name, size in sizes.items()})
         self.slot = SlotModel(c, sizes)
         self.outlooks = nn.ModuleDict({n: nn.Linear(len(k.table()), c.told_pay) for n, k in self.codecs.items() if c.told_pay})
-        self.support = SupportEncoder(c.families, c.site) if c.site else None
-        self.sites = nn.ModuleDict({n: nn.Linear(site_size(s, c.site), c.site) for n, s in c.families.items() if c.site})
+        self.support = c.make_encoder()
+        self.sites = nn.ModuleDict({n: nn.Linear(c.read_size(s), c.site) for n, s in c.families.items() if c.site})
 
     def shape(self, family: str) -> FamilyShape:
         """The shape of a family; raises `CheckpointError` if the checkpoint does not know it."""

@@ -275,7 +275,8 @@ class SlotModel(nn.Module):
     """One slot of one agent: what it is paid, charges included, and what it sees next, by what it sees and does at a site.
 
     A plain one-step model. It trains the support encoder, tells value and policy what each action would pay, and its next
-    latents are the control of the denoiser's. Of a site it is told the agent's token, and the evidence of the action.
+    latents are the control of the denoiser's. Of a site it is told the agent's token, and the evidence of the action and of
+    the kinds of events that go with it.
     """
 
     def __init__(self, config: NetWorldConfig, action_sizes: dict[str, int]) -> None:
@@ -284,6 +285,8 @@ class SlotModel(nn.Module):
         width = config.slot
         self.acted = nn.ModuleDict({name: nn.Linear(size, width) for name, size in action_sizes.items()})
         self.seen = nn.Linear(config.latent + config.embedding + config.site, width)
+        kinds = config.encoder.EVENTS
+        self.events = nn.ModuleDict({name: nn.Linear(size, kinds) for name, size in action_sizes.items() if kinds})
         self.evidence = nn.Linear(EVIDENCE, width, bias=False)
         self.trunk = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.pay = nn.Linear(width, config.outputs)
@@ -300,12 +303,12 @@ class SlotModel(nn.Module):
             family: its name.
         """
         seen = self.seen(torch.cat([latent, scenario, site[..., : self.table]], dim=-1))
-        known = site[..., self.table :].unflatten(-1, (code.shape[-1], -1)) if self.table else None
         several = code.dim() > latent.dim()
         hidden = self.acted[family](code) + (seen.unsqueeze(-2) if several else seen)
-        if known is not None:
-            weighed = code @ known if several else (code.unsqueeze(-2) @ known).squeeze(-2)
-            hidden = hidden + self.evidence(weighed)
+        if self.table:
+            kinds = torch.cat([code, self.events[family](code)], dim=-1) if self.events else code
+            known = site[..., self.table :].unflatten(-1, (kinds.shape[-1], EVIDENCE))
+            hidden = hidden + self.evidence(kinds @ known if several else (kinds.unsqueeze(-2) @ known).squeeze(-2))
         hidden = self.trunk(hidden)
         return self.pay(hidden), self.following(hidden)
 

@@ -19,12 +19,13 @@ from ...benchmark.agent import Support
 from ...benchmark.data.windows import Windows, WindowSampler
 from ...benchmark.family import QUALITIES, Family, FamilyShape, Quality
 from ...benchmark.randomness import gumbel
-from ...learning.checkpoint import CheckpointConfig, Pretrained
+from ...learning.checkpoint import Pretrained
 from ...learning.codec import ActionCodec
-from ...learning.context import SupportEncoder, codes, site_size
+from ...learning.context import codes
 from ...learning.descent import Descent, DescentConfig, fit_sources, sources
 from ...learning.modules import Standardiser
 from ...learning.parallel import Processes
+from ...learning.reading import ReaderConfig
 from ...learning.training import Trainer
 from .networks import AgentView, Dueling, Trunk, agent_views, input_size, table_mask
 
@@ -32,7 +33,7 @@ UNITS = 20.0
 
 
 @dataclass(frozen=True)
-class ValueConfig(CheckpointConfig):
+class ValueConfig(ReaderConfig):
     """What the network is, and what its values mean.
 
     Attributes:
@@ -42,7 +43,6 @@ class ValueConfig(CheckpointConfig):
         hidden: width.
         layers: shared layers.
         history: observations seen, the current one included.
-        site: size of the site code, see `learning.context`; 0 = it reads no logs.
         discount: of the value.
         aim: the recorded quality that play is to improve on.
         cql_alpha: weight of the conservative term when learning from logs.
@@ -58,7 +58,6 @@ class ValueConfig(CheckpointConfig):
     hidden: int = 256
     layers: int = 2
     history: int = 4
-    site: int = 64
     discount: float = 0.95
     aim: Quality = "expert"
     cql_alpha: float = 1.0
@@ -88,11 +87,11 @@ class ValueModel(nn.Module, Pretrained, library_name="wbench", license="apache-2
         self.standardiser = Standardiser({name: shape.obs_size for name, shape in c.families.items()})
         self.trunk = Trunk({name: self.inputs(shape) for name, shape in c.families.items()}, c.hidden, c.layers)
         self.heads = nn.ModuleDict({name: Dueling(c.hidden, number) for name, number in self.numbers.items()})
-        self.support = SupportEncoder(c.families, c.site) if c.site else None
+        self.support = c.make_encoder()
 
     def inputs(self, shape: FamilyShape) -> int:
         """Length of what the value of a family sees."""
-        return input_size(shape, self.config.history, site_size(shape, self.config.site))
+        return input_size(shape, self.config.history, self.config.read_size(shape))
 
     def scaled(self, view: AgentView, family: str) -> AgentView:
         """A view with its observations standardised."""

@@ -76,7 +76,7 @@ def test_adaptation_declines_what_raises_the_validation_loss_and_forgets_earlier
     done = wild.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is False and done.notes["loss_after"] == done.notes["loss_before"]
     assert digest(wild._model) == before and done.gradient_steps == 4
-    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=120, batch_size=512, learning_rate=5e-4, check=20))
+    careful = ValueAgent(name, model, adaptation=FineTuneConfig(steps=40, batch_size=256, learning_rate=5e-4, check=10))
     done = careful.adapt(tiny.FAMILY, HELD_OUT, shots)
     assert done.notes["kept"] is True and done.notes["loss_after"] < done.notes["loss_before"]
     assert digest(careful._model) != before == digest(model)
@@ -103,7 +103,7 @@ def test_a_behaviour_conditioned_value_is_left_alone_where_nothing_could_judge_i
         model.clone_heads["access"].bias[0] -= 3.0  # so that there is much to gain
     shots = replace(support(tiny.FAMILY, HELD_OUT, 0, 5), quality=(quality,) * 5)
     tuned, _, notes = fine_tune(
-        model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=80, batch_size=512, learning_rate=2e-3, check=20)
+        model, tiny.FAMILY, HELD_OUT, shots, FineTuneConfig(steps=40, batch_size=256, learning_rate=3e-3, check=10)
     )
     changed = {name.split(".")[0] for name, value in tuned.state_dict().items() if not value.equal(model.state_dict()[name])}
     assert notes["kept"] is True, notes

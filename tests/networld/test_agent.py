@@ -20,7 +20,6 @@ from wbench.benchmark.registry import get_family
 from wbench.benchmark.seeds import DEV_SEEDS
 from wbench.errors import CheckpointError, UnknownNameError
 from wbench.learning.checkpoint import digest
-from wbench.learning.context import site_size
 from wbench.networld.adapt import AdaptConfig, adapt
 from wbench.networld.agent import NetWorldAgent
 from wbench.networld.config import GUIDANCE, PlannerConfig
@@ -110,7 +109,7 @@ def test_the_code_of_a_site_is_read_from_its_logs_in_any_order_and_differs_from_
     turned = replace(here, **{name: getattr(here, name).flip(0) for name in ("obs", "action", "reward", "action_mask")})
     codes = [adapt(small, FAMILY, HELD_OUT, shots, READ).site for shots in (None, here, turned, there)]
     assert all(
-        code.shape == (HELD_OUT.agents, HELD_OUT.period, site_size(small.shape("access"), small.config.site)) for code in codes
+        code.shape == (HELD_OUT.agents, HELD_OUT.period, small.config.read_size(small.shape("access"))) for code in codes
     )
     nothing, first, second, other = codes
     assert torch.allclose(first, second, atol=1e-4)

@@ -141,7 +141,7 @@ class RevealedEstimator(Revealed, Estimator):
         _, first, place = _unique(log * len(true.price) + site)  # each pair of a site and a log that is played
         site, log = site[first], log[first]
         known = {
-            name: self.mixed(value[site], getattr(read, name)[log], log)
+            name: self.mixed(value[site].log1p(), getattr(read, name)[log].log1p(), log).expm1()  # levels, as they are heard
             for name, value in vars(true).items()
             if name != "count"
         }
