@@ -79,6 +79,7 @@ ABLATIONS = (
     Ablation("slot-token transformer", network={"denoiser": "slots"}),
     Ablation("one-step model for diffusion", network={"denoiser": "direct"}),
     Ablation("no world model", network={"world_model": False}),
+    Ablation("influences read", network={"reading": "influences"}),
     Ablation("no site code", network={"site": 0}),
     Ablation("no prospects", network={"outlook": 0}),
 )
