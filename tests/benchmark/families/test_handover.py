@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import runpy
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +47,16 @@ def env_of(users=2, stations=3, **fields):
     env.load = torch.zeros_like(env.load)
     env._observe()
     return env
+
+
+def test_users_of_the_strongest_station_get_what_mobile_env_gives_them():
+    """Rates of mobile-env 2.1.0 on its small scenario, see experiments/association.py: 100 slots, 5 users, 3 stations."""
+    rows = np.loadtxt(Path(__file__).with_name("mobile_env.csv"), delimiter=",", skiprows=1).reshape(100, 5, 6)
+    ratio, rate = rows[..., 2:5], rows[..., 5]
+    assert (rate > 0).any() and (rate == 0).any()  # some are out of reach
+    script = Path(__file__).parents[3] / "experiments" / "association.py"
+    found = runpy.run_path(str(script))["ours"](ratio)
+    assert np.abs(found - rate).max() < 1e-4 * rate.mean()
 
 
 # Maps
