@@ -4,8 +4,8 @@
 
 mobile-env (MIT) moves its five users past its three stations for 100 slots; every user is attached to the station with the
 greatest SNR. The same SNRs are then given to `HandoverEnv`, with what mobile-env lacks left out: no interference, tenants or
-bills, no interruption, a backhaul that nobody fills, links that come back at once. A link fails below mobile-env's threshold, an
-SNR of 2e-8. Slots in which a user stands at a station, where mobile-env's loss has no bound, are left out. `--csv` keeps the
+bills, no interruption, a backhaul that nobody fills, links that come back at once. A link fails below their threshold, an SNR
+of 2e-8. Slots in which a user stands at a station, where mobile-env's loss has no bound, are left out. `--csv` keeps the
 first seed's SNRs and rates.
 """
 

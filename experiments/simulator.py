@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from wbench.benchmark.families.access.variant import AccessVariant
+from wbench.benchmark.families.handover.variant import MAX_STATIONS, HandoverVariant
 from wbench.benchmark.families.offload.variant import OffloadVariant
 from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Variant
@@ -28,6 +29,7 @@ VARIANTS: dict[str, Callable[[int], Variant]] = {
     "access": lambda n: AccessVariant(n, 1, 0.4, 32),
     "power": lambda n: PowerVariant(n),
     "offload": lambda n: OffloadVariant(n, 3, 0.3),
+    "handover": lambda n: HandoverVariant(n, 8),
 }
 
 
@@ -53,6 +55,8 @@ def ours(family: str, agents: int, batch: int) -> float:
         actions = (torch.rand(shape, generator=generator) < 1 / agents).long()
     elif family == "power":
         actions = torch.rand(shape, generator=generator)
+    elif family == "handover":
+        actions = torch.randint(MAX_STATIONS + 1, shape, generator=generator)
     else:
         actions = torch.rand((*shape, 2), generator=generator)
         actions[..., 0] = torch.randint(4, shape, generator=generator).float()

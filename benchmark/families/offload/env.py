@@ -32,7 +32,7 @@ from ..layout import phases
 from ..slots import SlotEnv
 from . import site as sites_of
 from .layout import LOCAL_SPEED, MAX_DENSITY, MAX_EDGES, MAX_SIZE, MEAN_SIZE, MEAN_WORK, MIN_SIZE, SLOT, View
-from .scenario import AXES, draw_scenario, efficiency
+from .scenario import AXES, draw_scenario, efficiency, shadowing
 from .site import Sites
 from .variant import OffloadVariant
 
@@ -84,11 +84,11 @@ class OffloadEnv(SlotEnv):
         v, batch = self.variant, len(seeds)
         self.sites = sites_of.sites(v, sites, self.device)
         drawn = [draw_scenario(v, site, seed) for site, seed in zip(sites, seeds, strict=True)]
-        tasks, shadowing, tenants, billing = (
+        tasks, drive, tenants, billing = (
             np.stack(parts, axis) for parts, axis in zip(zip(*drawn, strict=True), AXES, strict=True)
         )
         mean = self.sites.snr.permute(1, 0, 2).cpu().numpy()  # [E, B, N]
-        rates = efficiency(mean.astype(np.float64) + shadowing).astype(np.float32)
+        rates = efficiency(mean.astype(np.float64) + shadowing(drive)).astype(np.float32)
         scenario = np.concatenate([tasks, rates], axis=1)
         self._scenario = torch.from_numpy(scenario).to(self.device)  # [T + 1, 2 + E, B, N]: size, work, efficiencies
         self._billing = torch.from_numpy(billing).to(self.device)  # [T, B, N] uniforms; None: bills are expected ones
@@ -256,8 +256,8 @@ class OffloadEnv(SlotEnv):
         v, e = self.variant, self.variant.edges
         size, work = self._scenario[self._slot, :2].unbind(0)
         # Written feature by feature, so features come first in memory; agents get them last and contiguous.
-        obs = torch.zeros(View.size, *size.shape, device=self.device).permute(1, 2, 0)
-        view = View(obs)
+        written = torch.zeros(View.size, size.numel(), device=self.device)
+        view = View(written.unflatten(1, size.shape).permute(1, 2, 0))
         ready = self._by_server(torch.where(self._bits == 0, self._work, 0.0))
         alive = self._work > 0
         view.task[..., 0] = alive[0]
@@ -280,4 +280,4 @@ class OffloadEnv(SlotEnv):
         view.frequency[..., 0] = self._clock
         view.phase[:] = self._phases[self._slot % v.period]
         view.index[..., 0] = self._index
-        return obs.contiguous(), self._masks()
+        return written.t().contiguous().unflatten(0, size.shape), self._masks()

@@ -30,6 +30,7 @@ ACTIONS = (ActionComponent("amplitude", "ordinal", LEVELS),)
 BUFFER = 32.0  # slots of mean arrivals
 DELAY_COST = 0.5
 PACKET = 0.2  # bits of a packet over those of a slot at 1 bit/s/Hz
+TOGETHER = 64  # episodes whose fadings are computed together
 INITIAL_MAX = 4.0  # each queue starts with 0 to this many slots of mean arrivals
 
 EPISODIC = (  # what a `PowerEnv` holds of each episode
@@ -71,7 +72,7 @@ class PowerEnv(SlotEnv):
     def _begin(self, sites: Sequence[int], seeds: Sequence[int]) -> None:
         places = [draw_site(self.variant, int(site)) for site in sites]
         self._place(places, sites)
-        drawn = [_draw_scenario(self.variant, *episode) for episode in zip(places, sites, seeds, strict=True)]
+        drawn = _draw_scenarios(self.variant, places, sites, seeds)
         self._gains, self._outside, initial, self._arrivals = (self._stack(column) for column in zip(*drawn, strict=True))
         batch, (n, horizon) = len(seeds), (self.variant.agents, self.variant.horizon)
         self.backlog = initial * self.need
@@ -206,20 +207,33 @@ def _level(ratio: Tensor) -> Tensor:
     return torch.log10(ratio.clamp(min=0.1)) * (10.0 / DB_SCALE)
 
 
-def _draw_scenario(variant: PowerVariant, place: Site, site: int, seed: int) -> tuple[np.ndarray, ...]:
-    """One episode's world, float32.
+def _draw_scenarios(
+    variant: PowerVariant, places: Sequence[Site], sites: Sequence[int], seeds: Sequence[int]
+) -> list[tuple[np.ndarray, ...]]:
+    """The worlds of some episodes, float32; their fadings are computed together, as slot follows on slot.
 
     Returns:
-        Gains over noise at full power [T, N, C] (one row where nobody moves), interference from outside [T, N], initial
-        backlog [N] in slots of mean arrivals, arrivals [T, N] in bits.
+        Of each episode: gains over noise at full power [T, N, C] (one row where nobody moves), interference from outside
+        [T, N], initial backlog [N] in slots of mean arrivals, arrivals [T, N] in bits.
     """
+    drawn: list[tuple[np.ndarray, ...]] = []
+    for k in range(0, len(seeds), TOGETHER):
+        part = slice(k, k + TOGETHER)
+        some = [_draw(variant, *episode) for episode in zip(places[part], sites[part], seeds[part], strict=True)]
+        fading = rayleigh_gains(np.stack([normals for normals, *_ in some], axis=1), variant.correlation)
+        for place, gains, (_, *rest) in zip(places[part], fading.swapaxes(0, 1), some, strict=True):
+            drawn.append((place.gain * gains, *rest))
+    return drawn
+
+
+def _draw(variant: PowerVariant, place: Site, site: int, seed: int) -> tuple[np.ndarray, ...]:
+    """What is random in one episode, as in `_draw_scenarios`, but with what drives the fading, [T, N, C, 2]."""
     rng = scenario_generator(variant.name, site, seed)
     n, horizon = variant.agents, variant.horizon
     slots = 1 if variant.speed == 0 else horizon
     normals = rng.standard_normal((slots, n, variant.transmitters, 2), dtype=np.float32)
-    gains = place.gain * rayleigh_gains(normals, variant.correlation)
     mean = place.outside[:, np.arange(horizon) % variant.period].T
     outside = mean * rng.standard_exponential((horizon, n), dtype=np.float32)
     initial = rng.random(n, dtype=np.float32) * INITIAL_MAX
     arrivals = rng.poisson(place.need / PACKET, size=(horizon, n)) * PACKET
-    return gains, outside, initial, arrivals.astype(np.float32)
+    return normals, outside, initial, arrivals.astype(np.float32)

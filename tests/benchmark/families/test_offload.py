@@ -11,6 +11,7 @@ import pytest
 import torch
 from wbench.benchmark.data.support import support
 from wbench.benchmark.families.offload import env as module
+from wbench.benchmark.families.offload import scenario
 from wbench.benchmark.families.offload.env import DROP_PENALTY, ENERGY_WEIGHT, TARIFF_WEIGHT, OffloadEnv
 from wbench.benchmark.families.offload.estimator import estimate
 from wbench.benchmark.families.offload.family import FAMILY
@@ -334,7 +335,7 @@ def test_a_decentralised_policy_looks_at_its_own_observation_only(policy):
 
 def test_scenarios_have_the_stated_statistics():
     drawn = [module.draw_scenario(VARIANT, 0, seed) for seed in range(200)]
-    tasks, shadowing = (np.stack([d[k] for d in drawn]).astype(np.float64) for k in (0, 1))
+    tasks, shadowing = np.stack([d[0] for d in drawn]), np.stack([scenario.shadowing(d[1]) for d in drawn])
     size, work = tasks[:, :, 0], tasks[:, :, 1]
     here = size > 0
     assert here.mean() == pytest.approx(VARIANT.arrival, abs=4 * math.sqrt(0.2 / here.size))
