@@ -40,7 +40,7 @@ def test_an_ablation_is_compared_on_the_same_episodes(debug_checkpoint):
 
 
 def test_networks_are_compared_over_trainings_and_sites(tmp_path):
-    config = replace(PRESETS["debug"], steps=24)
+    config = replace(PRESETS["debug"], steps=8)
     chosen, networks = ablate.select(["mean field off"], [0]), ablate.Networks(tmp_path, 3)
     for steps in (1, 0):  # the second time there is nothing left to train
         trained: list[str] = []
