@@ -32,6 +32,7 @@ SHOTS = (0, 1, 2, 5, 10, 20)  # episodes that a context of training holds
 WINDOWS = 8  # of an episode that share a context in training
 AHEAD = tuple(range(-2, 8))  # slots of the period that are read beside the own one
 EVIDENCE = 16  # size of a token of the evidence: learned, pay, what is unexplained of it, how often it was done
+PAY = 4  # numbers that tell of a reward: the agent's, the team's, and what is unexplained of both
 FEW = 4.0  # agents whose influences on one are of order 1
 
 
@@ -96,11 +97,11 @@ class SupportEncoder(nn.Module):
             inputs = 2 * shape.obs_size + self.codecs[name].size
             self.register_buffer(f"explained_{name}", torch.zeros(inputs + 1, 2))
             self.register_buffer(f"paid_{name}", torch.ones(2, 2))
-            self.stems[name] = nn.Linear(inputs + 4, width)
+            self.stems[name] = nn.Linear(inputs + PAY, width)
             self.told[name] = nn.Linear(shape.descriptor_size, width)
             self.weighed[name] = nn.Linear((self.codecs[name].size + self.EVENTS) * EVIDENCE, width)
         self.trunk = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.value = nn.Linear(width, EVIDENCE - 5)
+        self.value = nn.Linear(width, EVIDENCE - PAY - 1)
         self._add_edges()
         self.own, self.team, self.one, self.all = (nn.Linear(width, width) for _ in range(4))
         self.count = nn.Linear(2, width)
@@ -148,20 +149,23 @@ class SupportEncoder(nn.Module):
 
     def forward(self, context: Context, descriptor: Tensor, family: str) -> SiteCode:
         """What each place of a context is like; descriptors are [P, D]."""
-        length = int(context.period.max())
-        seen, pay = self._slots(context, family)
+        inputs = self._slots(context, family)
         there = context.mask[:, :, None, None, None] * self._present(context)[:, None, None, :, None]
-        code = seen[..., -self.codecs[family].size :]
-        tokens, kinds = self._tokens(torch.cat([seen[..., 1:], pay], dim=-1), code, there, family)
-        phase = torch.arange(seen.shape[2], device=seen.device) % context.period[:, None]
-        onto = nn.functional.one_hot(phase, length).float()  # [P, T, L]
-        evidence = self._evidence(tokens, pay, kinds * there, onto)
+        code, pay = inputs[..., -PAY - self.codecs[family].size : -PAY], inputs[..., -PAY:]
+        tokens = self.trunk(self.stems[family](inputs)).float() * there
+        onto = self._onto(context, inputs.shape[2])
+        evidence = self._evidence(torch.cat([self.value(tokens), pay], dim=-1), code * there, onto)
         visits = torch.einsum("ptl,p->pl", onto, context.mask.float().sum(1))
-        tokens, edges = self._edges(tokens, context)
         own = torch.einsum("pctnw,ptl->pnlw", tokens, onto) / visits.clamp(min=1.0)[:, None, :, None]
+        return self._code(own, self._edges(tokens, context), evidence, visits, context, descriptor, family)
+
+    def _code(
+        self, own: Tensor, edges: Tensor, evidence: Tensor, visits: Tensor, context: Context, descriptor: Tensor, family: str
+    ) -> SiteCode:
+        """The code, of means of the agents' tokens [P, N, L, w], edges [P, N, N, w] and evidence; visits are [P, L]."""
         h = self._together(own, visits, context) + (edges.sum(2) / FEW).unsqueeze(2)
         h = h + (self.told[family](descriptor).unsqueeze(1) + self.weighed[family](evidence.flatten(2))).unsqueeze(1)
-        near = self._near(context.period, length)
+        near = self._near(context.period, visits.shape[1])
         for ahead, send, mix in zip(self.ahead, self.send, self.mix, strict=True):
             heard = torch.einsum("pnmw,pmlw->pnlw", edges, send(h)) / FEW
             h = h + mix(torch.cat([h, _look(h, near, ahead), heard], dim=-1))
@@ -173,28 +177,36 @@ class SupportEncoder(nn.Module):
         context = as_context(variant, support, self.scale.size(family), len(self.codecs[family].components), device)
         return self(context, torch.tensor([variant.descriptor()], device=device), family)
 
-    def _slots(self, context: Context, family: str) -> tuple[Tensor, Tensor]:
-        """What was seen and done [P, C, T, N, 1 + 2 O + size]; what it paid, and what is unexplained of it, [P, C, T, N, 4]."""
-        slots = context.obs.shape[2] - 1
-        obs = context.obs.float()
-        seen = self._seen(obs[:, :, :-1], obs[:, :, 1:], context.action[:, :, :slots], family)
+    def _slots(self, context: Context, family: str) -> Tensor:
+        """What was seen, seen next and done, what it paid, and what is unexplained of it: [P, C, T, N, 2 O + size + PAY]."""
+        slots, codec = context.obs.shape[2] - 1, self.codecs[family]
+        shown = self.scale.standardise(context.obs.float(), family)
+        parts = shown[:, :, :-1], shown[:, :, 1:], codec.encode(codec.typed(context.action[:, :, :slots]))
         reward = context.reward[:, :, :slots].float()
         pay = torch.stack([reward, reward * context.agents.view(-1, 1, 1, 1)], dim=-1)
-        unexplained = pay - seen @ cast(Tensor, getattr(self, f"explained_{family}"))
-        scale = cast(Tensor, getattr(self, f"paid_{family}"))
-        return seen, torch.cat([pay * scale[0], (unexplained * scale[1]).clamp(-FAR, FAR)], dim=-1)
-
-    def _tokens(self, inputs: Tensor, code: Tensor, there: Tensor, family: str) -> tuple[Tensor, Tensor]:
-        """Tokens of agents in slots [P, C, T, N, w], and how much each is of every kind that has evidence, [P, C, T, N, A]."""
-        return self.trunk(self.stems[family](inputs)).float() * there, code
+        explained, scale = (cast(Tensor, getattr(self, f"{name}_{family}")) for name in ("explained", "paid"))
+        size = len(explained) - 1
+        inputs = pay.new_empty(*pay.shape[:-1], size + PAY)
+        start = 0
+        for part in parts:  # `torch.cat` is five times slower where parts are not contiguous
+            inputs[..., start : start + part.shape[-1]] = part
+            start += part.shape[-1]
+        usual = inputs.flatten(0, -2)[:, :size] @ explained[1:] + explained[0]
+        inputs[..., size : size + 2] = pay * scale[0]
+        inputs[..., size + 2 :] = ((pay - usual.view_as(pay)) * scale[1]).clamp(-FAR, FAR)
+        return inputs
 
     def _present(self, context: Context) -> Tensor:
         """Which agents are there, [P, N]."""
         return torch.arange(context.reward.shape[3], device=context.reward.device) < context.agents[:, None]
 
-    def _evidence(self, tokens: Tensor, pay: Tensor, code: Tensor, onto: Tensor) -> Tensor:
-        """Mean of what came of each entry of an action's code in each slot of the period, over the team, [P, L, A, E]."""
-        value = torch.cat([self.value(tokens), pay], dim=-1)
+    def _onto(self, context: Context, slots: int) -> Tensor:
+        """Which slot of the period each slot is, one-hot [P, T, L]."""
+        phase = torch.arange(slots, device=context.period.device) % context.period[:, None]
+        return nn.functional.one_hot(phase, int(context.period.max())).float()
+
+    def _evidence(self, value: Tensor, code: Tensor, onto: Tensor) -> Tensor:
+        """Mean over the team of what came [P, C, T, N, E - 1] of each entry of actions [P, C, T, N, A]: [P, L, A, E]."""
         done = code.permute(0, 2, 4, 1, 3).flatten(3)  # [P, T, A, C N]
         total = torch.einsum("ptae,ptl->plae", done @ value.transpose(1, 2).flatten(2, 3), onto)
         count = torch.einsum("pta,ptl->pla", done.sum(-1), onto)
@@ -216,15 +228,15 @@ class SupportEncoder(nn.Module):
         self.left, self.right = nn.Linear(self.width, self.pairs), nn.Linear(self.width, self.pairs)
         self.edge = mlp(6 * self.pairs + 1, self.width, self.width)
 
-    def _edges(self, tokens: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Tokens [P, C, T, N, w], and how those of agents n and m go together in time: [P, N, N, w], zero on the diagonal."""
+    def _edges(self, tokens: Tensor, context: Context) -> Tensor:
+        """How tokens [P, C, T, N, w] of agents n and m go together in time: [P, N, N, w], zero on the diagonal."""
         there = context.mask.float()
         weight = there[:, :, None, None, None]
         left, right = self.left(tokens) * weight, self.right(tokens) * weight
         seen = (there.sum(1) * tokens.shape[2]).clamp(min=1.0).view(-1, 1, 1)
         a, b = left.sum((1, 2)) / seen, right.sum((1, 2)) / seen  # [P, N, q]
         both = torch.einsum("pctnq,pctmq->pnmq", left, right) / seen.unsqueeze(-1) - a.unsqueeze(2) * b.unsqueeze(1)
-        return tokens, self._of_pairs([both], [a, b], context)
+        return self._of_pairs([both], [a, b], context)
 
     def _of_pairs(self, both: list[Tensor], own: list[Tensor], context: Context) -> Tensor:
         """Edges [P, N, N, w] of what is known of pairs [P, N, N, q] and of their ends [P, N, q]."""
@@ -238,9 +250,8 @@ class SupportEncoder(nn.Module):
         return edges * pair.unsqueeze(-1)
 
     def _near(self, period: Tensor, length: int) -> Tensor:
-        """The slots of the period beside each, [P, L, A]."""
-        slot = torch.arange(length, device=period.device)[:, None] + torch.tensor(AHEAD, device=period.device)
-        return slot % period[:, None, None]
+        """Slots of the period, from the first that is read beside slot 0 to the last beside slot L - 1, [P, L + AHEAD - 1]."""
+        return torch.arange(AHEAD[0], length + AHEAD[-1], device=period.device) % period[:, None]
 
 
 def codes(encoder: SupportEncoder | None, batch: Windows, family: str, slots: int) -> Tensor:
@@ -291,8 +302,6 @@ def descriptors(batch: Windows) -> Tensor:
 
 def _look(h: Tensor, near: Tensor, weight: Tensor) -> Tensor:
     """Weighed tokens of the slots beside each: [P, N, L, w]."""
-    found = h.new_zeros(h.shape)
-    for k in range(near.shape[2]):
-        index = near[:, None, :, k, None].expand(-1, h.shape[1], -1, h.shape[3])
-        found = found + h.gather(2, index) * weight[k]
-    return found
+    place = torch.arange(len(near), device=h.device)[:, None]
+    round_ = h[place, :, near].permute(0, 3, 1, 2)  # [P, w, L + AHEAD - 1, N]
+    return nn.functional.conv2d(round_, weight.T[:, None, :, None], groups=h.shape[3]).permute(0, 3, 2, 1)

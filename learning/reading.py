@@ -17,7 +17,7 @@ from ..benchmark.data.context import Context
 from ..benchmark.family import FamilyShape
 from .checkpoint import CheckpointConfig
 from .codec import ActionCodec
-from .context import EVIDENCE, SupportEncoder
+from .context import EVIDENCE, PAY, SiteCode, SupportEncoder
 from .modules import mlp
 
 Reading = Literal["means", "influences"]
@@ -82,22 +82,56 @@ class InfluenceEncoder(SupportEncoder):
         self.rest = nn.Linear(self.pairs, self.width, bias=False)
         self.edge = mlp(8 * self.pairs + 1, self.width, self.width)
 
-    def _tokens(self, inputs: Tensor, code: Tensor, there: Tensor, family: str) -> tuple[Tensor, Tensor]:
-        own = self.stems[family](inputs)
-        shown = nn.functional.silu(own) * there
-        team = torch.cat([shown.sum(3) / there.sum(3).clamp(min=1), shown.masked_fill(~there, -1.0).amax(3)], dim=-1)
-        joint = self.joint(team).unsqueeze(3)
-        events = (self.events[family](inputs) + self.happens(joint)).sigmoid().float()
-        return self.trunk(own + joint).float() * there, torch.cat([code, events], dim=-1)
+    def forward(self, context: Context, descriptor: Tensor, family: str) -> SiteCode:
+        """What each place of a context is like; descriptors are [P, D].
 
-    def _edges(self, tokens: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        there = context.mask.float()[:, :, None, None, None]
-        cause, effect = self.cause(tokens).float(), self.effect(tokens).float()
-        seen = (context.mask.float().sum(1) * tokens.shape[2]).clamp(min=1.0).view(-1, 1, 1)
+        There is no token of a slot: what is made of tokens is linear, so that the trunk's last layer comes after the means.
+        """
+        there = context.mask[:, :, None, None, None] * self._present(context)[:, None, None, :, None]
+        inputs, size = self._slots(context, family), self.codecs[family].size
+        hidden, events = self._hidden(inputs, there, family)
+        cause, effect, value = self._ends(hidden)
+        onto = self._onto(context, inputs.shape[2])
+        came = torch.cat([value, inputs[..., -PAY:]], dim=-1)
+        evidence = self._evidence(came, torch.cat([inputs[..., -PAY - size : -PAY], events], dim=-1) * there, onto)
+        left, edges = self._influences(cause, effect, there, context)
+        told = onto.unsqueeze(1) * context.mask[:, :, None, None]  # [P, C, T, L]
+        visits = told.sum((1, 2))
+        means = [_mean(x, told, visits) for x in (hidden, left)]
+        seen = (visits > 0)[:, None, :, None] * self._present(context)[:, :, None, None]
+        own = (cast(nn.Linear, self.trunk[-1])(means[0]) + self.rest(means[1])) * seen
+        return self._code(own, edges, evidence, visits, context, descriptor, family)
+
+    def _hidden(self, inputs: Tensor, there: Tensor, family: str) -> tuple[Tensor, Tensor]:
+        """Of agents in slots: what the trunk's last layer gets [P, C, T, N, w], and how far events happened [..., EVENTS]."""
+        stem, event = self.stems[family], self.events[family]
+        both = nn.functional.linear(inputs, torch.cat([stem.weight, event.weight]), torch.cat([stem.bias, event.bias]))
+        own, happened = both.split([self.width, self.EVENTS], dim=-1)
+        shown = nn.functional.silu(own) * there
+        team = torch.cat([shown.sum(3) / there.sum(3).clamp(min=1), shown.max(3).values.clamp(min=0.0)], dim=-1)
+        joint = self.joint(team).unsqueeze(3)
+        return self.trunk[:-1](own + joint), (happened + self.happens(joint)).sigmoid().float()
+
+    def _ends(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Causes and effects [..., q] and what came [..., E - PAY - 1], each linear in a token, all at once."""
+        last, parts = cast(nn.Linear, self.trunk[-1]), (self.cause, self.effect, self.value)
+        weight, bias = (torch.cat([getattr(part, name) for part in parts]) for name in ("weight", "bias"))
+        of_hidden = nn.functional.linear(hidden, weight @ last.weight, weight @ last.bias + bias).float()
+        return cast(tuple[Tensor, Tensor, Tensor], of_hidden.split([self.pairs, self.pairs, EVIDENCE - PAY - 1], dim=-1))
+
+    def _influences(self, cause: Tensor, effect: Tensor, there: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        """What is left of effects without the others' part, [P, C, T, N, q], and edges [P, N, N, w]."""
+        seen = (context.mask.float().sum(1) * cause.shape[2]).clamp(min=1.0).view(-1, 1, 1)
         means = [(x * there).sum((1, 2)) / seen for x in (cause, effect)]  # [P, N, q]
         cause, effect = ((x - m[:, None, None]) * there for x, m in zip((cause, effect), means, strict=True))
         both, influence, left = regress(cause, effect, seen, nn.functional.softplus(self.ridge))
-        return tokens + self.rest(left), self._of_pairs([both, influence], means, context)
+        return left, self._of_pairs([both, influence], means, context)
+
+
+def _mean(x: Tensor, told: Tensor, visits: Tensor) -> Tensor:
+    """Means [P, N, L, q] over episodes and slots of [P, C, T, N, q], by slot of the period; weights are [P, C, T, L]."""
+    total = told.flatten(1, 2).transpose(1, 2) @ x.flatten(3).flatten(1, 2)  # [P, L, N q]
+    return (total / visits.clamp(min=1.0).unsqueeze(-1)).unflatten(2, x.shape[3:]).transpose(1, 2).float()
 
 
 def regress(cause: Tensor, effect: Tensor, seen: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor, Tensor]:

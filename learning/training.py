@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..benchmark.family import Family
+from ..benchmark.processes import keep_memory
 from ..benchmark.registry import provided
 from ..errors import UnknownNameError, require_known
 from .checkpoint import Pretrained
@@ -90,6 +91,7 @@ def fit(
         CheckpointError: the folder holds a state or a training that does not fit, or a figure is not finite.
         OutputError: the folder cannot be made, or another training is at work in it.
     """
+    keep_memory()
     processes = Processes(device)
     with alone(folder) if processes.rank == 0 else nullcontext():
         run = Run(folder, config, resume, writes=processes.rank == 0)
