@@ -120,7 +120,7 @@ def keep_memory() -> None:
     """Have the C library keep what this process frees, for its next tensors, rather than ask the system for each anew.
 
     A page that comes from the system is zeroed first. Trainings and simulators make tensors of tens of megabytes in every step:
-    a step of a training takes a fifth less, 1,024 episodes of `access` two fifths. It is glibc's alone; others are left as they are.
+    a step of a training takes a fifth less, 1,024 episodes of `access` two fifths. Others than glibc are left.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
