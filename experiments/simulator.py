@@ -21,6 +21,7 @@ from wbench.benchmark.families.handover.variant import MAX_STATIONS, HandoverVar
 from wbench.benchmark.families.offload.variant import OffloadVariant
 from wbench.benchmark.families.power.variant import PowerVariant
 from wbench.benchmark.family import Variant
+from wbench.benchmark.processes import keep_memory
 from wbench.benchmark.registry import get_family
 from wbench.benchmark.site import RANGES
 
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     torch.set_num_threads(1)
+    keep_memory()  # for all sides alike
     found = {"agent-steps a CPU second, 8 agents": by_batch(), "agent-steps a CPU second beside mobile-env": by_users(),
              "nanoseconds an agent-step": by_agents()}  # fmt: skip
     if as_json:

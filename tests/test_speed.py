@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -63,3 +66,25 @@ def test_the_straight_line_of_the_agents(monkeypatch, tmp_path):
         assert (slope, intercept, r2) == pytest.approx((episodes / 2, 5.0, 1.0))
     scale.draw(rows, tmp_path / "agents.png")
     assert imread(tmp_path / "agents.png").shape[:2] == (304, 480)
+
+
+FAULTS = """
+import resource, sys, torch
+from wbench.benchmark.processes import keep_memory
+if sys.argv[1] == "kept":
+    keep_memory()
+torch.ones(12_000_000)  # 48 MB: more than the C library keeps on its own
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.ones(12_000_000)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    usual, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("usual", "kept")
+    )
+    assert kept < 200 < usual  # pages that the system zeroes

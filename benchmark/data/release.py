@@ -18,7 +18,7 @@ from typing import Any
 
 from ...errors import DataError, InvalidValueError, require_known
 from ..family import Family, Variant
-from ..processes import die_with_parent, one_thread, spawn_context
+from ..processes import die_with_parent, keep_memory, one_thread, spawn_context
 from ..registry import get_family
 from ..seeds import train_seeds
 from ..site import RANGES
@@ -191,6 +191,7 @@ def manifest_of(family: Family, release: Release, entries: dict[str, FileEntry])
 def record(family: Family, shard: Shard, folder: Path) -> FileEntry:
     """Record one file into its place, in this process and on one thread: numbers must not depend on the machine's cores."""
     variant = family.variant(shard.variant)
+    keep_memory()
     with one_thread():
         if shard.quality == HELD_OUT:
             columns = record_support(family, variant, shard.numbers, shard.episodes)
