@@ -73,10 +73,14 @@ import resource, sys, torch
 from wbench.benchmark.processes import keep_memory
 if sys.argv[1] == "kept":
     keep_memory()
-torch.ones(12_000_000)  # 48 MB: more than the C library keeps on its own
+def step():
+    x = torch.ones(9_000_000)  # 36 MB: more than the C library keeps on its own
+    y = 2 * x
+    return (y + x - y).sum()
+for _ in range(3):
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
-    torch.ones(12_000_000)
+step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
