@@ -77,10 +77,11 @@ def step():
     x = torch.ones(9_000_000)  # 36 MB: more than the C library keeps on its own
     y = 2 * x
     return (y + x - y).sum()
-for _ in range(3):
+for _ in range(6):  # until it has room for all
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-step()
+for _ in range(4):
+    step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -91,4 +92,4 @@ def test_memory_that_is_kept_is_not_asked_for_again():
         int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
         for how in ("usual", "kept")
     )
-    assert kept < 200 < usual  # pages that the system zeroes
+    assert kept < usual / 4 and usual > 4 * 4 * 8000  # pages that the system zeroes, 8,789 a tensor
