@@ -105,7 +105,8 @@ class InfluenceEncoder(SupportEncoder):
     def _hidden(self, inputs: Tensor, there: Tensor, family: str) -> tuple[Tensor, Tensor]:
         """Of agents in slots: what the trunk's last layer gets [P, C, T, N, w], and how far events happened [..., EVENTS]."""
         stem, event = self.stems[family], self.events[family]
-        both = nn.functional.linear(inputs, torch.cat([stem.weight, event.weight]), torch.cat([stem.bias, event.bias]))
+        weight, bias = (torch.cat([cast(Tensor, getattr(part, name)) for part in (stem, event)]) for name in ("weight", "bias"))
+        both = nn.functional.linear(inputs, weight, bias)
         own, happened = both.split([self.width, self.EVENTS], dim=-1)
         shown = nn.functional.silu(own) * there
         team = torch.cat([shown.sum(3) / there.sum(3).clamp(min=1), shown.max(3).values.clamp(min=0.0)], dim=-1)
