@@ -188,7 +188,7 @@ class SupportEncoder(nn.Module):
         size = len(explained) - 1
         inputs = pay.new_empty(*pay.shape[:-1], size + PAY)
         start = 0
-        for part in parts:  # `torch.cat` is five times slower where parts are not contiguous
+        for part in parts:  # `torch.cat` is slow where parts are not contiguous
             inputs[..., start : start + part.shape[-1]] = part
             start += part.shape[-1]
         usual = inputs.flatten(0, -2)[:, :size] @ explained[1:] + explained[0]
