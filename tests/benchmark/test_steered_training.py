@@ -172,13 +172,18 @@ def test_a_logger_that_is_not_installed_is_said_in_one_line(tmp_path: Path, monk
             make_logger(name, tmp_path, "run", {})
 
 
-def test_what_an_observation_holds_is_listed(command):
+def test_what_an_observation_holds_is_listed(command, tmp_path: Path):
     for family in ("access", "power", "offload"):
         found = command("show", family, "--observation", "--json").data
         assert len(found["columns"]) == len(set(found["columns"])) == found["size"] == get_family(family).obs_size
     assert "obs_queue_0" in command("show", "access", "--observation").out
-    done = command("show", str(FAMILY), "--observation")
-    assert done.code == 2 and "Family(layout=...)" in done.err
+    assert "t, agent, action_server, action_frequency, reward, and obs_0" in command("show", "offload", "--observation").out
+    assert "obs_clock_1" in command("show", str(FAMILY), "--observation").out
+    (bare := tmp_path / "lamp.py").write_text(
+        re.sub(r"    layout=\{.*?\},\n", "", FAMILY.read_text().replace("beacon", "lamp"), flags=re.S)
+    )
+    done = command("show", str(bare), "--observation")
+    assert done.code == 2 and "Family(layout=...)" in done.err and "obs_0 to obs_4" in done.err
     assert "beacon/n4-load0.8" in command("show", str(FAMILY)).out
 
 
