@@ -102,6 +102,13 @@ def _run(arguments: Sequence[str]) -> Any:
         code = _fail(error, f"cannot {done} {error.filename or 'the output'}: {error.strerror}.", 2)
         if error.errno in _FULL:
             _abandon_output()
+    except Exception as error:
+        from .benchmark.user_code import blame
+
+        said = blame(error)
+        if said is None:
+            raise
+        code = _fail(error, said, 2)
     return code
 
 

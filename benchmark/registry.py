@@ -118,7 +118,9 @@ def _family_of_file(target: str) -> Family:
 
     where, family = load(target, "FAMILY")
     if not isinstance(family, Family):
-        raise InvalidValueError(where, type(family).__name__, "a wbench.benchmark.family.Family")
+        raise InvalidValueError(
+            where, "missing" if family is None else type(family).__name__, "a wbench.benchmark.family.Family"
+        )
     if family.name in (taken := sources("wbench.families", _FAMILIES)) or not _NAME.fullmatch(family.name):
         raise InvalidValueError(f"name of the family in {target}", family.name, f"one of its own, none of {', '.join(taken)}")
     return family
@@ -228,7 +230,8 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
 
     where, factory = load(target, "build")
     if not callable(factory):
-        raise InvalidValueError(where, type(factory).__name__, "a function (checkpoint, device) that returns an Agent")
+        given = "missing" if factory is None else type(factory).__name__
+        raise InvalidValueError(where, given, "a function (checkpoint, device) that returns an Agent")
     with plain_torch(), code_of_others(where):
         agent = factory(checkpoint, device)
     if not isinstance(agent, Agent):

@@ -6,7 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import shlex
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ from types import ModuleType
 from ..errors import DataError, InvalidValueError, foreign
 from .processes import plain_torch
 
+_names: set[str] = set()  # of the modules that files of users were run as
 _BESIDE: dict[Path, dict[str, ModuleType]] = {}  # modules that files of users have imported from beside them, by folder
 
 
@@ -48,6 +51,19 @@ def load(target: str, default: str) -> tuple[str, object]:
     return f"{attribute} in {place}", found
 
 
+def blame(error: BaseException) -> str | None:
+    """One line on what a file of the user's raised, or made wbench raise; None where no such file took part."""
+    taken = [
+        (frame, line) for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_globals.get("__name__") in _names
+    ]
+    if not taken:
+        return None
+    frame, line = taken[-1]
+    place = frame.f_code.co_filename
+    hint = f"Try: wbench check {shlex.quote(place)}; its traceback: WBENCH_DEBUG=1"
+    return f"{place}, line {line}, failed: {foreign(error)}. {hint}"
+
+
 def _run_file(path: Path) -> object:
     """Run a file as a module of its own, once while it stays as it is; files beside it can be imported."""
     state = path.stat()
@@ -64,6 +80,7 @@ def _run(path: Path, changed: int, size: int) -> object:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses look their module up
+    _names.add(module.__name__)
     before = set(sys.modules)
     try:
         spec.loader.exec_module(module)

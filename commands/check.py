@@ -23,9 +23,9 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that a family keeps the contract: shapes, seeds, actions, decentralised policies, references, data.
+    """Check that a family keeps the contract, or that an agent's file acts on its own observation and inbox alone.
 
-    Of a file that builds an agent: whether it acts on its own observation and inbox alone.
+    The contract: shapes, seeds, actions, decentralised policies, references, data.
     """
     from dataclasses import asdict
 

@@ -59,6 +59,7 @@ def show(
     if is_file(name):
         name = register_family(name).name
     sites = parse_sites(site) if site else ()
+    require(not sites or "/" in name, "--site", site, f"given with a variant, not with {name}: see wbench show {name}")
     if picture is not None:
         draw(name, sites, picture)
     print_description(observation(name) if layout else describe(name, sites), as_json)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..benchmark.acting.observation import columns_of
+from ..benchmark.acting.observation import acted_of, columns_of
 from ..benchmark.data.paths import require_ours
 from ..benchmark.data.store import list_datasets
 from ..benchmark.family import Family, Variant
@@ -57,7 +57,8 @@ def describe(name: str, sites: Sequence[int] = ()) -> Description:
 def observation(name: str) -> Description:
     """What the numbers of a family's observation are, and what a log calls them; raises `UnknownNameError`."""
     family = get_family(name.partition("/")[0])
-    require(bool(family.layout), "--observation", family.name, "of a family that names its parts: Family(layout=...)")
+    allowed = f"of a family that names its parts: Family(layout=...); its logs have obs_0 to obs_{family.obs_size - 1}"
+    require(bool(family.layout), "--observation", family.name, allowed)
     rows, place, named = [], 0, columns_of(family)[1]
     for size, meaning in family.layout.values():
         first, last = named[place], named[place + size - 1]
@@ -67,9 +68,9 @@ def observation(name: str) -> Description:
         place += size
     data = {"name": family.name, "size": family.obs_size, "columns": named}
     data |= {"parts": {part: {"size": size, "meaning": meaning} for part, (size, meaning) in family.layout.items()}}
-    text = (
-        f"an agent of {family.name} observes {family.obs_size} numbers; columns of a log: obs_0, obs_1, ..., or the names below"
-    )
+    keys = ", ".join(["episode", "t", "agent", *acted_of(family), "reward"])
+    text = f"an agent of {family.name} observes {family.obs_size} numbers"
+    text += f"\ncolumns of a log: {keys}, and obs_0, obs_1, ... or the names below"
     return Description(data, text, ["place", "column", "meaning"], rows)
 
 
@@ -174,7 +175,7 @@ def _agent(name: str) -> Description:
         data |= (trained := _training(name))
         rows.append(["packaged checkpoints", ", ".join(trained["packaged"]) or "none"])
         rows.append(["presets", ", ".join(f"{preset} ({steps} steps)" for preset, steps in trained["presets"].items())])
-        own = "of the network"
+        own = "the network's default"
         rows += [[f"--set {key}=", own if value is None else str(value)] for key, value in trained["settings"].items()]
     doc = next(iter((type(agent).__doc__ or "").strip().splitlines()), "")
     return Description(data, f"{name}: {doc}", ["field", "value"], rows)

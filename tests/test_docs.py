@@ -216,7 +216,7 @@ def test_what_is_no_agent_is_said_in_one_line(tmp_path):
     for name, content, error, said in (
         ("none.py", None, InvalidValueError, "the file of the agent or family is .*none.py', but must be a file that exists"),
         ("broken.py", "import nowhere_to_be_found", DataError, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
-        ("empty.py", "x = 1", InvalidValueError, "build in .*empty.py is 'NoneType'.*function"),
+        ("empty.py", "x = 1", InvalidValueError, "build in .*empty.py is 'missing'.*function"),
         ("empty.py:x", None, InvalidValueError, "x in .*empty.py is 'int'"),
         ("three.py", "def build(checkpoint, device):\n    return 3", InvalidValueError, "returned is 'int'"),
         ("lazy.py", "def build():\n    return 3", DataError, "build in .*lazy.py failed: TypeError"),

@@ -26,8 +26,8 @@ def make(
 
     Args:
         name: of the variant, e.g. `access/n8-c3-load0.15-l48`.
-        sites: where it is played: `"dev:0-3"`, `"held-out:0"`, or numbers; seed s is played at `sites[s % len(sites)]`. None =
-            the first 200 train sites.
+        sites: where it is played: `"dev:0-3"`, `"held-out:0"`, or numbers, of which the train sites are the first; seed s is
+            played at `sites[s % len(sites)]`. None = the first 200 train sites.
         episodes: episodes B that a reset without seeds starts; None = one a site that is given, else 1.
         device: where the simulator runs.
 
@@ -47,7 +47,7 @@ class Environment:
     Args:
         family: the family.
         variant: its variant.
-        sites: numbers of the sites, which take turns.
+        sites: the sites, which take turns, as numbers or text.
         episodes: episodes that a reset without seeds starts.
         device: where the simulator runs.
 
@@ -58,13 +58,13 @@ class Environment:
     """
 
     def __init__(
-        self, family: Family, variant: Variant, sites: Sequence[int], episodes: int, device: torch.device | str = "cpu"
+        self, family: Family, variant: Variant, sites: Sites, episodes: int, device: torch.device | str = "cpu"
     ) -> None:
         require(isinstance(episodes, int) and episodes >= 1, "episodes", episodes, "a whole number, 1 or more")
         self.family, self.variant, self.episodes = family, variant, episodes
         self.simulator: Env = family.make(variant, device)
         self.played: tuple[tuple[int, int], ...] = ()
-        self.sites: Sequence[int] = tuple(sites)
+        self.sites: Sequence[int] = tuple(site_numbers(sites))
         self._device, self._next, self._slot = torch.device(device), 0, 0
 
     @property
@@ -144,7 +144,7 @@ def describe(family: Family, variant: Variant, batch: int | None = None) -> str:
 
 def _range(component: ActionComponent) -> str:
     if component.kind == "categorical":
-        return f"{component.name} 0-{component.size - 1}"
+        return f"{component.name} 0-{component.size - 1} (see action_mask)"  # a variant may have fewer
     return f"{component.name} {component.low:g}-{component.high:g}"
 
 

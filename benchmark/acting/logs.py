@@ -22,7 +22,7 @@ from ..agent import Support
 from ..data.recorder import behaviours
 from ..family import Family, Variant
 from ..registry import resolve
-from .observation import allowed, choices, columns_of, meaning_of, usual_range
+from .observation import acted_of, allowed, choices, columns_of, meaning_of, usual_range
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,8 +94,7 @@ def _of_agents(table: pa.Table, family: Family, variant: Variant, where: str) ->
         raise DataError(f"{where} has no rows.")
     indexed, named = columns_of(family)
     seen = named if named and named[0] in table.column_names else indexed
-    parts = family.actions
-    acted = ["action"] if len(parts) == 1 else [f"action_{part.name}" for part in parts]
+    acted = acted_of(family)
     found = _numbers(table, [*KEYS, *seen, *acted, "reward"], family, where)
     order = np.lexsort([found[name] for name in reversed(KEYS)])
     episode, slot, agent = (found[name][order] for name in KEYS)
@@ -121,6 +120,12 @@ def _shape(episode: np.ndarray, slot: np.ndarray, agent: np.ndarray, variant: Va
             )
         if rows.sum() != n * horizon:
             raise DataError(f"{where}: episode {number:g} has {rows.sum()} rows, but must have one a slot and agent.")
+        place = slot[rows] * n + agent[rows]
+        if len(twice := np.flatnonzero(np.diff(place) == 0)):
+            t, i = divmod(place[twice[0]], n)
+            raise DataError(
+                f"{where}: episode {number:g} has agent {i:g} twice at t = {t:g}, but must have one row a slot and agent."
+            )
     return len(np.unique(episode)), horizon, n
 
 

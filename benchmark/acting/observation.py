@@ -23,6 +23,12 @@ def columns_of(family: Family) -> tuple[list[str], list[str]]:
     return indexed, named
 
 
+def acted_of(family: Family) -> list[str]:
+    """Names of the action's columns in a log."""
+    parts = family.actions
+    return ["action"] if len(parts) == 1 else [f"action_{part.name}" for part in parts]
+
+
 def meaning_of(family: Family, index: int) -> str:
     """What a number of an observation is, in words."""
     for name, (size, meaning) in family.layout.items():

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from ...errors import require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
+    from ..acting.environment import Sites
     from ..family import Family, Variant
     from .gymnasium import VectorEpisodes
     from .pettingzoo import ParallelEpisode
@@ -24,7 +23,7 @@ def parallel_env(
     *,
     family: Family | None = None,
     device: torch.device | str = "cpu",
-    sites: Sequence[int] | None = None,
+    sites: Sites | None = None,
     render_mode: str | None = None,
 ) -> ParallelEpisode:
     """One variant as a PettingZoo environment, an episode at a time.
@@ -33,7 +32,7 @@ def parallel_env(
         task: a variant or its name, e.g. `access/n8-c3-load0.15-l48`.
         family: its family; None = the registered one.
         device: where the simulator runs.
-        sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
+        sites: where it is played, in turns, as in `make`: `"dev:0-3"`, or numbers; None = the first 200 train sites.
         render_mode: `rgb_array` or `human` for frames of the episode.
 
     Raises:
@@ -52,7 +51,7 @@ def vector_env(
     *,
     family: Family | None = None,
     device: torch.device | str = "cpu",
-    sites: Sequence[int] | None = None,
+    sites: Sites | None = None,
 ) -> VectorEpisodes:
     """One variant as a Gymnasium vector environment of `num_envs` episodes, each of all N agents together.
 
@@ -61,7 +60,7 @@ def vector_env(
         num_envs: number of episodes B.
         family: its family; None = the registered one.
         device: where the simulator runs.
-        sites: numbers of the sites that are played, in turns (see `spaces`); None = the first 200 train sites.
+        sites: where it is played, in turns, as in `make`: `"dev:0-3"`, or numbers; None = the first 200 train sites.
 
     Raises:
         MissingPackageError: PettingZoo or Gymnasium is not installed.

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ...errors import require
-from ..acting.environment import TRAIN_SITES, Environment, describe, places_text, scenario_seed
+from ..acting.environment import TRAIN_SITES, Environment, Sites, describe, places_text, scenario_seed
 from ..data.schema import QOS
 from ..family import Family, Info, Variant
 from .arrays import batch_action
@@ -35,7 +35,7 @@ class VectorEpisodes(VectorEnv[np.ndarray, Any, np.ndarray]):
         variant: Variant,
         num_envs: int,
         device: torch.device | str = "cpu",
-        sites: Sequence[int] | None = None,
+        sites: Sites | None = None,
     ) -> None:
         self.family, self.variant, self.num_envs = family, variant, num_envs
         self.metadata = {"name": variant.name, "render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}

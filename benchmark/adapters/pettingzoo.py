@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from pettingzoo import ParallelEnv
 from torch import Tensor
 
 from ...errors import require
-from ..acting.environment import TRAIN_SITES, Environment, describe, places_text, scenario_seed
+from ..acting.environment import TRAIN_SITES, Environment, Sites, describe, places_text, scenario_seed
 from ..acting.frames import FPS, MODES, Film, check_mode
 from ..data.schema import QOS
 from ..family import Family, Info, Variant
@@ -35,7 +35,7 @@ class ParallelEpisode(ParallelEnv[str, Any, Any]):  # type: ignore[misc]
         family: Family,
         variant: Variant,
         device: torch.device | str = "cpu",
-        sites: Sequence[int] | None = None,
+        sites: Sites | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.family, self.variant = family, variant

@@ -181,4 +181,6 @@ FAMILY = Family(
     behaviours={"random": (("random", 0.0),), "medium": (("belief", 0.3),), "expert": (("oracle", 0.05),),
                 "mixed": (("random", 0.0), ("prior", 0.1), ("belief", 0.05), ("oracle", 0.1))},
     support=(("random", 0.0), ("belief", 0.3), ("belief", 0.05)),
+    layout={"report": (1, "has a report"), "turn": (1, "own turn now"), "outcome": (1, "last slot: 1 heard, -1 lost in noise"),
+            "clock": (2, "sine and cosine of the slot of the period")},
 )

@@ -229,7 +229,7 @@ def test_an_environment_knows_where_it_is_played_and_takes_arrays():
 
 def test_objects_show_themselves_with_shapes():
     env, policy, logs = wbench.make(ACCESS, "dev:0-3"), wbench.load_policy("estimator"), wbench.load_support(ACCESS, "dev:0", 2)
-    shapes = f"{ACCESS}: obs [4, 8, 37], action [4, 8] of channel 0-4"
+    shapes = f"{ACCESS}: obs [4, 8, 37], action [4, 8] of channel 0-4 (see action_mask)"
     assert repr(env) == f"Environment({shapes}; sites dev:0-3; not reset)"
     env.reset()
     assert "slot 0 of 128" in repr(env)
@@ -239,7 +239,7 @@ def test_objects_show_themselves_with_shapes():
     assert repr(logs).startswith("Support(2 episodes: obs [2, 128, 8, 37], action [2, 128, 8], reward [2, 128, 8]; mean return")
     assert repr(get_family("access")).startswith("Family(access 2: 15 variants; 37 numbers observed; action channel)")
     assert repr(policy.agent) == "ReferenceAgent(estimator: 0 parameters)"
-    assert repr(wbench.vector_env(ACCESS, 4, sites=[1_000_000])) == f"VectorEpisodes({shapes}; sites dev:0)"
+    assert repr(wbench.vector_env(ACCESS, 4, sites="dev:0")) == f"VectorEpisodes({shapes}; sites dev:0)"
     assert repr(wbench.parallel_env(ACCESS)).startswith(f"ParallelEpisode({ACCESS}: obs [8, 37]")
 
 

@@ -195,6 +195,15 @@ def test_the_step_after_the_end_starts_the_next_episodes_as_gymnasium_expects():
     assert len(infos) == 2 and infos[1]["action_mask"].shape == (8, ACCESS.mask_size) and len(listed) == 2
 
 
+def test_sites_are_texts_too():
+    env, envs = parallel_env(VARIANT, sites="dev:2"), vector_env(VARIANT, 2, sites="dev:2")
+    env.reset(seed=0), envs.reset(seed=0)
+    assert env.played == ((1_000_002, 0),) and envs.played == ((1_000_002, 0), (1_000_002, 1))
+    assert "sites dev:2" in repr(env) and "sites dev:2" in repr(envs)
+    with pytest.raises(InvalidValueError, match="like 3, 0-4 or dev:0-9"):
+        parallel_env(VARIANT, sites="deev:2")
+
+
 def test_unseeded_resets_draw_training_scenarios_only(monkeypatch):
     seen = []
     for env in (parallel_env(VARIANT), vector_env(VARIANT, 4)):

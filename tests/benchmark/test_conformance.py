@@ -279,7 +279,7 @@ def test_what_cannot_be_checked_is_named(tmp_path, monkeypatch):
         (str(tmp_path / "none.py"), InvalidValueError, "a file that exists"),
         (str(tmp_path / "broken.py"), DataError, "ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         (str(tmp_path / "other.py"), InvalidValueError, "FAMILY in .*other.py is 'int'"),
-        (f"{EXAMPLE}:NOTHING", InvalidValueError, "NOTHING in .*own_family.py is 'NoneType'"),
+        (f"{EXAMPLE}:NOTHING", InvalidValueError, "NOTHING in .*own_family.py is 'missing'"),
         ("no.such.module:FAMILY", DataError, "ModuleNotFoundError"),
     ):
         with pytest.raises(error, match=named):

@@ -133,6 +133,9 @@ def test_what_is_wrong_with_logs_is_named(tmp_path: Path):
         ],
         "agents of episode 0 are 0, 1, 2, ..., 18, but .* has 0 to 19": [row for row in rows if row["agent"] < n - 1],
         f"has {len(rows) - 1} rows, but must have one a slot and agent": rows[:-1],
+        "episode 0 has agent 4 twice at t = 2, but must": [
+            row | {"agent": 4} if row["t"] == 2 and row["agent"] == 3 else row for row in rows
+        ],
         r"the action amplitude lies in \[23, 23\], but must be numbers in \[0, 1\]. Is it in another unit": spoilt(
             action=lambda row: 23.0
         ),

@@ -94,6 +94,18 @@ def test_a_training_is_steered_and_watched_on_a_family_of_ones_own(command, tmp_
     assert {cell["family"] for cell in done.data["cells"]} == {"beacon"}
 
 
+def test_a_family_that_breaks_half_way_is_said_in_one_line(command, tmp_path: Path):
+    check = "        require(t < v.horizon"
+    slip = f"        if t == 30:\n            raise RuntimeError('a slip')\n{check}"
+    (file := tmp_path / "slips.py").write_text(FAMILY.read_text().replace("beacon", "slips").replace(check, slip))
+    few = ("--sites", "dev:0", "--episodes", "1", "--shots", "0", "--against", "none")
+    for words in (("train", "bc", "--preset", "debug"), ("eval", "--agent", "estimator", *few)):
+        done = command(*words, "--family", str(file), "--out", str(tmp_path / words[0]))
+        assert done.code == 2 and "Traceback" not in done.err
+        assert re.search(rf"{file}, line \d+, failed: RuntimeError: a slip\. Try: wbench check {file}", done.err), done.err
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size] == ["slips.py"]
+
+
 def test_bad_steering_gets_one_line_and_writes_nothing(command, tmp_path: Path):
     (tmp_path / "broken.py").write_text("import nowhere_to_be_found")
     (tmp_path / "none.py").write_text("FAMILY = 3")
@@ -172,13 +184,20 @@ def test_a_logger_that_is_not_installed_is_said_in_one_line(tmp_path: Path, monk
             make_logger(name, tmp_path, "run", {})
 
 
-def test_what_an_observation_holds_is_listed(command):
+def test_what_an_observation_holds_is_listed(command, tmp_path: Path):
     for family in ("access", "power", "offload"):
         found = command("show", family, "--observation", "--json").data
         assert len(found["columns"]) == len(set(found["columns"])) == found["size"] == get_family(family).obs_size
     assert "obs_queue_0" in command("show", "access", "--observation").out
-    done = command("show", str(FAMILY), "--observation")
-    assert done.code == 2 and "Family(layout=...)" in done.err
+    assert "t, agent, action_server, action_frequency, reward, and obs_0" in command("show", "offload", "--observation").out
+    assert "obs_clock_1" in command("show", str(FAMILY), "--observation").out
+    (bare := tmp_path / "lamp.py").write_text(
+        re.sub(r"    layout=\{.*?\},\n", "", FAMILY.read_text().replace("beacon", "lamp"), flags=re.S)
+    )
+    done = command("show", str(bare), "--observation")
+    assert done.code == 2 and "Family(layout=...)" in done.err and "obs_0 to obs_4" in done.err
+    done = command("show", "access", "--site", "dev:1")
+    assert done.code == 2 and "--site is 'dev:1', but must be given with a variant" in done.err
     assert "beacon/n4-load0.8" in command("show", str(FAMILY)).out
 
 
