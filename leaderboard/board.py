@@ -90,12 +90,17 @@ def _one_a_row(entries: Sequence[Entry], note: Callable[[str], None]) -> Iterato
 
 
 def _one_a_recipe(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries with complete trainings of one recipe, verified alike, as one; each may be played with its own version."""
+    """The entries with complete trainings of one recipe, verified alike, as one; each may be played with its own version.
+
+    A recipe is what a checkpoint says of itself, so that anybody could join another's row: they must be of one origin too, all
+    packaged, all in folders, or all in one namespace of the Hub.
+    """
     rows: dict[tuple[str, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         line = entry.line
         several = line.recipe and line.complete
-        who = (line.label, line.package.name, line.recipe, line.protocol_hash, entry.tier)
+        origin = (line.origin.kind, line.origin.name.rpartition("/")[0])
+        who = (line.label, line.package.name, line.recipe, *origin, line.protocol_hash, entry.tier)
         rows[who if several else (entry.file,)].append(entry)
     found = (sorted(group, key=lambda one: (one.line.origin.name, one.file)) for group in rows.values())
     return [replace(first, others=tuple(others)) for first, *others in found]

@@ -1,7 +1,7 @@
 """Makes a result out of plain data that a stranger wrote, piece by piece: bounds first, and no further than the first error.
 
-A validator that is handed a whole file collects every error in it, a gigabyte of them if somebody likes. So containers are
-counted before anything is checked, and each cell, variant and summary is checked alone.
+A validator that is handed a whole file collects every error in it. So containers are counted before anything is checked, see
+`benchmark.protocol.strict`, and each cell, variant and summary is checked alone.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from ..benchmark.protocol.fields import adapter, short, told
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, FramedVariant
 from ..benchmark.protocol.statistics import Interval, Summary
+from ..benchmark.protocol.strict import require_bounded
 from ..errors import ResultError
 from .result import Result
 from .schema import MOST_CELLS, Rival
 
 T = TypeVar("T")
-DEEPEST = 16  # levels of nesting
-_ITEMS = 1000  # of any list or object but those below
 _MOST = {"cells": MOST_CELLS, "spec": 64, "adaptation": 100, "qos": 64, "summary": 100, "gain": 100, "difference": 100}
 _MOST |= {"comparison": 100, "releases": 100, "versions": 100, "message_floats": 100, "families": 100, "support": 100}
-_CONTAINERS = frozenset((dict, list))  # of JSON
 
 
 def printable(text: str, limit: int = 200) -> str:
@@ -35,39 +33,16 @@ def printable(text: str, limit: int = 200) -> str:
 
 def piecewise(data: dict[str, Any]) -> Result:
     """The result; raises `ResultError` at the first thing that is wrong."""
-    _require_bounded(data)
+    try:
+        require_bounded(data, _MOST)
+    except ValueError as error:
+        raise _wrong(str(error)) from error
     _check_contract(data.get("contract"))
     rivals = data.get("comparison")
     if not isinstance(rivals, list):
         raise _wrong("comparison: must be a list")
     rows = tuple(_row(Rival, rival, f"comparison.{place}.", {}) for place, rival in enumerate(rivals))
     return _row(Result, data, "", {"comparison": rows})
-
-
-def _require_bounded(data: Any) -> None:
-    """Raise where some list or object holds too much, or lies too deep; its name is that of the field that it is in."""
-    left: list[tuple[Any, tuple[Any, ...], int]] = [(data, (), 1)]  # (container, (names above, name), level)
-    while left:
-        inside, names, level = left.pop()
-        if level > DEEPEST:
-            raise too_deep()
-        most = _MOST.get(names[1] if names else "", _ITEMS)
-        if len(inside) > most:
-            raise _wrong(f"{_dotted(names) or 'the file'} holds {len(inside)}, {most} are the most")
-        listed = isinstance(inside, list)
-        if _CONTAINERS.isdisjoint(map(type, inside if listed else inside.values())):
-            continue  # as most: a list of numbers
-        each = ((names, value) for value in inside) if listed else (((names, name), value) for name, value in inside.items())
-        left += [(value, within, level + 1) for within, value in each if type(value) in _CONTAINERS]
-
-
-def _dotted(names: tuple[Any, ...]) -> str:
-    """The names on the way to a container, e.g. `cells.qos`."""
-    found: list[str] = []
-    while names:
-        names, name = names
-        found.append(f"{name:.64}")
-    return ".".join(reversed(found))
 
 
 def _check_contract(contract: Any) -> None:
@@ -124,11 +99,6 @@ def _made(kind: type[T], data: Any, where: str) -> T:
         return adapter(kind).validate_json(text)
     except ValidationError as error:
         raise _wrong(told(error, where)) from error
-
-
-def too_deep() -> ResultError:
-    """What is said of a file whose lists and objects are nested without need."""
-    return _wrong(f"nested deeper than {DEEPEST} levels")
 
 
 def _wrong(said: str) -> ResultError:

@@ -5,17 +5,17 @@ A file is checked in three steps: as JSON, field by field, and in what its field
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..benchmark.data.paths import read_bytes
-from ..benchmark.protocol.fields import no_repeats, short
+from ..benchmark.protocol.fields import short
 from ..benchmark.protocol.runner import CellResult
 from ..benchmark.protocol.spec import Contract, hash_of
+from ..benchmark.protocol.strict import loads
 from ..errors import ResultError
-from .pieces import piecewise, printable, too_deep
+from .pieces import piecewise, printable
 from .result import VERSION, Result
 from .schema import MOST_CELLS, AgentRecord, Row
 from .summary import Grid
@@ -23,7 +23,6 @@ from .summary import Grid
 LARGEST = 32 << 20  # bytes of a file
 SMALL = 4 << 20  # of one of these protocols
 _SMALL = ("quick", "lite")
-_MARKS = {b"[": 100_000, b"{": 100_000, b",": 3_000_000, b'"': 2_000_000}  # what takes memory; `full` has a tenth of it
 
 
 def load_result(path: Path | str) -> Result:
@@ -51,7 +50,7 @@ def read_file(path: Path) -> bytes:
 
 def parse(content: bytes) -> Result:
     """The result in the bytes of a file; raises `ResultError` at the first thing that is wrong."""
-    data = _strict_json(content)
+    data = _object(content)
     schema = data.get("schema")
     if schema != VERSION:
         again = "Play it anew: wbench eval --agent NAME --out result.json"
@@ -63,24 +62,15 @@ def parse(content: bytes) -> Result:
     return result
 
 
-def _strict_json(content: bytes) -> dict[str, Any]:
-    """JSON without what no result needs: NaN and infinity, repeated keys, endless nesting; 1e999 is for `piecewise` to find."""
-    for mark, most in _MARKS.items():
-        if content.count(mark) > most:
-            raise ResultError(f"not a result: more than {most} times {mark.decode()!r}.")
+def _object(content: bytes) -> dict[str, Any]:
+    """The JSON object in a file; 1e999 is for `piecewise` to find."""
     try:
-        data = json.loads(content, object_pairs_hook=no_repeats, parse_constant=_refused)
-    except RecursionError:
-        raise too_deep() from None
+        data = loads(content)
     except ValueError as error:
         raise ResultError(f"not a result: {printable(str(error))}.") from error
     if not isinstance(data, dict):
         raise ResultError(f"not a result: {type(data).__name__} at its top, where an object is wanted.")
     return data
-
-
-def _refused(text: str) -> float:
-    raise ValueError(f"{text} is no finite number")
 
 
 # What the fields of a result must say about each other. It needs the file alone: no family, no package, nothing to run.

@@ -24,6 +24,7 @@ from ..benchmark.data.paths import sha256, write_text
 from ..benchmark.data.publish import packaged_checkpoints
 from ..benchmark.family import Family, FamilyShape
 from ..benchmark.protocol.fields import numbers_of, told
+from ..benchmark.protocol.strict import loads, require_bounded
 from ..errors import CheckpointError, WbenchError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -172,16 +173,13 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise CheckpointError(f"{path} is larger than {_LARGEST_CONFIG >> 20} MB.")
-        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not JSON ({str(error)[:120]}).") from error
+        data = loads(path.read_bytes())
+        require_bounded(data, {})
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not JSON as wbench writes it ({str(error)[:120]}).") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is no JSON object, but {type(data).__name__}.")
     return data
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
 
 
 def read_header(weights: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

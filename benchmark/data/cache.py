@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from ...errors import DataError
 from ..family import Family
 from ..protocol.fields import adapter, record, told
+from ..protocol.strict import loads, require_bounded
 from . import shards
-from .manifest import CITATION, LICENCE, NAME, Agreement, FileEntry, Manifest, shipped, worst
+from .manifest import CITATION, LARGEST, LICENCE, MOST_FILES, NAME, Agreement, FileEntry, Manifest, shipped, worst
 from .paths import inside, read_text, sealed, sha256, write_text
 from .release import Release, Shard, contents, dataset_folder, identity, manifest_of
 
@@ -215,7 +216,9 @@ class Cache:
         if not path.exists():
             return {}
         try:
-            return adapter(dict[str, Receipt]).validate_json(read_text(path))
+            found = loads(read_text(path, LARGEST).encode())
+            require_bounded(found, {"": MOST_FILES})
+            return {name: adapter(Receipt).validate_json(json.dumps(one)) for name, one in dict(found).items()}
         except (OSError, ValueError) as error:
             reason = told(error) if isinstance(error, ValidationError) else error
             raise DataError(f"{path} is damaged ({reason}). Delete it: files are then verified anew.") from error

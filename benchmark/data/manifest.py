@@ -16,10 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import FailFast, Field, ValidationError
 
 from ...errors import DataError
-from ..protocol.fields import Count, Digest, adapter, no_repeats, record, told
+from ..protocol.fields import Count, Digest, adapter, record, told
+from ..protocol.strict import loads, require_bounded
 from .paths import read_text, write_text
 
 LICENCE = "CC-BY-4.0"
@@ -31,7 +32,7 @@ TOLERANCE = 3e-5
 Agreement = Literal["same bytes", "same numbers", "different"]
 
 _SHIPPED = Path(__file__).with_name("manifests")
-LARGEST = 16 << 20
+LARGEST, MOST_FILES = 16 << 20, 10_000
 _NAME = "[A-Za-z0-9_+=-][A-Za-z0-9._+=-]*"
 FilePath = Annotated[str, Field(pattern=rf"^(data|support)/{_NAME}/{_NAME}\.parquet$")]
 Figure = Annotated[float, Field(ge=-1e18, le=1e18, allow_inf_nan=False)]
@@ -120,8 +121,8 @@ class Manifest:
     format: Line
     licence: Line
     citation: Line
-    generator: dict[str, Line]
-    files: tuple[FileEntry, ...]
+    generator: dict[Line, Line]
+    files: Annotated[tuple[FileEntry, ...], FailFast()]
     schema: Literal["wbench-manifest/2"] = field(default="wbench-manifest/2", kw_only=True)
 
     @property
@@ -166,12 +167,12 @@ class Manifest:
     def from_json(cls, text: str, where: str) -> Self:
         """Inverse of `to_json`; anything missing, unknown, repeated or out of place is a `DataError` that names `where`."""
         try:
-            json.loads(text, object_pairs_hook=no_repeats)
+            require_bounded(loads(text.encode()), {"files": MOST_FILES})
             found = adapter(cls).validate_json(text)
             if len(found.entries()) < len(found.files):
                 raise ValueError("a path is listed twice")
             return found
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             reason = told(error) if isinstance(error, ValidationError) else str(error)
             raise DataError(f"{where} is no valid manifest: {reason}. Nothing was taken from it.") from error
 

@@ -60,7 +60,7 @@ def about(path: Path) -> dict[str, object] | None:
     try:
         metadata = pq.read_schema(path).metadata or {}
         return json.loads(metadata[ABOUT]) if ABOUT in metadata else None
-    except _DAMAGED:
+    except (*_DAMAGED, RecursionError):
         return None
 
 

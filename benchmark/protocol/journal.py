@@ -22,6 +22,7 @@ from .executor import package_versions
 from .fields import MaybeDigest, Slashed, adapter, record
 from .runner import CellResult
 from .spec import Cell, Protocol
+from .strict import loads
 
 SCHEMA = "wbench-cells/2"
 
@@ -102,7 +103,7 @@ class Journal:
         if not first and not head.startswith(content):
             raise ValueError("it does not begin with a line of wbench's")
         if first and first != head:
-            raise ValueError(_difference(json.loads(first), self._head))
+            raise ValueError(_difference(loads(first), self._head))
         for line in map(adapter(Line).validate_json, lines):
             if bool(line.cell.returns) == bool(line.cell.failure):
                 raise ValueError(f"{line.cell.cell} has neither returns nor a failure")

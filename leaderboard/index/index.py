@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ...benchmark.data.paths import home
 from ...benchmark.processes import spawn_context
-from ...benchmark.protocol.fields import adapter
+from ...benchmark.protocol.fields import adapter, told
 from ...errors import ResultError
 from ..reading import parse, read_file
 from ..store import name_of, result_files
@@ -65,10 +66,10 @@ class Index:
         try:
             self._open(_place(store), files)
         except sqlite3.DatabaseError:  # damaged, or locked for too long
-            _remove(_place(store))
             try:
+                _remove(_place(store))
                 self._open(_place(store), files)
-            except (sqlite3.DatabaseError, OSError):
+            except (sqlite3.DatabaseError, OSError):  # it may not be written
                 self._open(None, files)
         except OSError:  # a cache that cannot be written
             self._open(None, files)
@@ -245,6 +246,10 @@ def _row(path: Path, sound: set[tuple[str, str]]) -> Row:
         return (path.name, "", "", "", "", problem, 1, "", "")
     line = Line.of(result)
     text = adapter(Line).dump_json(line, exclude={"contract"}).decode()
+    try:  # what follows from numbers within their bounds may be beyond all bounds
+        adapter(Line).validate_json(text)
+    except ValidationError as error:
+        return (path.name, "", "", "", "", f"no board can hold what follows from it: {told(error)}", 1, "", "")
     sha256, problem = hashlib.sha256(content).hexdigest(), next(complaints(result, sound), "")
     contract = json.dumps(result.contract)
     protocol = result.protocol if line.support == OWN_LOGS else _CONTROL

@@ -8,7 +8,7 @@ from functools import cache
 
 from ...benchmark.protocol.runner import CellResult
 from ...benchmark.registry import OWN_AGENTS, get_family, get_variant, make_agent
-from ...errors import UnknownNameError
+from ...errors import WbenchError
 from ..names import WBENCH, imitated
 from ..provenance import UNREGISTERED, agent_record, packaged_digests
 from ..schema import AgentRecord, Row
@@ -47,7 +47,7 @@ def about_own(row: Row) -> Iterator[str]:
     packaged = row.origin.name if row.origin.kind == "packaged" else None
     try:
         known = _known(row.agent, row.track, packaged)
-    except UnknownNameError as error:
+    except WbenchError as error:  # no such track, or the weights of another agent
         yield str(error).rstrip(".")
         return
     fixed = row.origin.kind in ("none", "packaged") or known.origin.kind == "none"  # a rule has no weights of somebody's

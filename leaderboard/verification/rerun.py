@@ -92,7 +92,7 @@ def rerun(result: Result, plan: Plan) -> Rerun:
         TrustError: that would run or fetch something that `plan` does not trust.
         CheckpointError: the checkpoint cannot be found or loaded.
         UnknownNameError: the agent or track is not installed here.
-        InvalidValueError: its agent's file is missing, or another than the one that was played.
+        InvalidValueError: its agent's file or package is missing, or another than the one that was played.
     """
     seed = secrets.randbelow(2**31) if plan.seed is None else plan.seed
     chosen = sample(result, plan.cells, seed)
@@ -160,9 +160,13 @@ def _registered(result: Result, plan: Plan) -> str:
     """The name of an agent that a package registers, if it may be run."""
     if plan.agent is not None:
         raise InvalidValueError("--agent", plan.agent, f"left out: {result.agent!r} is of the package {result.package.name}")
-    if result.agent in plugins() and not plan.trust:
-        dist = plugins()[result.agent].dist
-        raise TrustError(f"agent {result.agent!r}, code of {dist.name if dist else 'another package'},", "run")
+    if result.agent in plugins():
+        dist, played = plugins()[result.agent].dist, result.package
+        if not plan.trust:
+            raise TrustError(f"agent {result.agent!r}, code of {dist.name if dist else 'another package'},", "run")
+        given = (dist.name, dist.version) if dist else ("unknown", "unknown")  # a record would be of other code than is shown
+        wanted = f"{played.name} {played.version}, which was played: pip install {played.name}=={played.version}"
+        require(given == (played.name, played.version), f"the package of {result.agent!r} here", " ".join(given), wanted)
     return result.agent
 
 
@@ -221,13 +225,14 @@ def _near(a: float, b: float) -> bool:
 
 
 def _about_cell(cell: CellResult, again: CellResult, found: Replayed, tolerance: float) -> Iterator[str]:
-    if cell.failure or again.failure:
-        if bool(cell.failure) != bool(again.failure):
-            yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"
+    if bool(cell.failure) != bool(again.failure):
+        yield f"failure is {cell.failure!r:.80}, but {again.failure!r:.80} when played again"
         return
-    assert found.score is not None and found.score_again is not None
     counted: dict[str, Any] = {name: getattr(again.ledger, name) for name in _COUNTED}
     yield from unlike({name: getattr(cell.ledger, name) for name in _COUNTED}, counted, "ledger.")
+    if cell.failure:
+        return
+    assert found.score is not None and found.score_again is not None
     if tolerance:
         if abs(found.score - found.score_again) > tolerance:
             yield f"scores {found.score:.2f}, but {found.score_again:.2f} when played again, more than {tolerance:g} points off"

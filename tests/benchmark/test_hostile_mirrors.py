@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -304,6 +305,11 @@ def entry(**parts) -> Callable[[dict], object]:
     return lambda listed: {**listed, "files": [{**one, **parts} if one["path"] == PATH else one for one in listed["files"]]}
 
 
+def test_a_note_without_end_in_a_file_is_no_note(tmp_path):
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({shards.ABOUT: "[" * 100_000}), tmp_path / "a.parquet")
+    assert shards.about(tmp_path / "a.parquet") is None
+
+
 def test_what_names_a_column_beside_the_schema_may_be_anything(source, tmp_path):
     mirror = forge(source, tmp_path / "mirror", lambda table: table)
     path = mirror / source.name / PATH
@@ -338,6 +344,11 @@ MANIFESTS: dict[str, Callable[[dict], object]] = {
     "a number": lambda listed: 3,
     "deep": lambda listed: "[" * 200_000,
     "keys twice": lambda listed: '{"a": 1, ' * 3 + '"a": 1, "a": 2' + "}" * 3,
+    "five million files": lambda listed: json.dumps(listed | {"files": []}).replace("[]", f"[{'1,' * 5_000_000}1]"),
+    "20,000 files": lambda listed: {**listed, "files": [{}] * 20_000},
+    "90,000 fields": lambda listed: {**listed, **dict.fromkeys(map(str, range(90_000)), 0)},
+    "90,000 columns": entry(columns={str(number): [0, 0] for number in range(90_000)}),
+    "a generator that a terminal obeys": lambda listed: {**listed, "generator": {"\x1b[31m": "1"}},
     "17 MB": lambda listed: json.dumps(listed) + " " * (17 << 20),
     "empty": lambda listed: "",
 }
@@ -349,4 +360,6 @@ def test_manifests_that_lie_are_refused(kind, source, tmp_path):
     path = mirror / source.name / "manifest.json"
     found = MANIFESTS[kind](json.loads(path.read_text()))
     path.write_text(found if isinstance(found, str) else json.dumps(found))
+    start = time.process_time()
     refused(mirror, tmp_path / "to")
+    assert time.process_time() - start < 3

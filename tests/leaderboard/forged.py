@@ -11,7 +11,7 @@ from typing import Any
 from wbench.benchmark.protocol.runner import CellResult, finished
 from wbench.benchmark.protocol.spec import hash_of
 from wbench.benchmark.registry import get_family, get_variant
-from wbench.leaderboard.provenance import command
+from wbench.leaderboard.provenance import command, packaged_digests
 from wbench.leaderboard.result import Result
 from wbench.leaderboard.schema import Origin, Package
 from wbench.leaderboard.summary import row_fields
@@ -68,6 +68,9 @@ def refused() -> Iterator[tuple[str, bytes]]:
         yield f"{agent} of another package", _file(row(agent=agent, label=agent))
         if agent not in TRAINED:
             yield f"{agent} that never was", _file(row(agent=agent, label=agent, package=_wbench()))
+        mine = {"checkpoint": packaged_checkpoint("mappo-small"), "origin": Origin("packaged", "mappo-small", "")}
+        if agent != "mappo":
+            yield f"{agent} with the weights of mappo", _file(row(agent=agent, label=agent, **mine, package=_wbench()))
         fixed = {"checkpoint": "", "settings": "", "origin": Origin("none", "", ""), "package": _wbench()}
         yield f"{agent} with other parameters", _file(row(agent=agent, label=agent, **fixed, parameters=7))
         packaged = {"origin": Origin("packaged", f"{agent}-small", ""), "package": _wbench()}
@@ -178,6 +181,42 @@ def heavy() -> Iterator[tuple[str, bytes]]:
     yield "50,000 levels", at('"complete": ', "[" * 50_000 + "]" * 50_000 + ', "old": ')
     lite = text.replace('"protocol": "custom"', '"protocol": "lite"', 1)
     yield "5 MB of lite", (lite + " " * (5 << 20)).encode()
+
+
+def beyond_bounds() -> Iterator[tuple[str, bytes]]:
+    """(what is too much, file) whose numbers are within their bounds each, and what follows from them is not."""
+    text = row().document()
+    variant = next(iter(text["contract"]["variants"]))
+
+    def bent(change: Callable[[dict[str, Any]], None]) -> bytes:
+        data = json.loads(json.dumps(text))
+        change(data)
+        data["protocol_hash"] = hash_of(data["contract"])
+        return json.dumps(data).encode()
+
+    def scores(data: dict[str, Any]) -> None:
+        data["contract"]["variants"][variant] |= {"random": [0.0] * 3, "genie": [1e-9] * 3}
+        data["cells"][0]["returns"] = [1e12] * 2
+
+    def failure(data: dict[str, Any]) -> None:
+        data["cells"][0] |= {"failure": "x" * 4000, "returns": [], "qos": {}, "score": None, "return_mean": None}
+        data |= {"complete": False, "summary": {**data["summary"], "0": None}, "gain": dict.fromkeys(data["gain"])}
+
+    def delivery(data: dict[str, Any]) -> None:
+        for cell in data["cells"]:
+            cell["qos"] |= {"goodput": [1e-300] * 2, "energy": [1e12] * 2}
+
+    for kind in ([], {}, "no name", "x" * 65):
+        yield f"logs of {kind!r:.10}", bent(lambda data, kind=kind: data["contract"]["support"].update(kind=kind))
+    yield "a score of 10^23", bent(scores)
+    yield "a reason of 4,000 characters", bent(failure)
+    yield "energy for nothing", bent(delivery)
+    yield "steps without end", bent(lambda data: data["cells"][0]["ledger"].update(environment_steps=2**53))
+
+
+def packaged_checkpoint(name: str) -> str:
+    """The digest of packaged weights."""
+    return next(digest for digest, known in packaged_digests().items() if known == name)
 
 
 def _wbench() -> Package:

@@ -205,6 +205,11 @@ def test_the_index_is_made_again_where_it_is_damaged_and_knows_what_is_gone(tmp_
     for damage in (b"junk", place.read_bytes()[:5000], b"SQLite format 3\0" + bytes(5000)):
         place.write_bytes(damage)
         assert labels() == ["one", "two"] and len(read) == 2, damage[:20]
+    place.unlink()
+    place.mkdir()  # it can be neither read nor put away, as one of somebody else's
+    assert labels() == ["one", "two"] and len(read) == 2
+    place.rmdir()
+    assert labels() == ["one", "two"]
     two.unlink()
     three = stored(store, samples.result("three"))
     assert labels() == ["one", "three"] and read == [three]

@@ -10,6 +10,7 @@ from wbench.errors import ResultError, WbenchError
 from wbench.leaderboard import board
 from wbench.leaderboard.reading import parse
 from wbench.leaderboard.store import Submission, name_of, submit
+from wbench.leaderboard.verification import own
 
 from . import forged
 
@@ -34,6 +35,7 @@ def test_what_arithmetic_can_tell_is_refused_and_the_rest_is_claimed(tmp_path):
     store, path, seen = tmp_path / "store", tmp_path / "file.json", 0
     path.write_bytes(forged._file(forged.row()))
     assert answer(path, store) == "added"  # what the forgeries start from holds
+    own._known("networld", "offline", None)  # imports much, once, which is no file's doing
     said = set()
     for what, content in forged.refused():
         path.write_bytes(content)
@@ -58,6 +60,22 @@ def test_what_arithmetic_can_tell_is_refused_and_the_rest_is_claimed(tmp_path):
     assert {entry.tier for entry in entries} == {"reported", "arithmetic"}
     holding = [entry.line.label for entry in entries if entry.tier == "arithmetic"]
     assert len(holding) == len(set(holding)) == 44  # one row for each agent that was claimed
+
+
+def test_a_file_that_no_board_can_hold_is_left_out_and_takes_no_other_row_away(tmp_path):
+    honest = Submission.of(forged.row())
+    submit(honest, tmp_path)
+    left_out = set()
+    for what, content in forged.beyond_bounds():
+        (tmp_path / "file.json").write_bytes(content)
+        assert answer(tmp_path / "file.json", tmp_path / "store") not in ("added", "known"), what
+        left_out.add(name_of(parse(content), content))
+        (tmp_path / name_of(parse(content), content)).write_bytes(content)
+    (tmp_path / "file.json").unlink()
+    notes: list[str] = []
+    assert [entry.file for entry in board.load(tmp_path, None, notes.append)] == [honest.name]
+    assert {note.partition(" ")[0] for note in notes} == left_out and len(left_out) == 8
+    assert all("is left out: no board can hold what follows from it: " in note for note in notes), notes
 
 
 def test_no_file_hangs_a_reader_or_fills_its_memory(tmp_path):

@@ -11,9 +11,11 @@ import pytest
 from wbench.benchmark.protocol import statistics, trainings
 from wbench.leaderboard import board
 from wbench.leaderboard.page.model import model
+from wbench.leaderboard.provenance import command
 from wbench.leaderboard.schema import Origin
 from wbench.leaderboard.store import Submission, submit
 from wbench.leaderboard.tables import RankInterval
+from wbench.leaderboard.verification.recompute import played
 from wbench.leaderboard.verification.verify import SIDECAR, sidecar
 
 from . import samples
@@ -53,6 +55,14 @@ def test_trainings_of_a_recipe_are_one_row_whose_interval_holds_their_spread(row
     assert found.ci_high - found.ci_low > 3 * (alone.ci_high - alone.ci_low)
     assert rows["learner"].estimate(5, "access").iqm == pytest.approx(statistics.iqm(table[:, :1].reshape(1, -1)))
     assert rows["learner"].gain(5).iqm == pytest.approx(0, abs=2) and rows["learner"].gain(0) is None
+
+
+def test_nobody_joins_the_row_of_another_by_naming_its_recipe(tmp_path):
+    learner, origins = training(0, 0.5), (("hub", "lab/a"), ("hub", "lab/b"), ("hub", "elsewhere/c"), ("packaged", "bc-small"))
+    strangers = (replace(training(i, 0.1), origin=Origin(kind, name, "")) for i, (kind, name) in enumerate(origins, 1))
+    found = stored(tmp_path, learner, *(replace(one, command=command(one, played(one))) for one in strangers))
+    joined = [[(one.line.origin.kind, one.line.origin.name) for one in row.trainings] for row in found]
+    assert sorted(joined) == [[("folder", "")], [("hub", "elsewhere/c")], [("hub", "lab/a"), ("hub", "lab/b")], [origins[3]]]
 
 
 def test_a_lucky_training_does_not_outrank_a_rule(rows):

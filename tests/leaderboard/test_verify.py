@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from wbench.benchmark.protocol.runner import finished
+from wbench.benchmark.protocol.ledger import Ledger
+from wbench.benchmark.protocol.runner import failed, finished
 from wbench.benchmark.protocol.spec import hash_of, protocol
 from wbench.errors import CheckpointError, ExecutorError, InvalidValueError, ResultError, TrustError
 from wbench.leaderboard.reading import parse
@@ -284,6 +285,14 @@ def test_rerunning_catches_counts_and_quality_of_service(honest, here, tmp_path)
         assert verdict.tier == "arithmetic" and said in verdict.problems[0]
 
 
+def test_rerunning_counts_what_a_cell_that_failed_consumed():
+    one, two = (
+        failed(cell, "it raised", Ledger(planner_calls=n)) for n, cell in enumerate([samples.small().cells()[0]] * 2, 7)
+    )
+    assert not list(rerun._about_cell(one, one, rerun._replayed(one, one), 0.0))
+    assert list(rerun._about_cell(one, two, rerun._replayed(one, two), 0.0)) == ["ledger.planner_calls is 7, but 8 follows"]
+
+
 def test_rerunning_catches_another_checkpoint(network, here, tmp_path):
     folder, honest = network
 
@@ -350,6 +359,11 @@ def test_code_and_checkpoints_of_strangers_wait_for_trust(honest, network, tmp_p
     assert not (tmp_path / "ran").exists()
     verdict = verify(path, "rerun", Plan(cells=1, trust=True))
     assert verdict.problems == ("label is 'stranger', but 'belief' follows",)
+    with pytest.raises(
+        InvalidValueError, match=r"the package of 'stranger' here is 'stranger-package 1.0', but must be other 2.0, "
+    ):
+        other = changed(honest, plug_in) | {"package": {"name": "other", "version": "2.0"}}
+        verify(save(tmp_path / "other.json", other), "rerun", Plan(cells=1, trust=True))
     assert "PATH" in (seen := (tmp_path / "ran").read_text().split()) and "HF_TOKEN" not in seen  # elsewhere, without secrets
     assert "stranger_package" not in sys.modules
 
