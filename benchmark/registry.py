@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ..console import note
 from ..errors import DataError, InvalidValueError, UnknownNameError, WbenchError, foreign, require, require_known
 from .processes import plain_torch
-from .user_code import is_file, load
+from .user_code import is_file, kind_of, load
 
 if TYPE_CHECKING:
     from .agent import Agent
@@ -118,9 +118,7 @@ def _family_of_file(target: str) -> Family:
 
     where, family = load(target, "FAMILY")
     if not isinstance(family, Family):
-        raise InvalidValueError(
-            where, "missing" if family is None else type(family).__name__, "a wbench.benchmark.family.Family"
-        )
+        raise InvalidValueError(where, kind_of(family), "a wbench.benchmark.family.Family")
     if family.name in (taken := sources("wbench.families", _FAMILIES)) or not _NAME.fullmatch(family.name):
         raise InvalidValueError(f"name of the family in {target}", family.name, f"one of its own, none of {', '.join(taken)}")
     return family
@@ -230,8 +228,7 @@ def _agent_of_file(target: str, checkpoint: str | None, device: str) -> Agent:
 
     where, factory = load(target, "build")
     if not callable(factory):
-        given = "missing" if factory is None else type(factory).__name__
-        raise InvalidValueError(where, given, "a function (checkpoint, device) that returns an Agent")
+        raise InvalidValueError(where, kind_of(factory), "a function (checkpoint, device) that returns an Agent")
     with plain_torch(), code_of_others(where):
         agent = factory(checkpoint, device)
     if not isinstance(agent, Agent):

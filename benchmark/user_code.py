@@ -51,6 +51,11 @@ def load(target: str, default: str) -> tuple[str, object]:
     return f"{attribute} in {place}", found
 
 
+def kind_of(found: object) -> str:
+    """What `load` found, for messages."""
+    return "missing" if found is None else type(found).__name__
+
+
 def blame(error: BaseException) -> str | None:
     """One line on what a file of the user's raised, or made wbench raise; None where no such file took part."""
     taken = [

@@ -19,7 +19,7 @@ from wbench.learning.checkpoint import digest
 
 from .benchmark.tiny import CODE
 
-KILLS = 4  # of each command
+KILLS = int(os.environ.get("WBENCH_KILLS", "4"))  # of each command
 
 
 @dataclass(frozen=True)

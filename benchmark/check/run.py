@@ -14,7 +14,7 @@ from ..agent import Agent
 from ..family import Family, Variant
 from ..protocol.spec import FAMILIES
 from ..registry import get_family, list_families, make_agent
-from ..user_code import is_file, load
+from ..user_code import is_file, kind_of, load
 from . import environment, policies, randomness, sites
 from .decentralised import Question, peeks
 from .environment import Broken, Case
@@ -124,5 +124,5 @@ def find(target: str) -> tuple[Family, tuple[Variant, ...]]:
         raise UnknownNameError("family, variant or FILE.py", target, list_families(), "wbench list, or wbench check FILE.py")
     where, held = load(target, "FAMILY")
     if not isinstance(held, Family):
-        raise InvalidValueError(where, type(held).__name__, "a wbench.benchmark.family.Family")
+        raise InvalidValueError(where, kind_of(held), "a wbench.benchmark.family.Family")
     return held, tuple(held.variants.values())
