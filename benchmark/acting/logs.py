@@ -166,7 +166,7 @@ def _numbers(table: pa.Table, wanted: list[str], family: Family, where: str) -> 
     for name in wanted:
         array = _flat(table.column(name))
         if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_boolean(array.type)):
-            raise DataError(f"{where}: column {name} holds {array.type}, but must hold numbers.")
+            raise DataError(f"{where}: column {name} holds {_first_text(array)}, but must hold numbers.")
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
         if len(bad := np.flatnonzero(~np.isfinite(values))):
             row = bad[0] // max(1, len(values) // table.num_rows)
@@ -175,6 +175,16 @@ def _numbers(table: pa.Table, wanted: list[str], family: Family, where: str) -> 
             )
         found[name] = values
     return found
+
+
+def _first_text(array: pa.Array) -> str:
+    """The first thing in a column that is no number, and its row; the column's type where that cannot be told."""
+    for row, value in enumerate(array.to_pylist(), start=1):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return f"{value!r:.60} in row {row} of the data"
+    return str(array.type)
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

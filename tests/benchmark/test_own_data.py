@@ -127,7 +127,9 @@ def test_what_is_wrong_with_logs_is_named(tmp_path: Path):
         "action holds 1 NaN or infinite numbers, the first in row 6 of the data": [
             {**row, "action": float("nan") if i == 5 else row["action"]} for i, row in enumerate(rows)
         ],
-        "column reward holds string, but must hold numbers": spoilt(reward=lambda row: "much"),
+        "column reward holds 'much' in row 6 of the data, but must hold numbers": [
+            {**row, "reward": "much" if i == 5 else row["reward"]} for i, row in enumerate(rows)
+        ],
         f"has {horizon - 1} slots, t = 0, 1, 2, ..., {horizon - 2}, not the {horizon} of": [
             row for row in rows if row["t"] < horizon - 1
         ],
