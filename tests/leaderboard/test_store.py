@@ -100,10 +100,23 @@ def _submit_together(barrier, store: Path, numbers: list[int]) -> None:
         submit(one, store)
 
 
-def test_fifty_at_once_lose_none(tmp_path):
+def _read_together(barrier, over, store: Path, most) -> None:
+    barrier.wait()
+    rows = [0]
+    while not over.is_set():
+        with Index(store, pytest.fail) as index:  # no file is ever malformed
+            rows.append(len(list(index.files(None))))
+    assert rows == sorted(rows), "a file that was there is gone"
+    most.value = rows[-1]
+
+
+def test_fifty_at_once_beside_a_board_lose_none(tmp_path):
     context = multiprocessing.get_context("fork")
     submission()  # what is computed once is computed before
-    barrier = context.Barrier(50)
+    barrier, over, most = context.Barrier(51), context.Event(), context.Value("i", -1)
+    (tmp_path / "store").mkdir()
+    board = context.Process(target=_read_together, args=(barrier, over, tmp_path / "store", most))
+    board.start()
     arguments = [(barrier, tmp_path / "store", [number, 1000]) for number in range(50)]  # one each, and one that all share
     processes = [context.Process(target=_submit_together, args=some) for some in arguments]
     for process in processes:
@@ -111,6 +124,9 @@ def test_fifty_at_once_lose_none(tmp_path):
     for process in processes:
         process.join(timeout=120)
     assert [process.exitcode for process in processes] == [0] * 50
+    over.set()
+    board.join(timeout=120)
+    assert board.exitcode == 0 and 0 <= most.value <= 51
     found = sorted(load_result(path).parameters for path in (tmp_path / "store").iterdir())
     assert found == [*range(50), 1000]
 
