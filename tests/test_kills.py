@@ -102,7 +102,9 @@ def test_killed_at_any_moment_again_and_again_the_same_command_ends_as_if_nothin
     command, chance = COMMANDS[name], random.Random(name)
     left = KILLS
     while left:  # in a new folder where one is finished before all are done
-        folder = tmp_path / f"{name}-{len(list(tmp_path.iterdir()))}"
+        rounds = len(list(tmp_path.iterdir()))
+        assert rounds < 10 * KILLS, "it always ends before it can be killed"
+        folder = tmp_path / f"{name}-{rounds}"
         folder.mkdir()
         for _ in range(left):
             process = start(command.arguments(folder, given))
